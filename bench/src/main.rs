@@ -1,1 +1,126 @@
-fn main(){}
+//! `vos-bench`: SIP load, a SIP responder, and the demo of vos-fastpath.
+
+#![forbid(unsafe_code)]
+
+/// The whole path in two namespaces: what passes, what is dropped, counted on both sides.
+mod demo;
+/// Figures for people: numbers in groups, tables of times.
+mod report;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use vos_bench::stop::LOOK;
+use vos_bench::{CallOptions, Error, LoadOptions, Responder, Result, ServerStats, Stop, call, load};
+
+/// SIP load, a SIP responder, and the demo of vos-fastpath.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer SIP over UDP until SIGTERM or SIGINT, then print what was seen as JSON
+    Responder(ResponderOptions),
+    /// Send requests at a steady rate and time the replies
+    Load {
+        #[command(flatten)]
+        options: LoadOptions,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Register and call: REGISTER, INVITE, ACK, BYE, repeated as RFC 3261 says
+    Call {
+        #[command(flatten)]
+        options: CallOptions,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the engine at work in two network namespaces, and check every figure
+    Demo(demo::DemoOptions),
+}
+
+#[derive(clap::Args)]
+struct ResponderOptions {
+    /// Where to listen; may be given several times. Replies leave from the same address
+    #[arg(long, value_name = "ADDR:PORT", required = true)]
+    listen: Vec<SocketAddr>,
+    /// Keep what was seen in this file too, renewed ten times a second
+    #[arg(long, value_name = "FILE")]
+    stats: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match Stop::on_signals().and_then(|stop| run(cli.command, &stop)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(Error::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("vos-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `false`: it ran, and the outcome is bad.
+fn run(command: Command, stop: &Stop) -> Result<bool> {
+    match command {
+        Command::Responder(options) => respond(&options, stop),
+        Command::Load { options, json } => {
+            let report = load::run(&options, stop)?;
+            say(&if json { to_json(&report) } else { report::load(&report) });
+            Ok(true)
+        }
+        Command::Call { options, json } => {
+            let report = call::run(&options, stop)?;
+            say(&if json { to_json(&report) } else { report::call(&report) });
+            Ok(report.failed == 0)
+        }
+        Command::Demo(options) => demo::run(&options, stop),
+    }
+}
+
+fn respond(options: &ResponderOptions, stop: &Stop) -> Result<bool> {
+    let responder = Responder::start(&options.listen)?;
+    for address in responder.addresses() {
+        eprintln!("listening on {address}/udp");
+    }
+    let mut written = None;
+    while !stop.is_set() {
+        keep(options.stats.as_deref(), responder.stats(), &mut written)?;
+        std::thread::sleep(LOOK);
+    }
+    let stats = responder.stop();
+    say(&to_json(&stats));
+    keep(options.stats.as_deref(), stats, &mut written)?;
+    Ok(true)
+}
+
+/// Writes the figures if they have changed. By rename: a reader finds the old ones or the new ones, whole.
+fn keep(file: Option<&Path>, stats: ServerStats, written: &mut Option<ServerStats>) -> Result<()> {
+    let Some(file) = file.filter(|_| written.as_ref() != Some(&stats)) else { return Ok(()) };
+    let new = file.with_extension("new");
+    std::fs::write(&new, to_json(&stats))
+        .and_then(|()| std::fs::rename(&new, file))
+        .map_err(Error::io(format!("write {}", file.display())))?;
+    *written = Some(stats);
+    Ok(())
+}
+
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("plain structures with string keys")
+}
+
+/// Prints a line. That nobody reads any more (`| head`) is no reason to end in disorder.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,117 @@
+//! The engine and its tool, as an operator uses them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use vos_bench::process::output;
+use vos_bench::{Error, Program, Result, Stop};
+
+use super::counters::Counters;
+use super::ledger::Check;
+use super::site::{QUEUES, Site};
+
+/// How long the engine may take until it has the interface: loading and verifying the program takes most of it.
+const START: Duration = Duration::from_secs(20);
+/// Lines of its log that are shown when it fails.
+const TAIL: usize = 25;
+
+/// The program of this name: where the option says, or beside this one.
+pub(crate) fn find(given: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(Error::io("find this program's file"))?;
+    let path = given.map_or_else(|| own.with_file_name(name), Path::to_owned);
+    // Made absolute: it is run by way of nsenter, which looks up names without a slash in PATH.
+    std::fs::canonicalize(&path).map_err(|_| Error::ProgramMissing {
+        program: path.display().to_string(),
+        remedy: format!(
+            "build it with `cargo build -p vos-engine --bins`, or give --{} PATH",
+            name.trim_start_matches("vos-")
+        ),
+    })
+}
+
+/// A running engine. Dropped, it is ended and what it pinned is removed.
+pub(crate) struct Engine {
+    program: Program,
+    /// `vosctl` and `vos-engine unload`, ready but for their words.
+    vosctl: Vec<String>,
+    unload: Vec<String>,
+    left: bool,
+}
+
+impl Engine {
+    /// Starts it and waits until it says that it is ready.
+    pub(crate) fn start(engine: &Path, vosctl: &Path, site: &Site, more: &[String], stop: &Stop) -> Result<Self> {
+        let inside = |program: &Path| words(&site.server.command(program));
+        let (state, run) = (site.dir("state")?, site.dir("run")?);
+        let mut command = site.server.command(engine);
+        command.args(["--iface", &site.iface, "--queues", &QUEUES.to_string()]);
+        command.arg("--state-dir").arg(&state).arg("--run-dir").arg(&run).args(more);
+        let mut vosctl = inside(vosctl);
+        vosctl.extend(["--iface", &site.iface, "--run-dir", &run.display().to_string()].map(str::to_owned));
+        let mut unload = inside(engine);
+        unload.extend(["unload", "--iface", &site.iface].map(str::to_owned));
+        let program = Program::start("vos-engine", &mut command, Some(&site.log("engine")))?;
+        let mut engine = Self { program, vosctl, unload, left: false };
+        let ready = stop.wait_for(START, Duration::from_millis(20), || {
+            let ready = engine.program.log().lines().any(|line| line.contains("ready"));
+            Ok((ready || engine.program.ended()?.is_some()).then_some(ready))
+        })?;
+        match ready {
+            Some(true) => Ok(engine),
+            Some(false) => Err(engine.failure("ended before it was ready")),
+            None => Err(engine.failure(&format!("was not ready after {} s", START.as_secs()))),
+        }
+    }
+
+    /// Runs `vosctl` with these words.
+    pub(crate) fn tool(&self, more: &[&str]) -> Result<String> {
+        output(command(&self.vosctl).args(more)).map_err(|error| self.failure(&format!("did not do as told: {error}")))
+    }
+
+    /// What it has counted.
+    pub(crate) fn counters(&self) -> Result<Counters> {
+        Counters::read(&self.tool(&["stats", "--json"])?)
+    }
+
+    /// Ends it in good order, and checks that it was.
+    pub(crate) fn leave(mut self) -> Result<Vec<Check>> {
+        let status = self.program.end()?;
+        let ended = status.map_or("killed after SIGTERM had no effect".to_owned(), |status| status.to_string());
+        let unloaded = output(&mut command(&self.unload));
+        self.left = unloaded.is_ok();
+        let unloaded = unloaded.err().map_or("done".to_owned(), |error| error.to_string());
+        Ok(vec![
+            Check::new("engine ends on SIGTERM", "exit status: 0", ended),
+            Check::new("vos-engine unload", "done", unloaded),
+        ])
+    }
+
+    fn failure(&self, what: &str) -> Error {
+        let tail = self.program.log_tail(TAIL);
+        let tail = if tail.is_empty() { "    (nothing)\n".to_owned() } else { tail };
+        Error::Other(format!("the engine {what}; the end of its log:\n{}", tail.trim_end()))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.left {
+            return;
+        }
+        let _ = self.program.end();
+        // Where it failed before it had pinned anything there is nothing to unload, and an error says no more.
+        let _ = output(&mut command(&self.unload));
+    }
+}
+
+fn words(command: &Command) -> Vec<String> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+fn command(words: &[String]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command
+}

@@ -1,0 +1,81 @@
+//! Namespaces, wire and addresses.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use vos_bench::{Error, NetNs, Result, VethPair};
+
+/// Where the server listens. The addresses are those kept for documentation (RFC 5737, RFC 3849).
+pub(crate) const SERVER: [&str; 2] = ["192.0.2.1:5060", "[2001:db8::1]:5060"];
+/// Customers, about whom there is no rule.
+pub(crate) const PHONES: [&str; 4] = ["192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.13"];
+/// The same over IPv6.
+pub(crate) const PHONES6: [&str; 2] = ["2001:db8::10", "2001:db8::11"];
+/// A peer that may send OPTIONS.
+pub(crate) const MONITOR: [&str; 1] = ["192.0.2.20"];
+/// The rule for it.
+pub(crate) const MONITOR_NET: &str = "192.0.2.20/32";
+/// Who looks for SIP servers.
+pub(crate) const SCANNER: [&str; 1] = ["192.0.2.66"];
+/// The same over IPv6.
+pub(crate) const SCANNER6: [&str; 1] = ["2001:db8::66"];
+/// Who sends what is not SIP.
+pub(crate) const NOISE: [&str; 1] = ["192.0.2.77"];
+/// Hosts of the blocked network.
+pub(crate) const BLOCKED: [&str; 3] = ["198.51.100.7", "198.51.100.8", "198.51.100.201"];
+/// The rule for them.
+pub(crate) const BLOCKED_NET: &str = "198.51.100.0/24";
+/// RX queues of the server's interface, each with a worker.
+pub(crate) const QUEUES: u32 = 4;
+
+/// Two hosts and a wire. Fields are dropped in this order.
+pub(crate) struct Site {
+    _wire: VethPair,
+    pub(crate) client: NetNs,
+    pub(crate) server: NetNs,
+    /// The server's interface. It has a name of its own, because what the engine pins under /sys/fs/bpf is named
+    /// after it, and that is not separate by namespace.
+    pub(crate) iface: String,
+    dir: TempDir,
+}
+
+impl Site {
+    pub(crate) fn build() -> Result<Self> {
+        let (server, client) = (NetNs::new("server")?, NetNs::new("client")?);
+        let pid = std::process::id();
+        let (iface, lan) = (format!("sip{pid}"), format!("lan{pid}"));
+        let wire = VethPair::new(&server, &iface, &client, &lan, QUEUES)?;
+        server.ip(&format!("addr add 192.0.2.1/24 dev {iface}"))?;
+        server.ip(&format!("addr add 2001:db8::1/64 dev {iface} nodad"))?;
+        server.ip(&format!("route add {BLOCKED_NET} dev {iface}"))?;
+        for address in PHONES.iter().chain(&MONITOR).chain(&SCANNER).chain(&NOISE) {
+            client.ip(&format!("addr add {address}/24 dev {lan}"))?;
+        }
+        for address in PHONES6.iter().chain(&SCANNER6) {
+            client.ip(&format!("addr add {address}/64 dev {lan} nodad"))?;
+        }
+        for address in BLOCKED {
+            client.ip(&format!("addr add {address}/32 dev {lan}"))?;
+        }
+        let dir = tempfile::Builder::new().prefix("vos-demo-").tempdir();
+        let dir = dir.map_err(Error::io("make a temporary directory"))?;
+        Ok(Self { _wire: wire, client, server, iface, dir })
+    }
+
+    /// A directory of this name, for the engine.
+    pub(crate) fn dir(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(&path).map_err(Error::io(format!("make {}", path.display())))?;
+        Ok(path)
+    }
+
+    /// Where this program's output goes.
+    pub(crate) fn log(&self, program: &str) -> PathBuf {
+        self.dir.path().join(format!("{program}.log"))
+    }
+
+    /// Where the responder keeps what it has seen.
+    pub(crate) fn stats_file(&self) -> PathBuf {
+        self.dir.path().join("responder.json")
+    }
+}
