@@ -1,0 +1,33 @@
+# Names for what deploy/ does. As root, or through sudo where something needs root.
+
+# rustup's cargo where it is new enough, else Debian's; its directory goes first so that rustc,
+# rustfmt and clippy are of the same toolchain.
+export PATH := $(shell deploy/setup.sh rust):$(PATH)
+# The profile of what demo and tests run: optimised, quick to build.
+export PROFILE := test-fast
+BIN := target/$(PROFILE)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: demo test bench bpf fmt clean
+
+demo: build
+	$(SUDO) $(BIN)/vos-bench demo --engine $(BIN)/vos-engine --vosctl $(BIN)/vosctl
+
+.PHONY: build
+build:
+	deploy/setup.sh build run
+	cargo build --profile $(PROFILE) -p vos-engine -p vos-bench
+
+test:
+	deploy/test.sh
+
+bpf:
+	deploy/setup.sh bpf
+	deploy/bpf.sh build
+
+fmt:
+	cargo fmt --all
+	cargo fmt --manifest-path ebpf/Cargo.toml
+
+clean:
+	rm -rf target ebpf/target

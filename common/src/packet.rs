@@ -1,0 +1,256 @@
+//! A frame as it arrives. The only Ethernet, VLAN, IP and UDP offsets in the project.
+
+use crate::{rule::Addr, state::mix};
+
+/// No load may touch a byte beyond this offset: it bounds what the verifier has to follow.
+pub const DEEPEST: usize = 0x0fff;
+
+/// UDP's protocol number.
+pub const UDP: u64 = 17;
+/// TCP's protocol number.
+pub const TCP: u64 = 6;
+/// SCTP's protocol number.
+pub const SCTP: u64 = 132;
+/// In place of a protocol: more IPv6 extension headers than are walked, so what follows cannot be judged.
+pub const TOO_DEEP: u64 = 256;
+
+/// Bytes to read from: a slice in user space, `data..data_end` in the kernel.
+pub trait Frame {
+    /// Bytes in the frame, from the destination MAC on.
+    fn len(&self) -> usize;
+
+    /// Is there nothing at all?
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// N bytes at `at`; `None` past the end.
+    fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
+
+    /// The same number. In the kernel the verifier forgets on the way which one it was (it keeps: at most
+    /// [`DEEPEST`]), so that the paths which lead here become one.
+    fn settle(&self, at: usize) -> usize;
+
+    /// One byte.
+    #[inline(always)]
+    fn u8(&self, at: usize) -> Option<u8> {
+        self.load::<1>(at).map(|b| b[0])
+    }
+
+    /// A 16-bit number in network byte order.
+    #[inline(always)]
+    fn be16(&self, at: usize) -> Option<u16> {
+        self.load(at).map(u16::from_be_bytes)
+    }
+
+    /// Eight bytes, the first one lowest.
+    #[inline(always)]
+    fn le64(&self, at: usize) -> Option<u64> {
+        self.load(at).map(u64::from_le_bytes)
+    }
+}
+
+impl Frame for &[u8] {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.get(at..at.checked_add(N)?)?.try_into().ok()
+    }
+
+    #[inline(always)]
+    fn settle(&self, at: usize) -> usize {
+        // The kernel masks; a slice must give the same answer for the same bytes.
+        at & DEEPEST
+    }
+}
+
+/// Not in fragments.
+pub const WHOLE: u64 = 0;
+/// The first fragment of several: it holds the UDP header.
+pub const FIRST: u64 = 1;
+/// A later fragment: what stands at [`Flow::l4`] is payload.
+pub const LATER: u64 = 2;
+
+/// Who sends what to whom. Words only: the kernel keeps it in a per-CPU value, byte fields would be copied one by one.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flow {
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// Destination MAC, first byte lowest; the upper 16 bits are 0.
+    pub mac: u64,
+    /// Offset of the IP header.
+    pub l3: u64,
+    /// Offset of the UDP, TCP or SCTP header (in a later fragment: of the payload).
+    pub l4: u64,
+    /// Offset of the first byte behind the IP packet, as its header claims.
+    pub end: u64,
+    /// Protocol above IP, behind all extension headers.
+    pub proto: u64,
+    /// [`WHOLE`], [`FIRST`] or [`LATER`].
+    pub fragment: u64,
+    /// Identification of the fragments (RFC 791 §3.1, RFC 8200 §4.5); 0 where there are none.
+    pub ident: u64,
+    /// Offset of this fragment's bytes in the datagram.
+    pub offset: u64,
+}
+
+impl Flow {
+    /// Names the datagram that a fragment belongs to, hashed with `seed`; never 0.
+    #[inline(always)]
+    pub const fn fragment_key(&self, seed: u64) -> u64 {
+        let ends = mix(mix(self.src.hi, self.src.lo), mix(self.dst.hi, self.dst.lo));
+        mix(ends ^ seed, self.ident << 8 | self.proto) | 1
+    }
+}
+
+const ETH_HEADER: usize = 14;
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const VLAN: u16 = 0x8100;
+const QINQ: u16 = 0x88a8;
+const IPV6_HEADER: usize = 40;
+/// IPv6 extension headers walked. Hosts send none or one; a packet with more is [`TOO_DEEP`].
+const EXTENSIONS: usize = 6;
+/// Extension headers must end before this offset.
+const L4_MAX: usize = 1000;
+
+/// Where the frame's headers are. `None`: not IP, or cut short; not ours.
+#[inline(always)]
+pub fn flow(f: &impl Frame) -> Option<Flow> {
+    // All paths begin with the same load, so the verifier can merge them.
+    let head = f.load::<34>(0)?;
+    let mac = u64::from_le_bytes([head[0], head[1], head[2], head[3], head[4], head[5], 0, 0]);
+    let mut l3 = ETH_HEADER;
+    let mut kind = u16::from_be_bytes([head[12], head[13]]);
+    if kind == VLAN || kind == QINQ {
+        kind = f.be16(16)?;
+        l3 = ETH_HEADER + 4;
+        if kind == VLAN || kind == QINQ {
+            kind = f.be16(20)?;
+            l3 = ETH_HEADER + 8;
+        }
+    }
+    let l3 = f.settle(l3);
+    match kind {
+        IPV4 => ipv4(f, mac, l3),
+        IPV6 => ipv6(f, mac, l3),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn ipv4(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
+    let h = f.load::<20>(l3)?;
+    let header = ((h[0] & 15) as usize) * 4;
+    let total = u16::from_be_bytes([h[2], h[3]]) as usize;
+    if h[0] >> 4 != 4 || header < 20 || total < header {
+        return None;
+    }
+    let cut = u16::from_be_bytes([h[6], h[7]]);
+    let offset = ((cut & 0x1fff) as u64) << 3;
+    let more = cut & 0x2000 != 0;
+    let fragment = if offset != 0 {
+        LATER
+    } else if more {
+        FIRST
+    } else {
+        WHOLE
+    };
+    Some(Flow {
+        src: Addr::v4([h[12], h[13], h[14], h[15]]),
+        dst: Addr::v4([h[16], h[17], h[18], h[19]]),
+        mac,
+        l3: l3 as u64,
+        l4: (l3 + header) as u64,
+        end: (l3 + total) as u64,
+        proto: h[9] as u64,
+        fragment,
+        ident: u16::from_be_bytes([h[4], h[5]]) as u64,
+        offset,
+    })
+}
+
+#[inline(always)]
+fn ipv6(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const FRAGMENT: u8 = 44;
+    const AUTHENTICATION: u8 = 51;
+    const DESTINATION: u8 = 60;
+
+    let h = f.load::<8>(l3)?;
+    if h[0] >> 4 != 6 {
+        return None;
+    }
+    let end = l3 + IPV6_HEADER + u16::from_be_bytes([h[4], h[5]]) as usize;
+    let src = Addr::from_bytes(f.load::<16>(l3 + 8)?);
+    let dst = Addr::from_bytes(f.load::<16>(l3 + 24)?);
+    let mut next = h[6];
+    let mut at = f.settle(l3 + IPV6_HEADER);
+    let (mut fragment, mut ident, mut offset) = (WHOLE, 0, 0);
+    for _ in 0..EXTENSIONS {
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION | AUTHENTICATION => {
+                let e = f.load::<2>(at)?;
+                // RFC 4302 §2.2 counts in words of 4 bytes less 2, RFC 8200 §4 in words of 8 less 1
+                at += if next == AUTHENTICATION { (e[1] as usize + 2) * 4 } else { (e[1] as usize + 1) * 8 };
+                next = e[0];
+            }
+            FRAGMENT => {
+                let e = f.load::<8>(at)?;
+                let cut = u16::from_be_bytes([e[2], e[3]]);
+                next = e[0];
+                ident = u32::from_be_bytes([e[4], e[5], e[6], e[7]]) as u64;
+                at += 8;
+                if cut & 0xfff8 != 0 {
+                    (fragment, offset) = (LATER, (cut & 0xfff8) as u64);
+                    break;
+                }
+                if cut & 1 != 0 {
+                    fragment = FIRST;
+                }
+            }
+            _ => break,
+        }
+        if at > L4_MAX {
+            break;
+        }
+        at = f.settle(at);
+    }
+    let walked = at <= L4_MAX
+        && (fragment == LATER || !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION));
+    let proto = if walked { next as u64 } else { TOO_DEEP };
+    let at = f.settle(at);
+    Some(Flow {
+        src,
+        dst,
+        mac,
+        l3: l3 as u64,
+        l4: at as u64,
+        end: end as u64,
+        proto,
+        fragment,
+        ident,
+        offset,
+    })
+}
+
+/// Sources that the kernel refuses, or that are none of SIP's business (RFC 1122 §3.2.1.3, RFC 4291 §2).
+#[inline(always)]
+pub fn martian(src: &Addr) -> bool {
+    let b = src.to_bytes();
+    if src.is_v4() {
+        // 0/8, 127/8, 224/4 and above
+        return b[12] == 0 || b[12] == 127 || b[12] >= 224;
+    }
+    // ff00::/8, fe80::/10, and ::/64: unspecified, loopback, mapped and compatible addresses
+    b[0] == 0xff || (b[0] == 0xfe && b[1] & 0xc0 == 0x80) || src.hi == 0
+}

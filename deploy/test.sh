@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# test.sh   every test there is, stage by stage; all run even if one fails
+#
+# A stage that cannot run says why; with VOS_REQUIRE_ALL=1 (CI) that is a failure.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+profile=${PROFILE:-test-fast}
+require_all=${VOS_REQUIRE_ALL:-0}
+bin=target/$profile
+rust=$(deploy/setup.sh rust)
+export PATH=$rust:$PATH CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+times=$(mktemp)
+trap 'rm -f "$times"' EXIT
+
+summary=() failed=0
+
+# stage NAME COMMAND...: 77 as exit status means that it cannot run here
+stage() {
+    local name=$1 from=$SECONDS status=0 result
+    shift
+    printf '\n=== %s\n' "$name"
+    # Not as `if "$@"`: that would switch -e off inside.
+    set +e
+    (set -e; "$@")
+    status=$?
+    set -e
+    case $status in
+    0) result=ok ;;
+    77) result=skipped; [ "$require_all" != 1 ] || { result="FAILED (skipped)"; failed=1; } ;;
+    *) result="FAILED ($status)"; failed=1 ;;
+    esac
+    summary+=("$(printf '%-10s %4d s  %s' "$name" $((SECONDS - from)) "$result")")
+}
+skip() { echo "skipped: $*"; exit 77; }
+
+# Called by full path: cargo prefers what lies in ~/.cargo/bin to what lies beside it.
+has() { "$rust/cargo-$1" --version >/dev/null 2>&1 || skip "this Rust toolchain has no $1 (rustup component add $1)"; }
+
+setup() {
+    deploy/setup.sh build run test
+    if [ "$require_all" = 1 ]; then deploy/setup.sh bpf; fi
+    cargo --version
+}
+format() {
+    has fmt
+    "$rust/cargo-fmt" fmt --all --check
+    "$rust/cargo-fmt" fmt --manifest-path ebpf/Cargo.toml --check
+}
+lint() {
+    has clippy
+    "$rust/cargo-clippy" clippy --workspace --all-targets --locked --profile "$profile" -- -D warnings
+}
+build() { cargo build --workspace --bins --locked --profile "$profile"; }
+
+# tests RUNNER SELECTION...: libtest tells times only where it believes to be unstable; only the test
+# programs are told so, cargo would rebuild everything.
+tests() {
+    local runner="$1 env RUSTC_BOOTSTRAP=1"
+    shift
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$runner cargo test --workspace --no-fail-fast --locked \
+        --profile "$profile" "$@" -- -Z unstable-options --report-time | tee -a "$times"
+}
+unit() {
+    tests "" --lib --bins
+    cargo test --workspace --doc --locked --profile "$profile"
+}
+# Programs under BPF_PROG_TEST_RUN, namespaces, real SIP servers.
+kernel() {
+    [ "$EUID" = 0 ] || sudo -v || skip "needs root"
+    tests "$([ "$EUID" = 0 ] || echo sudo -E)" --test '*'
+}
+bpf() { deploy/bpf.sh check; }
+guest() { # KERNEL BIND
+    KERNEL=$1 GUEST_ARGS=$2 deploy/zcvm/run.sh "${GUEST_DIR:-target/guest}" deploy/zcvm/journey.sh \
+        "$bin/vos-engine" "$bin/vosctl" "$bin/vos-bench"
+}
+
+stage setup setup
+[ "$failed" = 0 ] || exit 1
+stage format format
+stage build build
+stage lint lint
+stage unit unit
+stage kernel kernel
+stage bpf bpf
+stage guest guest backports zerocopy
+stage guest-6.1 guest bookworm copy
+
+printf '\n=== slowest tests\n'
+sed -n 's/^test \(.*\) \.\.\. .*<\([0-9.]*\)s>$/\2 s  \1/p' "$times" | sort -rn | head -n 5
+printf '\n=== stages\n'
+printf '%s\n' "${summary[@]}"
+if [ "$failed" = 0 ]; then echo "PASS in $SECONDS s"; else echo "FAIL after $SECONDS s" && exit 1; fi

@@ -1,0 +1,204 @@
+#!/usr/bin/env bash
+# run.sh WORKDIR GUEST_SCRIPT [BIN...]   boot a guest in QEMU and run GUEST_SCRIPT in it
+#
+# virtio_net of new kernels binds XDP_ZEROCOPY, which veth never does: this is the only place where a
+# machine without such a NIC sees zero-copy. Emulation (TCG): no KVM, no root, no network of the host's.
+# QEMU, kernel and busybox are Debian packages, verified by apt and unpacked into WORKDIR, nothing is
+# installed; a WORKDIR from an earlier run is used again.
+#
+#   KERNEL=backports   Debian 13's backported kernel: zero-copy (default)
+#   KERNEL=bookworm    Debian 12's own 6.1: copy mode, no TCX
+#   GUEST_ARGS         arguments of GUEST_SCRIPT          GUEST_TIMEOUT   seconds (180)
+#
+# In the guest: dut0, and peer0 at the other end of the wire; BIN... with their libraries, ip, ethtool
+# and busybox in /bin. Exits 0 only if GUEST_SCRIPT did.
+set -euo pipefail
+
+die() { echo "guest: $*" >&2; exit 1; }
+say() { printf '[%3d s] %s\n' $((SECONDS - started)) "$*"; }
+
+started=$SECONDS
+[ $# -ge 2 ] || die "usage: run.sh WORKDIR GUEST_SCRIPT [BIN...]"
+mkdir -p "$1"
+work=$(realpath "$1") script=$(realpath "$2")
+shift 2
+bins=("$@")
+case ${KERNEL:=backports} in
+backports) suite=trixie-backports ;;
+bookworm) suite=bookworm ;;
+*) die "KERNEL=$KERNEL: backports or bookworm" ;;
+esac
+here=$work/$KERNEL qemu=$work/qemu tools=$work/tools
+mkdir -p "$here" "$work"/apt/{lists,cache/archives}/partial
+
+# --- packages: from the mirror that this machine uses already ------------------------------------
+
+# NoLocking: nothing is installed, so dpkg's lock is not needed, nor root.
+apt_options=(
+    -o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::Lists=$work/apt/lists" -o "Dir::Cache=$work/apt/cache"
+    -o APT::Sandbox::User=root -o Acquire::Languages=none -o APT::Update::Error-Mode=any
+    -o Debug::NoLocking=1 -qq
+)
+
+refresh_lists() {
+    [ -z "${refreshed:-}" ] || return 0
+    local mirror suite
+    # shellcheck disable=SC2016 # apt's variable
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m1 '/debian/$') ||
+        die "apt's sources name no Debian mirror (a URI that ends in /debian)"
+    for suite in bookworm bookworm-backports trixie-backports; do
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
+    done >"$work/apt/sources.list"
+    apt-get "${apt_options[@]}" update || die "cannot fetch the package lists"
+    refreshed=yes
+    say "package lists"
+}
+
+# unpack DIR: every package in apt's cache
+unpack() {
+    local deb
+    for deb in "$work"/apt/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1" && rm "$deb"; done
+}
+
+# download PACKAGE[/suite]...: these alone, without what they depend on
+download() {
+    (cd "$work/apt/cache/archives" && apt-get "${apt_options[@]}" download "$@") ||
+        die "the mirror does not have $* (any more)"
+}
+
+if ! [ -e "$qemu/.complete" ]; then
+    rm -rf "$qemu" "$tools"
+    refresh_lists
+    # With the libraries that this machine lacks.
+    apt-get "${apt_options[@]}" install -y --download-only --no-install-recommends \
+        -t bookworm-backports qemu-system-x86 >/dev/null || die "the mirror does not have qemu-system-x86"
+    unpack "$qemu"
+    download busybox-static kmod/bookworm
+    unpack "$tools"
+    touch "$qemu/.complete"
+    say "QEMU"
+fi
+busybox=$(find "$tools" -path '*bin/busybox' -type f)
+
+if ! [ -e "$here/.complete" ]; then
+    rm -rf "$here" && mkdir -p "$here"
+    refresh_lists
+    # The meta package names the version.
+    version=$(apt-cache "${apt_options[@]}" show "linux-image-cloud-amd64/$suite" |
+        sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*\).*/\1/p' | sort -V | tail -n 1)
+    [ -n "$version" ] || die "$suite has no linux-image-cloud-amd64"
+    version=${version#linux-image-}
+    # Since Debian 13 the kernel package has been split.
+    case $KERNEL in
+    backports) download "linux-binary-$version" "linux-modules-$version" "linux-base-$version" ;;
+    bookworm) download "linux-image-$version" ;;
+    esac
+    unpack "$here"
+    # Debian 12 puts them into /lib and the kernel into /boot.
+    [ -e "$here/usr/lib/modules" ] || { mkdir -p "$here/usr/lib" && ln -s ../../lib/modules "$here/usr/lib/modules"; }
+    # kmod chooses by its name what it is.
+    ln -sf "$(find "$tools" -path '*bin/kmod' -type f)" "$work/depmod"
+    "$work/depmod" -b "$here/usr" "$version"
+    echo "$version" >"$here/.complete"
+    say "kernel $version"
+fi
+version=$(<"$here/.complete")
+modules=$here/usr/lib/modules/$version
+kernel=$modules/vmlinuz
+[ -e "$kernel" ] || kernel=$here/boot/vmlinuz-$version
+
+# --- initramfs -------------------------------------------------------------------------------------
+
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+mkdir -p "$root"/{bin,dev,proc,sys,tmp,run/netns,var/lib,modules}
+cp "$busybox" "$root/bin/busybox"
+cp "$script" "$root/test.sh"
+
+# add_module NAME: with what it depends on, in the order of loading
+add_module() {
+    local line file needed=()
+    ! grep -q "/$1\.ko" "$modules/modules.builtin" || return 0
+    line=$(grep -m1 "/$1\.ko[.a-z]*:" "$modules/modules.dep") || die "kernel $version has no module $1"
+    # modules.dep names what comes first last.
+    for file in ${line#*:}; do needed=("$file" "${needed[@]}"); done
+    for file in "${needed[@]}" "${line%%:*}"; do
+        name=$(basename "$file" .xz)
+        [ ! -e "$root/modules/$name" ] || continue
+        case $file in
+        *.xz) "$busybox" xz -dc "$modules/$file" >"$root/modules/$name" ;;
+        *.ko) cp "$modules/$file" "$root/modules/$name" ;;
+        *) die "cannot unpack $file" ;;
+        esac
+        echo "$name" >>"$root/modules/order"
+    done
+}
+# The NIC, the relay's TAP, and clsact with its classifier for kernels without TCX.
+for module in virtio_pci virtio_net tun sch_ingress cls_bpf af_packet; do add_module "$module"; done
+
+# add_binary FILE: with its libraries; without debug information, which would triple the boot
+add_binary() {
+    local file target
+    file=$(readlink -f "$(command -v "$1")") || die "no program $1"
+    target=$root/bin/$(basename "$1")
+    strip -o "$target" "$file" 2>/dev/null || cp "$file" "$target"
+    { ldd "$file" 2>/dev/null || true; } | { grep -o '/[^ ]*' || true; } | while read -r library; do
+        mkdir -p "$root$(dirname "$library")"
+        cp -Ln "$library" "$root$library"
+    done
+}
+for bin in ip ethtool "${bins[@]}"; do add_binary "$bin"; done
+
+cat >"$root/init" <<'INIT'
+#!/bin/busybox sh
+export PATH=/bin HOME=/tmp
+/bin/busybox --install -s /bin 2>/dev/null
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t bpf bpf /sys/fs/bpf
+mount -t tmpfs tmp /tmp
+/bin/ip link set lo up
+while read -r module; do insmod "/modules/$module"; done </modules/order
+for device in /sys/class/net/*; do
+    case $(cat "$device/address") in
+    52:54:00:00:00:01) /bin/ip link set "${device##*/}" name dut0 ;;
+    52:54:00:00:00:02) /bin/ip link set "${device##*/}" name peer0 ;;
+    esac
+done
+echo "guest: kernel $(uname -r), up after $(cut -d' ' -f1 /proc/uptime) s"
+sh /test.sh $(cat /args)
+echo "guest: exit status $?"
+poweroff -f
+INIT
+chmod +x "$root/init"
+echo "${GUEST_ARGS:-}" >"$root/args"
+# Not compressed: unpacking costs an emulated CPU more than reading.
+(cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null) >"$here/initramfs"
+say "initramfs $(du -h "$here/initramfs" | cut -f1)"
+
+# --- boot ------------------------------------------------------------------------------------------
+
+# A hub joins the two NICs. Zero-copy wants DMA addresses: a modern device behind the IOMMU's API.
+# shellcheck disable=SC2054 # QEMU's commas
+options=(
+    -L "$qemu/usr/share/qemu" -L "$qemu/usr/share/seabios"
+    -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1G
+    -nodefaults -no-user-config -display none -serial stdio -no-reboot
+    -kernel "$kernel" -initrd "$here/initramfs"
+    -append "console=ttyS0 panic=-1 loglevel=4 mitigations=off"
+    -netdev hubport,id=n0,hubid=0 -netdev hubport,id=n1,hubid=0
+    -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01,romfile=,disable-legacy=on,iommu_platform=on
+    -device virtio-net-pci,netdev=n1,mac=52:54:00:00:00:02,romfile=
+)
+status=0
+LD_LIBRARY_PATH=$qemu/usr/lib/x86_64-linux-gnu:$qemu/lib/x86_64-linux-gnu \
+    timeout "${GUEST_TIMEOUT:-180}" "$qemu/usr/bin/qemu-system-x86_64" "${options[@]}" </dev/null 2>&1 |
+    tr -d '\r' | tee "$here/serial.log" || status=$?
+if grep -q '^guest: exit status 0$' "$here/serial.log"; then
+    say "PASS ${script##*/} on $version"
+else
+    say "FAIL ${script##*/} on $version (QEMU's status $status)"
+    exit 1
+fi

@@ -1,0 +1,57 @@
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, XskMap},
+};
+use vos_common::{
+    packet::Flow,
+    reason::REASON_SLOTS,
+    rule::{Addr, GATE_BLOCKS, GateBlock, Rule},
+    state::{Clock, Config, Fragments, Homes, MAX_QUEUES, Ports, Reply},
+};
+
+const NO_PREALLOC: u32 = 1;
+
+// Written by user space.
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+#[map]
+pub static HOMES: Array<Homes> = Array::with_max_entries(1, 0);
+#[map]
+pub static PORTS: Array<Ports> = Array::with_max_entries(1, 0);
+/// Rules for single addresses.
+#[map]
+pub static EXACT: HashMap<Addr, Rule> = HashMap::with_max_entries(1 << 20, NO_PREALLOC);
+/// Rules for prefixes.
+#[map]
+pub static PREFIX: LpmTrie<Addr, Rule> = LpmTrie::with_max_entries(1 << 17, NO_PREALLOC);
+#[map]
+pub static GATE: Array<GateBlock> = Array::with_max_entries(GATE_BLOCKS, 0);
+/// When each queue's worker last said that it lives, ns of `CLOCK_MONOTONIC`.
+#[map]
+pub static HEART: Array<u64> = Array::with_max_entries(MAX_QUEUES, 0);
+#[map]
+pub static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
+
+// Written by the kernel.
+/// Packets judged, by reason.
+#[map]
+pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
+/// What monitor mode would have dropped, by reason.
+#[map]
+pub static WOULD_DROP: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
+#[map]
+pub static FRAGMENTS: Array<Fragments> = Array::with_max_entries(1, 0);
+/// Where `flow` puts its result, so that the verifier forgets the paths that led to it.
+#[map]
+pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+/// Where a response is put together: it is larger than the BPF stack.
+#[map]
+pub static REPLY: PerCpuArray<Reply> = PerCpuArray::with_max_entries(1, 0);
+/// The softswitch's final responses. 4 MiB hold what leaves in 100 ms at 40,000 responses of 1 KB a second.
+#[map]
+pub static REPLIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+/// Responses that found no room in the ring.
+#[map]
+pub static REPLIES_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static TICK: Array<Clock> = Array::with_max_entries(1, 0);

@@ -1,0 +1,166 @@
+//! `configs/vos.toml` is the documentation of [`Config`], and the errors lead to the right line.
+
+use super::*;
+
+const FILE: &str = include_str!("../../configs/vos.toml");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("vos.toml"))
+}
+
+fn sound() -> Config {
+    Config { iface: "eth0".into(), ..Config::default() }
+}
+
+/// The file with the `#` of every `#key = value` taken away.
+fn uncommented() -> String {
+    let is_key = |line: &str| {
+        let name = line.strip_prefix('#').and_then(|line| line.split_once(" = ")).map(|(name, _)| name);
+        name.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+    };
+    FILE.lines().map(|line| if is_key(line) { &line[1..] } else { line }).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_holds_every_key_with_its_default() {
+    let config = parse(&uncommented()).expect("the example parses");
+    assert_eq!(config, sound());
+    config.validate().expect("the defaults are sound");
+    assert_eq!(parse(FILE).expect("as it is, too"), sound());
+    let table = uncommented().parse::<toml::Table>().expect("TOML");
+    let mut keys = keys_of(&table);
+    let mut documented: Vec<String> = TAKES.iter().map(|(key, _)| (*key).to_owned()).collect();
+    let mut serialised = keys_of(&toml::Table::try_from(Config::default()).expect("a table"));
+    keys.sort_unstable();
+    documented.sort_unstable();
+    serialised.sort_unstable();
+    assert_eq!(keys, documented);
+    assert_eq!(serialised, documented);
+}
+
+fn keys_of(table: &toml::Table) -> Vec<String> {
+    let keys = table.iter().flat_map(|(key, value)| match value {
+        toml::Value::Table(inner) => inner.keys().map(|name| format!("{key}.{name}")).collect(),
+        _ => vec![key.clone()],
+    });
+    keys.collect()
+}
+
+#[test]
+fn the_example_states_every_range_as_it_is_checked() {
+    let text = FILE.replace("\n# ", " ");
+    for (key, takes) in TAKES {
+        let takes = takes.split(", such as").next().unwrap_or_default();
+        assert!(text.contains(takes), "configs/vos.toml does not say of {key}: {takes}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_the_defaults_and_no_file_too() {
+    assert_eq!(parse("").expect("empty"), Config::default());
+    assert_eq!(Config::load(None).expect("none"), Config::default());
+    let error = Config::load(Some(Path::new("/nonexistent/vos.toml"))).expect_err("no such file").to_string();
+    assert!(error.contains("/nonexistent/vos.toml") && error.contains("--config"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest() {
+    for (text, place, hint) in [
+        ("iface = \"eth0\"\nquues = 4\n", "vos.toml:2: there is no key `quues`", "did you mean `queues`, at the top"),
+        ("[xsk]\nframe = 4096\n", "vos.toml:2: there is no key `xsk.frame`", "did you mean `frames` in [xsk]?"),
+        ("\n\nsip_ports = [5060]\n", "vos.toml:3: there is no key `sip_ports`", "did you mean `sip_ports` in [xdp]?"),
+        ("[xdpp]\nattach = \"auto\"\n", "vos.toml:1: there is no key `xdpp`", "did you mean [xdp]?"),
+        ("[relay]\n\nheartbeat = 5\n", "vos.toml:3:", "did you mean `heartbeat_ms` in [relay]?"),
+        ("[worker]\nzzzz = 5\n", "vos.toml:2: there is no key `worker.zzzz`", "configs/vos.toml lists them all"),
+    ] {
+        let error = parse(text).expect_err(text);
+        assert!(matches!(error, ConfigError::UnknownKey { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains(place) && error.contains(hint), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_answered_with_what_the_key_takes() {
+    for (text, parts) in [
+        ("mode = \"fast\"", ["vos.toml:1: `mode` takes \"relay\", \"filter\" or \"monitor\"", "`fast`"]),
+        ("\nqueues = -1", ["vos.toml:2: `queues` takes 0 (all the interface has) to 256", "-1"]),
+        ("queues = \"4\"", ["`queues` takes 0", "string"]),
+        ("[xsk]\nbind = \"zero-copy\"", ["vos.toml:2: `xsk.bind` takes \"auto\"", "zero-copy"]),
+        ("[xdp]\nsip_ports = [5060,\n 70000]", ["vos.toml:3: `xdp.sip_ports` takes 1 to 16", "70000"]),
+        ("[xdp]\nprotect = [\"10.0.0.0/8\"]", ["`xdp.protect` takes up to 128 addresses", "IP address"]),
+        ("[worker]\ncores = \"7-4\"", ["vos.toml:2: `worker.cores` takes cores and ranges", "runs backwards"]),
+        ("[iface]\nx = 1", ["vos.toml:2: there is no key `iface.x`", ""]),
+        ("xdp = 1", ["vos.toml:1:", "invalid type"]),
+        ("mode = relay", ["vos.toml:1:", ""]),
+    ] {
+        let error = parse(text).expect_err(text).to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+}
+
+#[test]
+fn a_value_out_of_range_is_named_with_the_range() {
+    type Spoil = fn(&mut Config);
+    let spoils: [(&str, Spoil); 28] = [
+        ("iface", |c| c.iface.clear()),
+        ("iface", |c| c.iface = "a/b".into()),
+        ("iface", |c| c.iface = "sixteen-bytes-xx".into()),
+        ("queues", |c| c.queues = 257),
+        ("xdp.sip_ports", |c| c.xdp.sip_ports.clear()),
+        ("xdp.sip_ports", |c| c.xdp.sip_ports = vec![0]),
+        ("xdp.sip_ports", |c| c.xdp.sip_ports = vec![5060, 5060]),
+        ("xdp.sip_ports", |c| c.xdp.sip_ports = (1..=17).collect()),
+        ("xdp.protect", |c| {
+            c.xdp.protect = vec!["0.0.0.0".parse().expect("an address")];
+        }),
+        ("xdp.protect", |c| {
+            c.xdp.protect = vec!["::ffff:192.0.2.1".parse().expect("an address")];
+        }),
+        ("xsk.frames", |c| c.xsk.frames = 5_000),
+        ("xsk.frames", |c| c.xsk.frames = 2_048),
+        ("xsk.frames", |c| c.xsk.frames = 1 << 17),
+        ("xsk.ring", |c| c.xsk.ring = 100),
+        ("xsk.ring", |c| c.xsk.ring = 32),
+        ("xsk.batch", |c| c.xsk.batch = 0),
+        ("xsk.batch", |c| (c.xsk.ring, c.xsk.batch) = (64, 65)),
+        ("worker.busy_poll_us", |c| c.worker.busy_poll_us = 0),
+        ("worker.busy_poll_budget", |c| c.worker.busy_poll_budget = 513),
+        ("worker.spin_us", |c| c.worker.spin_us = 1_001),
+        ("worker.cores", |c| {
+            (c.queues, c.worker.cores) = (4, "0-2".parse().expect("a list"));
+        }),
+        ("relay.heartbeat_ms", |c| c.relay.heartbeat_ms = 9),
+        ("relay.heartbeat_timeout_ms", |c| c.relay.heartbeat_timeout_ms = 299),
+        ("relay.heartbeat_timeout_ms", |c| c.relay.heartbeat_timeout_ms = 10_001),
+        ("egress.ifaces", |c| c.egress.ifaces = vec![String::new()]),
+        ("egress.ifaces", |c| c.egress.ifaces = vec!["eth0".into(); 17]),
+        ("control.run_dir", |c| c.control.run_dir = "run".into()),
+        ("control.state_dir", |c| c.control.state_dir = PathBuf::new()),
+    ];
+    for (key, spoil) in spoils {
+        let mut config = sound();
+        spoil(&mut config);
+        let error = config.validate().expect_err(key).to_string();
+        assert!(error.starts_with(&format!("`{key}` takes {}: ", takes(key).expect("documented"))), "{error}");
+    }
+}
+
+#[test]
+fn lists_of_cores_are_read_and_written() {
+    for (text, cores, canonical) in [
+        ("", vec![], ""),
+        ("4-7", vec![4, 5, 6, 7], "4-7"),
+        ("4,6", vec![4, 6], "4,6"),
+        (" 4 - 6 , 9,10", vec![4, 5, 6, 9, 10], "4-6,9-10"),
+        ("3,1,2", vec![3, 1, 2], "3,1-2"),
+    ] {
+        let list: CoreList = text.parse().expect(text);
+        assert_eq!(list.cores(), cores);
+        assert_eq!(list.to_string(), canonical);
+    }
+    for text in ["a", "1-", "-1", "1,,2", "2-1", "1,1", "1-3,2", "9999", "+1", "0x1", "1;2"] {
+        let error = text.parse::<CoreList>().expect_err(text).to_string();
+        assert!(error.contains(text) && error.contains("4-7"), "{error}");
+    }
+}

@@ -1,0 +1,275 @@
+//! The HTTP API on the unix socket.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/rules[?kind=block]` | [`Rules`](crate::control::wire::Rules) |
+//! | `POST /v1/rules` [`NewRule`](crate::control::wire::NewRule) | [`Made`](crate::control::wire::Made) |
+//! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
+//! | `GET /v1/stats` | [`Engine::stats`] |
+//! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
+//!
+//! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
+//! `bad_address`, `bad_ttl`, `bad_reason`; 404 `no_such_rule`, `covered`, `no_such_path`; 405 `bad_method`; 409
+//! `guarded`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::connect_info::Connected;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, RawQuery, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::IncomingStream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+use crate::control::address;
+use crate::control::decide::{Ask, Control, Refusal};
+use crate::control::decision::Kind;
+use crate::control::maps::MapError;
+use crate::control::session::client_of;
+use crate::control::socket::Socket;
+use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule, Rules};
+
+/// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
+pub const MAX_BODY: usize = 16 * 1024;
+/// How long a stop waits for requests in progress. Shorter: a commit to a slow disk is not answered. Longer: a client
+/// that never finishes its request holds up a restart.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What the API asks of the running engine. Called from threads that may block.
+pub trait Engine: Send + Sync + 'static {
+    /// `{"mode","queues","xdp","bind","inject","judged","reasons":{label:n},"would_drop":{label:n},"workers":[...]}`.
+    fn stats(&self) -> Value;
+
+    /// `{"candidates":[{"address","answered","last_seen_s"}]}`: who sends OPTIONS that the server answers.
+    fn suggest_allow(&self) -> Value;
+}
+
+#[derive(Clone)]
+struct Shared {
+    control: Arc<Control>,
+    engine: Arc<dyn Engine>,
+}
+
+/// Who is at the other end of the socket.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+    }
+}
+
+/// Serves until `stop` resolves, then lets requests in progress finish for a moment. Removes the socket.
+pub async fn serve(
+    socket: Socket,
+    control: Arc<Control>,
+    engine: Arc<dyn Engine>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let Socket { listener, file } = socket;
+    let (stopping, stopped) = oneshot::channel();
+    let service = router(Shared { control, engine }).into_make_service_with_connect_info::<Peer>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        stop.await;
+        // whoever starts next must find the name free
+        drop(file);
+        let _nobody_may_wait_any_more = stopping.send(());
+    });
+    let patience = async {
+        match stopped.await {
+            Ok(()) => tokio::time::sleep(GRACE).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = async { server.await } => served,
+        () = patience => Ok(()),
+    }
+}
+
+fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/v1/rules", get(list).post(decide).delete(remove))
+        .route("/v1/stats", get(stats))
+        .route("/v1/suggest-allow", get(suggest_allow))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(bad_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(shared)
+}
+
+/// An error as the API tells it.
+#[derive(Debug)]
+struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    error: String,
+}
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+/// A 200 with a JSON body.
+struct Json<T>(T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => json(StatusCode::OK, body),
+            Err(error) => Problem::internal(error.to_string()).into_response(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let failure = Failure { error: self.error, code: self.code.to_owned() };
+        // two strings always have a JSON form
+        json(self.status, serde_json::to_vec(&failure).unwrap_or_default())
+    }
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+impl Problem {
+    fn bad_request(error: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: "bad_request", error: error.into() }
+    }
+
+    fn internal(error: impl Into<String>) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "internal", error: error.into() }
+    }
+}
+
+impl From<address::AddressError> for Problem {
+    fn from(error: address::AddressError) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: "bad_address", error: error.to_string() }
+    }
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let error = format!("the body is larger than {MAX_BODY} bytes: send one rule a request");
+            return Self { status: StatusCode::PAYLOAD_TOO_LARGE, code: "too_large", error };
+        }
+        Self::bad_request(rejection.body_text())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let (status, code) = match &refusal {
+            Refusal::Guarded { .. } => (StatusCode::CONFLICT, "guarded"),
+            Refusal::NoSuchRule { .. } => (StatusCode::NOT_FOUND, "no_such_rule"),
+            Refusal::Covered { .. } => (StatusCode::NOT_FOUND, "covered"),
+            Refusal::Ttl { .. } => (StatusCode::BAD_REQUEST, "bad_ttl"),
+            Refusal::Reason { .. } => (StatusCode::BAD_REQUEST, "bad_reason"),
+            Refusal::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "store"),
+            Refusal::Maps(MapError::Full { .. }) => (StatusCode::INSUFFICIENT_STORAGE, "map_full"),
+            Refusal::Maps(MapError::Os { .. }) | Refusal::Torn { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
+        };
+        Self { status, code, error: refusal.to_string() }
+    }
+}
+
+/// Runs what may wait for the disk or a lock where it holds up no other request.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal("the request failed inside; see the log"))
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request(format!("the body is not what it should be: {error}")))
+}
+
+async fn list(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Answer<Rules> {
+    let kind = match query.as_deref().filter(|query| !query.is_empty()) {
+        None => None,
+        Some(query) => {
+            let word = query.strip_prefix("kind=").filter(|word| !word.contains('&'));
+            let word =
+                word.ok_or_else(|| Problem::bad_request("the only parameter is kind: ?kind=block or ?kind=allow"))?;
+            Some(word.parse::<Kind>().map_err(|error| Problem::bad_request(error.to_string()))?)
+        }
+    };
+    blocking(move || {
+        let clock = shared.control.clock();
+        Json(Rules { rules: shared.control.list(kind).iter().map(|decision| Rule::view(decision, clock)).collect() })
+    })
+    .await
+}
+
+async fn decide(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<Made> {
+    let rule: NewRule = read(&body?)?;
+    let ask = Ask {
+        net: address::parse(&rule.net)?,
+        kind: rule.kind,
+        ttl_s: rule.ttl_s,
+        reason: rule.reason.unwrap_or_default(),
+        origin: peer.uid.map_or_else(|| "api".to_owned(), |uid| format!("api uid {uid}")),
+        force: rule.force,
+        operator: rule.ssh_connection.as_deref().and_then(client_of),
+    };
+    blocking(move || {
+        let taken = shared.control.decide(ask)?;
+        let view = |decision| Rule::view(decision, shared.control.clock());
+        Ok(Json(Made { rule: view(&taken.decision), replaced: taken.replaced.as_ref().map(view) }))
+    })
+    .await?
+}
+
+async fn remove(State(shared): State<Shared>, uri: Uri, body: Result<Bytes, BytesRejection>) -> Answer<Removed> {
+    let rule: OldRule = match uri.query().filter(|query| !query.is_empty()) {
+        Some(_) => Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.body_text()))?.0,
+        None => read(&body?)?,
+    };
+    let net = address::parse(&rule.net)?;
+    blocking(move || {
+        let back = shared.control.remove(net, rule.kind)?;
+        let view = |decision| Rule::view(decision, shared.control.clock());
+        Ok(Json(Removed { removed: view(&back.removed), now: back.now.as_ref().map(view) }))
+    })
+    .await?
+}
+
+async fn stats(State(shared): State<Shared>) -> Answer<Value> {
+    blocking(move || Json(shared.engine.stats())).await
+}
+
+async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
+    blocking(move || Json(shared.engine.suggest_allow())).await
+}
+
+async fn no_such_path() -> Problem {
+    let error = "there is no such path: /v1/rules, /v1/stats and /v1/suggest-allow are served".to_owned();
+    Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }
+}
+
+async fn bad_method() -> Problem {
+    let error = "this path does not take that method: GET reads, POST and DELETE on /v1/rules change".to_owned();
+    Problem { status: StatusCode::METHOD_NOT_ALLOWED, code: "bad_method", error }
+}
+
+#[cfg(test)]
+#[path = "api_tests.rs"]
+mod tests;

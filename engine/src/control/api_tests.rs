@@ -1,0 +1,172 @@
+//! The API end to end: the real client, a real socket, a real store, and a kernel that is a fake.
+
+use std::path::PathBuf;
+
+use hyper::Method;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use vos_common::rule::RuleKind;
+
+use super::*;
+use crate::control::client::{Client, ClientError};
+use crate::control::clock::Clock;
+use crate::control::fake_kernel::FakeKernel;
+use crate::control::socket;
+
+struct Counters;
+
+impl Engine for Counters {
+    fn stats(&self) -> Value {
+        json!({ "mode": "relay", "judged": 7 })
+    }
+
+    fn suggest_allow(&self) -> Value {
+        json!({ "candidates": [] })
+    }
+}
+
+struct Server {
+    directory: TempDir,
+    kernel: FakeKernel,
+    client: Client,
+    control: Arc<Control>,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let kernel = FakeKernel::default();
+        let store = directory.path().join("state/eth0.redb");
+        let control = Control::open(&store, Box::new(kernel.clone()), || Clock::at(5_000_000_000_000, 1_000));
+        let control = Arc::new(control.expect("a sound store"));
+        let socket = socket::bind(directory.path(), "eth0", "").expect("free");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move {
+            let _ = stopped.await;
+        };
+        let served = tokio::spawn(serve(socket, Arc::clone(&control), Arc::new(Counters), stopped));
+        let client = Client::new(Self::path(&directory));
+        Self { directory, kernel, client, control, stop: Some(stop), served }
+    }
+
+    fn path(directory: &TempDir) -> PathBuf {
+        socket::path(directory.path(), "eth0")
+    }
+
+    async fn call(&self, method: Method, target: &str, body: Value) -> Result<Value, (u16, String)> {
+        match self.client.call(method, target, Some(&body)).await {
+            Ok(value) => Ok(value),
+            Err(ClientError::Refused { status, failure }) => Err((status, failure.code)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn post(&self, body: Value) -> Result<Value, (u16, String)> {
+        self.call(Method::POST, "/v1/rules", body).await
+    }
+
+    fn kind(&self, source: &str) -> u32 {
+        self.kernel.lookup(source.parse().expect(source), 1_000)
+    }
+}
+
+fn code<T>(status: u16, code: &str) -> Result<T, (u16, String)> {
+    Err((status, code.to_owned()))
+}
+
+#[tokio::test]
+async fn a_rule_is_made_listed_and_taken_back() {
+    let server = Server::start().await;
+    let made = server.post(json!({ "net": "203.0.113.0/24", "kind": "block", "ttl_s": 60, "reason": "scan" })).await;
+    let made = made.expect("room");
+    assert_eq!(made["rule"]["until"], 5_060);
+    assert_eq!(made["replaced"], Value::Null);
+    assert!(made["rule"]["origin"].as_str().is_some_and(|origin| origin.starts_with("api uid ")), "{made}");
+    assert_eq!(server.kind("203.0.113.7"), RuleKind::Blocked as u32);
+    server.post(json!({ "net": "2001:db8::1", "kind": "allow" })).await.expect("room");
+    let listed = server.client.list(None).await.expect("served").rules;
+    let listed: Vec<_> = listed.iter().map(|rule| (rule.net.as_str(), rule.kind, rule.left_s)).collect();
+    assert_eq!(listed, [("203.0.113.0/24", Kind::Block, Some(60)), ("2001:db8::1/128", Kind::Allow, None)]);
+    assert_eq!(server.client.list(Some(Kind::Allow)).await.expect("served").rules.len(), 1);
+    let old = json!({ "net": "203.0.113.0/24", "kind": "block" });
+    let removed = server.call(Method::DELETE, "/v1/rules", old).await.expect("it is there");
+    assert_eq!((&removed["removed"]["reason"], &removed["now"]), (&json!("scan"), &Value::Null));
+    assert_eq!(server.kind("203.0.113.7"), RuleKind::None as u32);
+    let target = "/v1/rules?net=2001:db8::1%2F128&kind=allow";
+    server.call(Method::DELETE, target, Value::Null).await.expect("by query as well");
+    assert!(server.control.list(None).is_empty());
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_status_and_code() {
+    let server = Server::start().await;
+    server.control.set_guarded(vec![("192.0.2.1/32".parse().expect("a net"), "this host".into())]);
+    let block = |net: &str| json!({ "net": net, "kind": "block" });
+    assert_eq!(server.post(block("999.1.1.1")).await, code(400, "bad_address"));
+    assert_eq!(server.post(json!({ "net": "10.0.0.1", "kind": "blok" })).await, code(400, "bad_request"));
+    assert_eq!(server.post(json!({ "net": "10.0.0.1", "kind": "block", "ttl": 5 })).await, code(400, "bad_request"));
+    assert_eq!(server.post(json!([])).await, code(400, "bad_request"));
+    assert_eq!(server.post(json!({ "net": "10.0.0.1", "kind": "block", "ttl_s": 0 })).await, code(400, "bad_ttl"));
+    assert_eq!(server.post(json!({ "net": "10.0.0.1", "kind": "block", "ttl_s": -1 })).await, code(400, "bad_request"));
+    let long = json!({ "net": "10.0.0.1", "kind": "block", "reason": "x".repeat(300) });
+    assert_eq!(server.post(long).await, code(400, "bad_reason"));
+    let huge = json!({ "net": "10.0.0.1", "kind": "block", "reason": "x".repeat(MAX_BODY) });
+    assert_eq!(server.post(huge).await, code(413, "too_large"));
+    assert_eq!(server.post(block("192.0.2.0/24")).await, code(409, "guarded"));
+    let own = json!({ "net": "10.0.0.1", "kind": "block", "ssh_connection": "10.0.0.1 4022 192.0.2.1 22" });
+    assert_eq!(server.post(own.clone()).await, code(409, "guarded"));
+    assert_eq!(server.call(Method::DELETE, "/v1/rules", block("10.0.0.1")).await, code(404, "no_such_rule"));
+    assert_eq!(server.call(Method::DELETE, "/v1/rules?kind=block", Value::Null).await, code(400, "bad_request"));
+    assert_eq!(server.call(Method::GET, "/v1/rules?kind=x", Value::Null).await, code(400, "bad_request"));
+    assert_eq!(server.call(Method::GET, "/v1/rules?limit=5", Value::Null).await, code(400, "bad_request"));
+    assert_eq!(server.call(Method::GET, "/v2", Value::Null).await, code(404, "no_such_path"));
+    assert_eq!(server.call(Method::PUT, "/v1/rules", Value::Null).await, code(405, "bad_method"));
+    server.kernel.maps().capacity = Some(0);
+    assert_eq!(server.post(block("10.0.0.1")).await, code(507, "map_full"));
+    server.kernel.maps().writes_left = Some(0);
+    assert_eq!(server.post(block("10.0.0.1")).await, code(500, "maps"));
+    assert!(server.control.list(None).is_empty());
+    server.kernel.maps().writes_left = None;
+    server.kernel.maps().capacity = None;
+    server.post(block("10.0.0.0/8")).await.expect("room");
+    assert_eq!(server.call(Method::DELETE, "/v1/rules", block("10.0.0.1")).await, code(404, "covered"));
+    let mut insisting = own;
+    insisting["force"] = json!(true);
+    server.post(insisting).await.expect("insisted");
+}
+
+#[tokio::test]
+async fn counters_are_handed_through() {
+    let server = Server::start().await;
+    assert_eq!(server.client.stats().await.expect("served")["judged"], 7);
+    assert_eq!(server.client.suggest_allow().await.expect("served")["candidates"], json!([]));
+}
+
+#[tokio::test]
+async fn a_stop_is_orderly_and_a_client_is_told_that_nobody_is_there() {
+    let mut server = Server::start().await;
+    server.client.stats().await.expect("served");
+    // a client that never finishes does not hold up the stop for good
+    let _idle = tokio::net::UnixStream::connect(server.client.path()).await.expect("served");
+    server.stop.take().map(|stop| stop.send(()));
+    server.served.await.expect("no panic").expect("no error");
+    assert!(!Server::path(&server.directory).exists());
+    let error = server.client.stats().await.expect_err("nobody is there").to_string();
+    assert!(error.contains("eth0.sock") && error.contains("is vos-engine running?"), "{error}");
+}
+
+#[tokio::test]
+async fn many_at_once_all_count() {
+    let server = Arc::new(Server::start().await);
+    let posts = (0..50).map(|i| {
+        let server = Arc::clone(&server);
+        tokio::spawn(async move { server.post(json!({ "net": format!("10.0.0.{i}"), "kind": "block" })).await })
+    });
+    for post in posts.collect::<Vec<_>>() {
+        post.await.expect("no panic").expect("room");
+    }
+    assert_eq!(server.control.list(None).len(), 50);
+}

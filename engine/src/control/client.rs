@@ -1,0 +1,156 @@
+//! The other end of the API: one request, one connection, over the unix socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use thiserror::Error;
+use tokio::net::UnixStream;
+
+use crate::control::decision::Kind;
+use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rules};
+
+/// How long to wait for an answer. Shorter: a block over a million rules on a slow disk would look failed and be made.
+/// Longer: nobody waits longer at a prompt.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// No answer, or one that says no.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody is there.
+    #[error("{path}: {source}; is vos-engine running? the filter that is loaded stays in force meanwhile")]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The user may not.
+    #[error("{path}: permission denied; run as root or as a member of the group in socket_group")]
+    Forbidden {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The engine broke off, or what answered is no engine.
+    #[error(
+        "{path}: {what}; the request may or may not have been carried out: look (vosctl list) before you repeat it"
+    )]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What went wrong.
+        what: String,
+    },
+    /// The engine refused.
+    #[error("{}", .failure.error)]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        failure: Failure,
+    },
+}
+
+/// A way to the engine of one interface.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// A client of the engine that listens at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes a decision.
+    pub async fn decide(&self, rule: &NewRule) -> Result<Made, ClientError> {
+        self.call(Method::POST, "/v1/rules", Some(rule)).await
+    }
+
+    /// Takes a decision back.
+    pub async fn remove(&self, rule: &OldRule) -> Result<Removed, ClientError> {
+        self.call(Method::DELETE, "/v1/rules", Some(rule)).await
+    }
+
+    /// The decisions in force, or those of one kind.
+    pub async fn list(&self, kind: Option<Kind>) -> Result<Rules, ClientError> {
+        let path = kind.map_or_else(|| "/v1/rules".to_owned(), |kind| format!("/v1/rules?kind={kind}"));
+        self.call(Method::GET, &path, None::<&()>).await
+    }
+
+    /// The counters.
+    pub async fn stats(&self) -> Result<Value, ClientError> {
+        self.call(Method::GET, "/v1/stats", None::<&()>).await
+    }
+
+    /// Who might have to be allowed.
+    pub async fn suggest_allow(&self) -> Result<Value, ClientError> {
+        self.call(Method::GET, "/v1/suggest-allow", None::<&()>).await
+    }
+
+    /// One request: `target` is path and query; an answer other than 200 is [`ClientError::Refused`].
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(PATIENCE, self.exchange(method, target, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.broken(format!("no answer for {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ClientError> {
+        let stream = UnixStream::connect(&self.path).await.map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::Forbidden { path: self.path.clone() },
+            _ => ClientError::Unreachable { path: self.path.clone(), source },
+        })?;
+        let broken = |error: hyper::Error| self.broken(error.to_string());
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // It ends with the connection; what went wrong in it the request tells as well.
+        tokio::spawn(connection);
+        let body = body.map(serde_json::to_vec).transpose().map_err(|error| self.broken(error.to_string()))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|error| self.broken(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        if status.is_success() {
+            serde_json::from_slice(&body).map_err(|error| self.broken(format!("not an answer of vos-engine: {error}")))
+        } else {
+            let failure = serde_json::from_slice(&body)
+                .map_err(|_| self.broken(format!("not an answer of vos-engine: HTTP {status}")))?;
+            Err(ClientError::Refused { status: status.as_u16(), failure })
+        }
+    }
+
+    fn broken(&self, what: String) -> ClientError {
+        ClientError::Broken { path: self.path.clone(), what }
+    }
+}

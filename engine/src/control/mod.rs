@@ -1,0 +1,50 @@
+//! Control plane: what the operator says, checked, on disk before it is acknowledged, and in the kernel's maps.
+
+/// What an operator types as an address, read strictly.
+pub mod address;
+
+/// Where the operator's session comes from.
+pub mod session;
+
+/// What is decided about a source.
+pub mod decision;
+
+/// Two clocks at one instant: the operator's and the kernel's.
+pub mod clock;
+
+/// The kernel's side of the rules.
+pub mod maps;
+
+/// The IPv4 gate as user space holds it.
+pub mod gate;
+
+/// Which decisions there are, and what the kernel must hold for them.
+pub mod rules;
+
+/// Decisions on disk.
+pub mod store;
+
+/// Taking decisions and taking them back.
+pub mod decide;
+
+/// What API and client say to each other.
+pub mod wire;
+
+/// The unix socket of the API.
+pub mod socket;
+
+/// The HTTP API.
+pub mod api;
+
+/// The other end of the API.
+pub mod client;
+
+/// Text of unknown origin on a terminal.
+pub mod terminal;
+
+#[cfg(test)]
+mod fake_kernel;
+
+pub use api::Engine;
+pub use decide::Control;
+pub use maps::{MapError, RuleMaps};

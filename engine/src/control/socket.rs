@@ -1,0 +1,167 @@
+//! The unix socket of the API: mode 0660 from its first moment, and never taken from an engine that is alive.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Group, chown};
+use thiserror::Error;
+use tokio::net::UnixListener;
+
+/// The socket cannot be had. The message names the fix.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// Somebody answers there.
+    #[error("another vos-engine serves {path}: stop it first, or give this one another run_dir")]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something else has the name.
+    #[error("{path} is there and is no socket: move it away")]
+    NotASocket {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The group does not exist.
+    #[error("there is no group `{group}`: create it (groupadd {group}) or correct socket_group")]
+    NoGroup {
+        /// What the configuration says.
+        group: String,
+    },
+    /// Anything else the system said.
+    #[error("the socket {path} cannot be made: {source}; run_dir must be writable for vos-engine")]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Where the API of the engine on `iface` listens.
+pub fn path(run_dir: &Path, iface: &str) -> PathBuf {
+    run_dir.join(format!("{iface}.sock"))
+}
+
+/// A bound socket; its file goes when this is dropped.
+#[derive(Debug)]
+pub struct Socket {
+    pub(crate) listener: UnixListener,
+    pub(crate) file: SocketFile,
+}
+
+/// The name in the file system.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Not if a successor has replaced it.
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _nobody_is_left_to_tell = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes `RUN_DIR/IFACE.sock` for owner and `group` (`""`: the engine's own). Must be called in a tokio runtime.
+pub fn bind(run_dir: &Path, iface: &str, group: &str) -> Result<Socket, SocketError> {
+    let path = path(run_dir, iface);
+    let io = |source| SocketError::Io { path: path.clone(), source };
+    let gid = match group {
+        "" => None,
+        name => match Group::from_name(name).map_err(|errno| io(errno.into()))? {
+            Some(found) => Some(found.gid),
+            None => return Err(SocketError::NoGroup { group: name.to_owned() }),
+        },
+    };
+    DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(io)?;
+    refuse_if_alive(&path)?;
+    // Nobody can reach into the private directory between bind and chmod; rename then replaces a stale socket at once.
+    let private = run_dir.join(format!(".{iface}.{}", std::process::id()));
+    let _left_by_a_crash = fs::remove_dir_all(&private);
+    DirBuilder::new().mode(0o700).create(&private).map_err(io)?;
+    let made = (|| {
+        let inner = private.join("sock");
+        let listener = UnixListener::bind(&inner)?;
+        if gid.is_some() {
+            chown(&inner, None, gid)?;
+        }
+        fs::set_permissions(&inner, Permissions::from_mode(0o660))?;
+        let identity = identity(&inner)?;
+        fs::rename(&inner, &path)?;
+        Ok(Socket { listener, file: SocketFile { path: path.clone(), identity } })
+    })();
+    let _an_empty_directory = fs::remove_dir_all(&private);
+    made.map_err(io)
+}
+
+fn refuse_if_alive(path: &Path) -> Result<(), SocketError> {
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !found.file_type().is_socket() {
+        return Err(SocketError::NotASocket { path: path.into() });
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(_) => Err(SocketError::InUse { path: path.into() }),
+        // A full backlog is somebody, too.
+        Err(source) if source.kind() == io::ErrorKind::WouldBlock => Err(SocketError::InUse { path: path.into() }),
+        Err(source) => Err(SocketError::Io { path: path.into(), source }),
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_for_owner_and_group_and_goes_with_its_owner() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let run_dir = directory.path().join("run");
+        let socket = bind(&run_dir, "eth0", "").expect("free");
+        let path = path(&run_dir, "eth0");
+        let mode = fs::metadata(&path).expect("made").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o660);
+        assert_eq!(fs::read_dir(&run_dir).expect("made").count(), 1, "nothing private is left");
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_living_engine_keeps_its_socket_a_dead_one_does_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = bind(directory.path(), "eth0", "").expect("free");
+        let error = bind(directory.path(), "eth0", "").expect_err("served");
+        assert!(matches!(error, SocketError::InUse { .. }), "{error}");
+        // killed: the listener is gone, the file is not
+        let Socket { listener, file: stale } = first;
+        drop(listener);
+        let second = bind(directory.path(), "eth0", "").expect("stale");
+        drop(stale);
+        assert!(UnixStream::connect(path(directory.path(), "eth0")).is_ok(), "the successor's file stays");
+        drop(second);
+    }
+
+    #[tokio::test]
+    async fn other_files_and_unknown_groups_are_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(path(directory.path(), "eth0"), "").expect("written");
+        let error = bind(directory.path(), "eth0", "").expect_err("a file");
+        assert!(error.to_string().contains("eth0.sock is there and is no socket"), "{error}");
+        let error = bind(directory.path(), "eth1", "no-such-group").expect_err("no group");
+        assert!(error.to_string().contains("groupadd no-such-group"), "{error}");
+    }
+}

@@ -1,0 +1,106 @@
+//! What API and client say to each other, as JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::clock::Clock;
+use crate::control::decision::{Decision, Kind};
+
+/// Body of `POST /v1/rules`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRule {
+    /// An address or CIDR.
+    pub net: String,
+    /// `block` or `allow`.
+    pub kind: Kind,
+    /// Seconds; absent: for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Block even what is guarded.
+    #[serde(default)]
+    pub force: bool,
+    /// The client's `SSH_CONNECTION`, so that operators do not block themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_connection: Option<String>,
+}
+
+/// Body or query of `DELETE /v1/rules`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldRule {
+    /// An address or CIDR.
+    pub net: String,
+    /// `block` or `allow`.
+    pub kind: Kind,
+}
+
+/// A decision as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// A CIDR, /32 and /128 included.
+    pub net: String,
+    /// `block` or `allow`.
+    pub kind: Kind,
+    /// When it ends, unix seconds; null for good.
+    pub until: Option<u64>,
+    /// How many whole seconds are left; null for good.
+    pub left_s: Option<u64>,
+    /// Why. Text of unknown origin.
+    pub reason: String,
+    /// Through which door it came in.
+    pub origin: String,
+    /// When it was made, unix seconds.
+    pub made: u64,
+}
+
+impl Rule {
+    /// The view of `decision` at `clock`.
+    pub fn view(decision: &Decision, clock: Clock) -> Self {
+        Self {
+            net: decision.net.to_string(),
+            kind: decision.kind,
+            until: decision.until,
+            left_s: decision.until.map(|until| clock.seconds_until(until)),
+            reason: decision.reason.to_string(),
+            origin: decision.origin.to_string(),
+            made: decision.made,
+        }
+    }
+}
+
+/// Answer to `GET /v1/rules`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rules {
+    /// By address.
+    pub rules: Vec<Rule>,
+}
+
+/// Answer to `POST /v1/rules`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Made {
+    /// What is in force now.
+    pub rule: Rule,
+    /// What it took the place of.
+    pub replaced: Option<Rule>,
+}
+
+/// Answer to `DELETE /v1/rules`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Removed {
+    /// What is no longer in force.
+    pub removed: Rule,
+    /// What applies to the prefix now.
+    pub now: Option<Rule>,
+}
+
+/// Every answer that is not 200.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// For people; names the fix.
+    pub error: String,
+    /// For programs; stable.
+    pub code: String,
+}
