@@ -8,7 +8,7 @@ export PROFILE := test-fast
 BIN := target/$(PROFILE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test bench bpf fmt clean
+.PHONY: demo test bpf fmt clean
 
 demo: build
 	$(SUDO) $(BIN)/vos-bench demo --engine $(BIN)/vos-engine --vosctl $(BIN)/vosctl

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # bpf.sh build   rebuild ebpf/vos.bpf.o and record the toolchain beside it
-# bpf.sh check   rebuild into a temporary directory and compare byte for byte
+# bpf.sh check   rebuild and compare byte for byte; exits 77 where the toolchain is missing or another
 #
 # The object is committed, so that nobody else needs LLVM or a BPF compiler. It is the same
 # whichever folder the tree lies in. Compiler, sources of core and LLVM come from Debian in one

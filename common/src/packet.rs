@@ -193,6 +193,11 @@ fn ipv6(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
     let end = l3 + IPV6_HEADER + u16::from_be_bytes([h[4], h[5]]) as usize;
     let src = Addr::from_bytes(f.load::<16>(l3 + 8)?);
     let dst = Addr::from_bytes(f.load::<16>(l3 + 24)?);
+    if src.is_v4() || dst.is_v4() {
+        // Mapped addresses have no place on the wire (RFC 4942 §2.2): the kernel drops them, and here they would be
+        // taken for IPv4.
+        return None;
+    }
     let mut next = h[6];
     let mut at = f.settle(l3 + IPV6_HEADER);
     let (mut fragment, mut ident, mut offset) = (WHOLE, 0, 0);

@@ -16,6 +16,11 @@ macro_rules! reasons {
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label),+ }
             }
+
+            /// Does the XDP program count it? If not, the engine does.
+            pub const fn in_kernel(self) -> bool {
+                (self as u8) < Self::Overlap as u8
+            }
         }
     };
 }
@@ -54,6 +59,15 @@ reasons! {
     Kernel = "kernel",
     /// Monitor mode: a rule would have dropped it. Which one is counted in the second array.
     Monitored = "monitored",
+    // counted by the engine, of what was redirected
+    /// Dropped by the engine: overlapping fragments; the kernel would discard the datagram.
+    Overlap = "fragment_overlap",
+    /// Dropped by the engine in raw mode: the IPv4 header checksum is wrong (RFC 1122 §3.2.1.2).
+    HeaderChecksum = "header_checksum",
+    /// Dropped by the engine in raw mode: the kernel would not take this source on this interface (rp_filter).
+    ReversePath = "reverse_path",
+    /// Lost: the relay did not take it.
+    RelayError = "relay_error",
 }
 
 /// Slots of a counter array: more than there are reasons, so that a new one does not change the map.

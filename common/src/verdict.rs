@@ -118,9 +118,12 @@ pub fn judge(f: &impl Frame, t: &impl Tables) -> Verdict {
 
     // 4. What is it?
     let Some(end) = payload_end(f, &flow) else { return drop(Reason::BadLength) };
-    match t.classify(f, l4 + 8, end) {
-        Payload::Unfinished if flow.fragment == FIRST => return drop(Reason::FragmentHead),
-        Payload::Short if flow.fragment == FIRST => return drop(Reason::FragmentHead),
+    let payload = t.classify(f, l4 + 8, end);
+    if flow.fragment == FIRST && !matches!(payload, Payload::Request(_) | Payload::Response | Payload::Malformed) {
+        // Who cuts a datagram before its start line ends has something to hide.
+        return drop(Reason::FragmentHead);
+    }
+    match payload {
         Payload::Short => return drop(Reason::Short),
         Payload::Unfinished | Payload::Malformed => return drop(Reason::Malformed),
         // 5. Stealth: who asks without being expected learns nothing.

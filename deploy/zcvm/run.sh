@@ -18,6 +18,8 @@ die() { echo "guest: $*" >&2; exit 1; }
 say() { printf '[%3d s] %s\n' $((SECONDS - started)) "$*"; }
 
 started=$SECONDS
+# ethtool is in sbin, which users do not have in PATH.
+export PATH=$PATH:/usr/sbin:/sbin
 [ $# -ge 2 ] || die "usage: run.sh WORKDIR GUEST_SCRIPT [BIN...]"
 mkdir -p "$1"
 work=$(realpath "$1") script=$(realpath "$2")

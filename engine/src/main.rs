@@ -1,1 +1,143 @@
-fn main(){}
+//! `vos-engine`: the daemon.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+use vos_engine::config::{Attach, Bind, Config, ConfigError, CoreList, Inject, Mode, Wait};
+use vos_engine::daemon::{self, Options};
+use vos_engine::{control, xdp};
+
+/// SIP fast path and shield: drops at the NIC what should never have arrived, and hands the rest to the softswitch.
+#[derive(Parser, Debug)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Take programs, links and maps off an interface; SIP then takes the kernel's path, unfiltered.
+    Unload {
+        /// The interface.
+        #[arg(long)]
+        iface: String,
+        /// Directory of the engine's socket.
+        #[arg(long, value_name = "DIR", default_value = "/run/vos")]
+        run_dir: PathBuf,
+    },
+}
+
+/// Flags override the configuration file.
+#[derive(Args, Debug)]
+struct Run {
+    /// Configuration file (see configs/vos.toml).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The interface that SIP arrives on.
+    #[arg(long)]
+    iface: Option<String>,
+    /// RX queues to serve; 0: all that the interface has.
+    #[arg(long)]
+    queues: Option<u32>,
+    /// What is done with packets.
+    #[arg(long)]
+    mode: Option<Mode>,
+    /// How the XDP program is attached.
+    #[arg(long)]
+    xdp: Option<Attach>,
+    /// How AF_XDP sockets are bound.
+    #[arg(long)]
+    bind: Option<Bind>,
+    /// How survivors get to the softswitch.
+    #[arg(long)]
+    inject: Option<Inject>,
+    /// What a worker does when there is nothing to do.
+    #[arg(long)]
+    wait: Option<Wait>,
+    /// Cores to pin workers to, the first for queue 0, such as 4-7.
+    #[arg(long)]
+    cores: Option<CoreList>,
+    /// Directory of the API's socket.
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Take a foreign XDP program off the interface.
+    #[arg(long)]
+    replace: bool,
+    /// Take the filter off at the end; otherwise it stays in force.
+    #[arg(long)]
+    unload_on_exit: bool,
+}
+
+impl Run {
+    fn config(self) -> Result<(Config, Options), ConfigError> {
+        let options = Options { replace: self.replace, unload_on_exit: self.unload_on_exit };
+        let mut config = Config::load(self.config.as_deref())?;
+        set(&mut config.iface, self.iface);
+        set(&mut config.queues, self.queues);
+        set(&mut config.mode, self.mode);
+        set(&mut config.xdp.attach, self.xdp);
+        set(&mut config.xsk.bind, self.bind);
+        set(&mut config.relay.inject, self.inject);
+        set(&mut config.worker.wait, self.wait);
+        set(&mut config.worker.cores, self.cores);
+        set(&mut config.control.run_dir, self.run_dir);
+        set(&mut config.control.state_dir, self.state_dir);
+        config.validate()?;
+        Ok((config, options))
+    }
+}
+
+fn set<T>(key: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *key = value;
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // A newer kernel tells more about a link than the netlink crate knows; that is no news to an operator.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let outcome = match cli.command {
+        Some(Command::Unload { iface, run_dir }) => unload(&iface, &run_dir),
+        None => cli.run.config().map_err(|error| error.to_string()).and_then(|(config, options)| {
+            daemon::run(&config, options).map_err(|error| error.to_string())
+        }),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            error!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn unload(iface: &str, run_dir: &std::path::Path) -> Result<(), String> {
+    let socket = control::socket::path(run_dir, iface);
+    if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+        return Err(format!("vos-engine is running on {iface} ({}): stop it first", socket.display()));
+    }
+    let removed = xdp::unload(iface).map_err(|error| error.to_string())?;
+    if removed.is_empty() {
+        println!("{iface}: there was nothing to remove");
+    } else {
+        println!("{iface}: removed {}", removed.join(", "));
+    }
+    Ok(())
+}

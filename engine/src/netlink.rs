@@ -1,0 +1,208 @@
+//! Interfaces, addresses and routes, asked of the kernel over rtnetlink (`rtnetlink(7)`).
+//!
+//! Not through `/sys/class/net`: that shows the network namespace in which it was mounted, not the engine's own.
+
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The program's id (`bpftool prog show id N`).
+    pub id: u32,
+    /// Does it run in the driver?
+    pub native: bool,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Default)]
+pub struct Link {
+    /// Its index in this network namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MAC address; zeros where it has none.
+    pub mac: [u8; 6],
+    /// Largest IP packet, bytes.
+    pub mtu: u32,
+    /// RX queues that it was created with.
+    pub rx_queues: u32,
+    /// Is it administratively up?
+    pub up: bool,
+    /// The XDP program on it.
+    pub xdp: Option<Attached>,
+}
+
+/// A connection to the kernel's routing tables.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Netlink {
+    /// Opens a socket in the network namespace of this thread.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, buffer: Vec::with_capacity(64 * 1024) })
+    }
+
+    /// The interface of this name; `NotFound` if there is none.
+    pub fn link(&mut self, name: &str) -> io::Result<Link> {
+        let mut ask = LinkMessage::default();
+        ask.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let answer = self.ask(Message::GetLink(ask), 0).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENODEV) => io::Error::new(io::ErrorKind::NotFound, error),
+            _ => error,
+        })?;
+        answer
+            .into_iter()
+            .find_map(|message| match message {
+                Message::NewLink(link) => Some(read_link(link)),
+                _ => None,
+            })
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Gives an interface a MAC address and sets it up.
+    pub fn set_up(&mut self, index: u32, mac: [u8; 6], mtu: u32) -> io::Result<()> {
+        let mut set = LinkMessage::default();
+        set.header.index = index;
+        set.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        set.attributes.push(LinkAttribute::Mtu(mtu));
+        self.ask(Message::SetLink(set), NLM_F_ACK)?;
+        let mut up = LinkMessage::default();
+        up.header.index = index;
+        up.header.flags = LinkFlags::Up;
+        up.header.change_mask = LinkFlags::Up;
+        self.ask(Message::SetLink(up), NLM_F_ACK).map(drop)
+    }
+
+    /// Every address of this host with the prefix it stands in.
+    pub fn addresses(&mut self) -> io::Result<Vec<IpNet>> {
+        let answer = self.ask(Message::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
+        let mut addresses = Vec::new();
+        for message in answer {
+            let Message::NewAddress(address) = message else { continue };
+            let length = address.header.prefix_len;
+            // On a point-to-point link Address is the peer, Local is ours.
+            let local = address.attributes.iter().find_map(|a| if let AddressAttribute::Local(ip) = a { Some(*ip) } else { None });
+            let plain = address.attributes.iter().find_map(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None });
+            if let Some(ip) = local.or(plain) {
+                addresses.extend(IpNet::new(ip, length).ok());
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// The next hops of the default routes.
+    pub fn gateways(&mut self) -> io::Result<Vec<IpAddr>> {
+        let mut gateways = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut ask = RouteMessage::default();
+            ask.header.address_family = family;
+            for message in self.ask(Message::GetRoute(ask), NLM_F_DUMP)? {
+                let Message::NewRoute(route) = message else { continue };
+                if route.header.destination_prefix_length != 0 {
+                    continue;
+                }
+                gateways.extend(route.attributes.iter().filter_map(|a| match a {
+                    RouteAttribute::Gateway(RouteAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+                    RouteAttribute::Gateway(RouteAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+                    _ => None,
+                }));
+            }
+        }
+        Ok(gateways)
+    }
+
+    /// Would the kernel take a packet from `src` to `dst` that arrives on interface `iif`? Its own input routing
+    /// answers, rp_filter, martians and policy rules included (`ip route get DST from SRC iif IIF`).
+    pub fn would_accept(&mut self, src: IpAddr, dst: IpAddr, iif: u32) -> io::Result<bool> {
+        let mut ask = RouteMessage::default();
+        let length = if dst.is_ipv4() { 32 } else { 128 };
+        ask.header.address_family = if dst.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        ask.header.destination_prefix_length = length;
+        ask.header.source_prefix_length = length;
+        ask.attributes.push(RouteAttribute::Destination(dst.into()));
+        ask.attributes.push(RouteAttribute::Source(src.into()));
+        ask.attributes.push(RouteAttribute::Iif(iif));
+        match self.ask(Message::GetRoute(ask), 0) {
+            Ok(_) => Ok(true),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EXDEV | libc::EINVAL | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EACCES) => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn ask(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        packet.finalize();
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        let mut answer = Vec::new();
+        loop {
+            self.buffer.clear();
+            self.socket.recv(&mut self.buffer, 0)?;
+            let mut rest = self.buffer.as_slice();
+            while !rest.is_empty() {
+                let got = NetlinkMessage::<Message>::deserialize(rest)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+                let length = (got.header.length as usize).next_multiple_of(4).min(rest.len());
+                rest = &rest[length..];
+                match got.payload {
+                    NetlinkPayload::Done(_) => return Ok(answer),
+                    NetlinkPayload::Error(error) => {
+                        return error.code.map_or(Ok(answer), |_| Err(error.to_io()));
+                    }
+                    NetlinkPayload::InnerMessage(inner) => answer.push(inner),
+                    _ => {}
+                }
+                if length == 0 {
+                    break;
+                }
+            }
+            if flags & (NLM_F_DUMP | NLM_F_ACK) == 0 {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+fn read_link(message: LinkMessage) -> Link {
+    let mut link =
+        Link { index: message.header.index, up: message.header.flags.contains(LinkFlags::Up), ..Link::default() };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::NumRxQueues(queues) => link.rx_queues = queues,
+            LinkAttribute::Address(mac) => link.mac = mac.try_into().unwrap_or_default(),
+            LinkAttribute::Xdp(xdp) => link.xdp = read_xdp(&xdp),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn read_xdp(xdp: &[LinkXdp]) -> Option<Attached> {
+    let id = xdp.iter().find_map(|x| if let LinkXdp::ProgId(id) = x { Some(*id) } else { None })?;
+    let native = xdp.iter().any(|x| matches!(x, LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware)));
+    (id != 0).then_some(Attached { id, native })
+}

@@ -1,0 +1,227 @@
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aya::Ebpf;
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError as AyaError, PerCpuArray};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde_json::{Map, Value};
+use vos_common::reason::Reason;
+use vos_common::rule::{Addr, GateBlock, MAPPED_BITS, Rule};
+use vos_common::state::{Config as KernelConfig, Homes, Ports, V6_RULES};
+
+use super::{LoadError, take};
+use crate::control::{MapError, RuleMaps};
+
+fn failed(name: &'static str) -> impl FnOnce(AyaError) -> LoadError {
+    move |source| LoadError::Map { name, source: Box::new(source) }
+}
+
+/// The address as the maps hold it.
+pub(crate) fn addr(ip: IpAddr) -> Addr {
+    match ip {
+        IpAddr::V4(ip) => Addr::v4(ip.octets()),
+        IpAddr::V6(ip) => Addr::from_bytes(ip.octets()),
+    }
+}
+
+/// The address that the maps hold.
+pub(crate) fn ip(addr: Addr) -> IpAddr {
+    let b = addr.to_bytes();
+    if addr.is_v4() { IpAddr::from([b[12], b[13], b[14], b[15]]) } else { IpAddr::from(b) }
+}
+
+/// What user space tells the program: configuration, own addresses, ports.
+pub struct Settings {
+    config: Array<MapData, KernelConfig>,
+    homes: Array<MapData, Homes>,
+    ports: Array<MapData, Ports>,
+}
+
+impl Settings {
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        Ok(Self { config: take(ebpf, "CONFIG")?, homes: take(ebpf, "HOMES")?, ports: take(ebpf, "PORTS")? })
+    }
+
+    /// What is in force.
+    pub fn config(&self) -> KernelConfig {
+        self.config.get(&0, 0).unwrap_or_default()
+    }
+
+    /// Puts a configuration in force.
+    pub fn write(&mut self, config: KernelConfig) -> Result<(), LoadError> {
+        self.config.set(0, config, 0).map_err(failed("CONFIG"))
+    }
+
+    pub(super) fn ports(&mut self, sip_ports: &[u16]) -> Result<(), LoadError> {
+        let mut ports: Ports = [0; 1024];
+        for port in sip_ports {
+            ports[usize::from(port >> 6)] |= 1 << (port & 63);
+        }
+        self.ports.set(0, ports, 0).map_err(failed("PORTS"))
+    }
+
+    /// Says which addresses are guarded: the host's own, and others to protect.
+    pub fn homes(&mut self, own: &[IpAddr], protect: &[IpAddr]) -> Result<(), LoadError> {
+        let mut all: Vec<(Addr, bool)> = own.iter().map(|ip| (addr(*ip), true)).collect();
+        all.extend(protect.iter().filter(|ip| !own.contains(ip)).map(|ip| (addr(*ip), false)));
+        all.sort_by_key(|(addr, _)| addr.to_bytes());
+        all.dedup_by_key(|(addr, _)| *addr);
+        let homes = Homes::of(&all).ok_or(LoadError::TooManyAddresses(all.len()))?;
+        self.homes.set(0, homes, 0).map_err(failed("HOMES"))
+    }
+}
+
+/// The source rules in the kernel: single addresses in a hash, prefixes in a trie, the IPv4 gate in front.
+pub struct KernelRules {
+    exact: HashMap<MapData, Addr, Rule>,
+    prefix: LpmTrie<MapData, Addr, Rule>,
+    gate: Array<MapData, GateBlock>,
+    settings: Arc<Mutex<Settings>>,
+}
+
+const EXACT_CAPACITY: u32 = 1 << 20;
+const PREFIX_CAPACITY: u32 = 1 << 17;
+
+impl KernelRules {
+    pub(super) fn open(ebpf: &mut Ebpf, settings: Arc<Mutex<Settings>>) -> Result<Self, LoadError> {
+        Ok(Self {
+            exact: take(ebpf, "EXACT")?,
+            prefix: take(ebpf, "PREFIX")?,
+            gate: take(ebpf, "GATE")?,
+            settings,
+        })
+    }
+}
+
+fn key(net: IpNet) -> Key<Addr> {
+    let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { MAPPED_BITS } else { 0 };
+    Key::new(bits, addr(net.network()))
+}
+
+fn net(addr: Addr, bits: u32) -> Option<IpNet> {
+    match ip(addr) {
+        IpAddr::V4(ip) => Ipv4Net::new(ip, u8::try_from(bits.checked_sub(MAPPED_BITS)?).ok()?).ok().map(IpNet::V4),
+        IpAddr::V6(ip) => Ipv6Net::new(ip, u8::try_from(bits).ok()?).ok().map(IpNet::V6),
+    }
+}
+
+fn refused(map: &'static str, capacity: u32, fix: &'static str) -> impl FnOnce(AyaError) -> MapError {
+    move |error| match error {
+        AyaError::SyscallError(call)
+            if matches!(call.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM)) =>
+        {
+            MapError::Full { map, capacity, fix }
+        }
+        AyaError::SyscallError(call) => MapError::Os { map, source: call.io_error },
+        other => MapError::Os { map, source: std::io::Error::other(other.to_string()) },
+    }
+}
+
+fn absent(error: &AyaError) -> bool {
+    match error {
+        AyaError::KeyNotFound => true,
+        AyaError::SyscallError(call) => call.io_error.raw_os_error() == Some(libc::ENOENT),
+        _ => false,
+    }
+}
+
+impl RuleMaps for KernelRules {
+    fn put(&mut self, net: IpNet, rule: Rule) -> Result<(), MapError> {
+        if net.prefix_len() == net.max_prefix_len() {
+            let full = refused("EXACT", EXACT_CAPACITY, "block prefixes instead of single addresses");
+            self.exact.insert(addr(net.addr()), rule, 0).map_err(full)
+        } else {
+            let full = refused("PREFIX", PREFIX_CAPACITY, "block shorter prefixes that cover several");
+            self.prefix.insert(&key(net), rule, 0).map_err(full)
+        }
+    }
+
+    fn delete(&mut self, net: IpNet) -> Result<(), MapError> {
+        let (map, gone) = if net.prefix_len() == net.max_prefix_len() {
+            ("EXACT", self.exact.remove(&addr(net.addr())))
+        } else {
+            ("PREFIX", self.prefix.remove(&key(net)))
+        };
+        match gone {
+            Err(error) if !absent(&error) => Err(refused(map, 0, "")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn gate(&mut self, block: u32, words: &GateBlock) -> Result<(), MapError> {
+        self.gate.set(block, words, 0).map_err(refused("GATE", 0, ""))
+    }
+
+    fn v6_rules(&mut self, any: bool) -> Result<(), MapError> {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut config = settings.config();
+        config.flags = config.flags & !V6_RULES | if any { V6_RULES } else { 0 };
+        settings.config.set(0, config, 0).map_err(refused("CONFIG", 1, ""))
+    }
+
+    fn held(&mut self) -> Result<Vec<(IpNet, Rule)>, MapError> {
+        let mut held = Vec::new();
+        for entry in self.exact.iter() {
+            let (addr, rule) = entry.map_err(refused("EXACT", 0, ""))?;
+            held.push((IpNet::from(ip(addr)), rule));
+        }
+        for entry in self.prefix.iter() {
+            let (key, rule) = entry.map_err(refused("PREFIX", 0, ""))?;
+            held.extend(net(key.data(), key.prefix_len()).map(|net| (net, rule)));
+        }
+        Ok(held)
+    }
+}
+
+/// What the program counted, since the maps were made.
+pub struct Counters {
+    reasons: PerCpuArray<MapData, u64>,
+    would_drop: PerCpuArray<MapData, u64>,
+    replies_lost: PerCpuArray<MapData, u64>,
+}
+
+impl Counters {
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        Ok(Self {
+            reasons: take(ebpf, "REASONS")?,
+            would_drop: take(ebpf, "WOULD_DROP")?,
+            replies_lost: take(ebpf, "REPLIES_LOST")?,
+        })
+    }
+
+    /// Packets judged, by reason.
+    pub fn reason(&self, reason: Reason) -> u64 {
+        total(&self.reasons, reason as u32)
+    }
+
+    /// What monitor mode would have dropped, by reason.
+    pub fn would_drop(&self, reason: Reason) -> u64 {
+        total(&self.would_drop, reason as u32)
+    }
+
+    /// Responses that found no room on their way to user space.
+    pub fn replies_lost(&self) -> u64 {
+        total(&self.replies_lost, 0)
+    }
+
+    /// Both arrays as JSON: `judged`, `reasons`, `would_drop`.
+    pub fn to_json(&self) -> Map<String, Value> {
+        let kernel = || Reason::ALL.iter().filter(|reason| reason.in_kernel());
+        let table = |count: &dyn Fn(Reason) -> u64| -> Map<String, Value> {
+            kernel().map(|reason| (reason.label().to_owned(), count(*reason).into())).collect()
+        };
+        let reasons = table(&|reason| self.reason(reason));
+        let judged: u64 = reasons.values().filter_map(Value::as_u64).sum();
+        let would_drop = table(&|reason| self.would_drop(reason));
+        let mut json = Map::new();
+        json.insert("judged".into(), judged.into());
+        json.insert("reasons".into(), reasons.into());
+        json.insert("would_drop".into(), would_drop.into());
+        json
+    }
+}
+
+fn total(map: &PerCpuArray<MapData, u64>, slot: u32) -> u64 {
+    map.get(&slot, 0).map_or(0, |cpus| cpus.iter().sum())
+}

@@ -1,0 +1,180 @@
+//! The XDP program and its maps: loaded, pinned under `/sys/fs/bpf/vos/IFACE/`, attached, counted.
+//!
+//! Pins outlive the engine: a block stays in force while nobody is there, and the next engine replaces the program
+//! on its link without a gap.
+
+/// Where programs, links and maps are pinned.
+mod pins;
+/// How long a tick of the kernel is.
+mod clock;
+/// Rules, own addresses and counters in the maps.
+mod maps;
+/// Onto the interface and off it.
+mod attach;
+
+pub use attach::{AttachError, Attachment, unload};
+pub use maps::{Counters, KernelRules, Settings};
+pub(crate) use maps::ip;
+pub use pins::PinError;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aya::maps::{Array, Map, MapData, RingBuf, XskMap};
+use aya::programs::links::FdLink;
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use thiserror::Error;
+use vos_common::state::{Clock, Config as KernelConfig, MONITOR, STEALTH, V6_RULES};
+
+use crate::config::{Config, Mode};
+use crate::netlink::Link;
+
+/// The BPF programs, built by `make bpf`.
+pub static OBJECT: &[u8] = include_bytes_aligned!("../../../ebpf/vos.bpf.o");
+
+/// The kernel does not take the programs or their maps.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The object itself.
+    #[error("the BPF object cannot be loaded: {0}; needs kernel 6.1 or later, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (run as root)")]
+    Object(#[from] EbpfError),
+    /// A program, mostly the verifier's word.
+    #[error("the kernel refuses BPF program {name}: {source}")]
+    Program {
+        /// Which one.
+        name: &'static str,
+        /// What the kernel said.
+        source: Box<ProgramError>,
+    },
+    /// A map.
+    #[error("BPF map {name}: {source}")]
+    Map {
+        /// Which one.
+        name: &'static str,
+        /// What the kernel said.
+        source: Box<aya::maps::MapError>,
+    },
+    /// A map that the object should hold, and does not.
+    #[error("the BPF object has no {0}: it is not the one this engine was built with")]
+    Missing(&'static str),
+    /// Pins.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// Own and protected addresses do not fit.
+    #[error("{0} own and protected addresses, {max} at most: take some out of xdp.protect", max = vos_common::state::MAX_HOMES)]
+    TooManyAddresses(usize),
+}
+
+/// Programs and maps, loaded and not yet attached.
+pub struct Filter {
+    ebpf: Ebpf,
+    link: Link,
+    pins: pins::Pins,
+    settings: Arc<Mutex<Settings>>,
+    /// Links that live as long as the engine.
+    relay_links: Vec<FdLink>,
+}
+
+impl Filter {
+    /// Loads the programs for `link`, taking over maps that an engine before left pinned. `chunk` is the longest
+    /// frame that is redirected, bytes.
+    pub fn load(link: &Link, config: &Config, chunk: u32) -> Result<Self, AttachError> {
+        attach::check_owner(link)?;
+        Ok(Self::load_unchecked(link, config, chunk)?)
+    }
+
+    fn load_unchecked(link: &Link, config: &Config, chunk: u32) -> Result<Self, LoadError> {
+        let pins = pins::Pins::open(&link.name)?;
+        let mut loader = EbpfLoader::new();
+        for name in pins::MAPS {
+            loader.map_pin_path(name, pins.loading().join(name));
+        }
+        let mut ebpf = loader.load(OBJECT)?;
+        let clock = clock::measure(&mut ebpf, Duration::from_millis(80))?;
+        let mut settings = Settings::open(&mut ebpf)?;
+        let before = settings.config();
+        let mode = if config.mode == Mode::Monitor { MONITOR } else { 0 };
+        let stealth = if config.xdp.stealth { STEALTH } else { 0 };
+        settings.write(KernelConfig {
+            clock: keep(before.clock, clock),
+            heartbeat_timeout: u64::from(config.relay.heartbeat_timeout_ms) * 1_000_000,
+            mac: link.mac.iter().rev().fold(0, |mac, byte| mac << 8 | u64::from(*byte)),
+            chunk: u64::from(chunk),
+            ifindex: u64::from(link.index),
+            seed: if before.seed == 0 { seed() } else { before.seed },
+            flags: mode | stealth | before.flags & V6_RULES,
+        })?;
+        settings.ports(&config.xdp.sip_ports)?;
+        Ok(Self { ebpf, link: link.clone(), pins, settings: Arc::new(Mutex::new(settings)), relay_links: Vec::new() })
+    }
+
+    /// The maps that user space writes.
+    pub fn settings(&self) -> Arc<Mutex<Settings>> {
+        Arc::clone(&self.settings)
+    }
+
+    /// The source rules.
+    pub fn rules(&mut self) -> Result<KernelRules, LoadError> {
+        KernelRules::open(&mut self.ebpf, Arc::clone(&self.settings))
+    }
+
+    /// The counters.
+    pub fn counters(&mut self) -> Result<Counters, LoadError> {
+        Counters::open(&mut self.ebpf)
+    }
+
+    /// The sockets that redirected packets go to, by queue.
+    pub fn sockets(&mut self) -> Result<XskMap<MapData>, LoadError> {
+        take(&mut self.ebpf, "XSKS")
+    }
+
+    /// Heartbeats by queue: ns of `CLOCK_MONOTONIC`. A handle of its own for each who asks.
+    pub fn heart(&self) -> Result<Array<MapData, u64>, LoadError> {
+        let failed = |source| LoadError::Map { name: "HEART", source: Box::new(source) };
+        let data = MapData::from_pin(self.pins.path("HEART")).map_err(failed)?;
+        Map::from_map_data(data).and_then(Array::try_from).map_err(failed)
+    }
+
+    /// The softswitch's final responses.
+    pub fn replies(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        take(&mut self.ebpf, "REPLIES")
+    }
+
+    /// The program itself, for BPF_PROG_TEST_RUN.
+    pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
+        xdp(&mut self.ebpf, "vos_xdp")
+    }
+}
+
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// The clock in force stays unless it is off: its three words are not written as one, and a reader in between must
+/// not mix two measurements.
+fn keep(before: Clock, now: Clock) -> Clock {
+    let off = before.at(now.jiffies).abs_diff(now.monotonic);
+    if before.tick == now.tick && off <= 2 * now.tick { before } else { now }
+}
+
+fn take<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, LoadError> {
+    let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
+    T::try_from(map).map_err(|source| LoadError::Map { name, source: Box::new(source) })
+}
+
+/// An XDP program of the object, loaded.
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
+    let refused = |source| LoadError::Program { name, source: Box::new(source) };
+    let program: &mut Xdp =
+        ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
+    match program.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+        Err(error) => Err(refused(error)),
+    }
+}

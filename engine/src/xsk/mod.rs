@@ -1,0 +1,12 @@
+//! AF_XDP (`Documentation/networking/af_xdp.rst`): one UMEM and one socket per RX queue.
+//!
+//! Every frame of the UMEM is in one place at a time: free, with the kernel (fill ring, driver, RX ring), or held as a
+//! [`Frame`]. `free + kernel + held = all`, at any time, in any build.
+
+/// A frame: moved, never copied.
+mod frame;
+/// UMEM and rings of one RX queue.
+mod queue;
+
+pub use frame::Frame;
+pub use queue::{BindError, Queue, chunk_for};

@@ -1,0 +1,263 @@
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
+
+use super::Frame;
+use crate::config::{Bind, Xsk};
+use crate::sys;
+
+/// `XDP_PACKET_HEADROOM`: bytes at the front of a chunk that the kernel keeps for XDP programs.
+const HEADROOM: u32 = 256;
+/// How long a bind that finds the queue busy is tried again: an AF_XDP socket is closed asynchronously, after an RCU
+/// grace period. Shorter, and a restart fails; longer, and a real rival is named late.
+const BUSY_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The socket cannot be had. The message names the fix.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Somebody has the queue.
+    #[error("queue {queue} of {iface} is held by another AF_XDP socket{rival}: stop that program, then start again")]
+    Busy {
+        /// The interface.
+        iface: String,
+        /// The queue.
+        queue: u32,
+        /// Who it is, as far as `ss` knows.
+        rival: String,
+    },
+    /// Zero-copy was asked for, and the driver has none.
+    #[error("the driver of {iface} refuses zero-copy on queue {queue} ({source}): use --bind copy, or auto")]
+    NoZeroCopy {
+        /// The interface.
+        iface: String,
+        /// The queue.
+        queue: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("AF_XDP socket on queue {queue} of {iface}: {what}: {source}")]
+    Refused {
+        /// The interface.
+        iface: String,
+        /// The queue.
+        queue: u32,
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Bytes of a chunk for an interface of this MTU, and the longest frame that fits it: Ethernet header and two VLAN
+/// tags on top of the MTU. The kernel takes 2,048 and 4,096; what does not fit goes the kernel's path.
+pub fn chunk_for(mtu: u32) -> (u32, u32) {
+    let chunk = if mtu + 14 + 8 <= 2_048 - HEADROOM { 2_048 } else { 4_096 };
+    (chunk, chunk - HEADROOM)
+}
+
+/// UMEM, socket and rings of one RX queue. Not shared: each worker has one.
+#[derive(Debug)]
+pub struct Queue {
+    umem: Umem,
+    rx: RxQueue,
+    fill: FillQueue,
+    // Nothing is sent yet; the kernel wants the rings, and dropping them would close the socket.
+    _tx: TxQueue,
+    _completion: CompQueue,
+    chunk: usize,
+    frames: usize,
+    free: Vec<FrameDesc>,
+    /// Frames that the kernel has.
+    kernel: usize,
+    /// Descriptors on their way between ring and frames; kept, so that nothing is allocated.
+    descs: Vec<FrameDesc>,
+    /// Descriptors from the kernel that lay outside the UMEM.
+    bad: u64,
+}
+
+impl Queue {
+    /// Makes a UMEM and binds a socket to `queue` of `iface`. Says why it is not zero-copy, where that was open.
+    pub fn bind(iface: &str, queue: u32, chunk: u32, config: &Xsk) -> Result<(Self, Option<String>), BindError> {
+        let bind = |flags| Self::bind_patiently(iface, queue, chunk, config, flags);
+        match config.bind {
+            Bind::Copy => bind(BindFlags::XDP_COPY).map(|queue| (queue, None)),
+            Bind::Zerocopy => match bind(BindFlags::XDP_ZEROCOPY) {
+                Err(BindError::Refused { source, .. }) if no_zero_copy(&source) => {
+                    Err(BindError::NoZeroCopy { iface: iface.to_owned(), queue, source })
+                }
+                other => other.map(|queue| (queue, None)),
+            },
+            Bind::Auto => match bind(BindFlags::XDP_ZEROCOPY) {
+                Err(BindError::Refused { source, .. }) if no_zero_copy(&source) => {
+                    bind(BindFlags::XDP_COPY).map(|queue| (queue, Some(source.to_string())))
+                }
+                other => other.map(|queue| (queue, None)),
+            },
+        }
+    }
+
+    fn bind_patiently(iface: &str, queue: u32, chunk: u32, config: &Xsk, flags: BindFlags) -> Result<Self, BindError> {
+        let deadline = Instant::now() + BUSY_PATIENCE;
+        loop {
+            match Self::bind_once(iface, queue, chunk, config, flags) {
+                Err(BindError::Refused { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
+                    if Instant::now() > deadline {
+                        return Err(BindError::Busy { iface: iface.to_owned(), queue, rival: rival(iface, queue) });
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn bind_once(iface: &str, queue: u32, chunk: u32, config: &Xsk, flags: BindFlags) -> Result<Self, BindError> {
+        let refused = |what, source| BindError::Refused { iface: iface.to_owned(), queue, what, source };
+        let invalid = |what| refused(what, io::Error::from(io::ErrorKind::InvalidInput));
+        let ring = QueueSize::new(config.ring).map_err(|_| invalid("ring size"))?;
+        let least = QueueSize::new(64).map_err(|_| invalid("ring size"))?;
+        let size = FrameSize::new(chunk).map_err(|_| invalid("chunk size"))?;
+        let frames = config.frames.try_into().map_err(|_| invalid("number of frames"))?;
+        let umem = UmemConfig::builder()
+            .frame_size(size)
+            .fill_queue_size(ring)
+            .comp_queue_size(least)
+            .build()
+            .map_err(|_| invalid("UMEM layout"))?;
+        let (umem, free) = Umem::new(umem, frames, false).map_err(|error| {
+            refused("UMEM (is CAP_IPC_LOCK missing, or too little memory?)", os_error(&error))
+        })?;
+        let socket = SocketConfig::builder()
+            .rx_queue_size(ring)
+            .tx_queue_size(least)
+            .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+            .bind_flags(flags | BindFlags::XDP_USE_NEED_WAKEUP)
+            .build();
+        let interface: Interface = iface.parse().map_err(|_| invalid("interface name"))?;
+        // SAFETY: the UMEM is this socket's alone, and loading a program is inhibited.
+        let (tx, rx, rings) = unsafe { Socket::new(socket, &umem, &interface, queue) }
+            .map_err(|error| refused("bind", os_error(&error)))?;
+        let (fill, completion) = rings.ok_or_else(|| invalid("rings"))?;
+        let mut queue = Self {
+            umem,
+            rx,
+            fill,
+            _tx: tx,
+            _completion: completion,
+            chunk: chunk as usize,
+            frames: config.frames as usize,
+            free,
+            kernel: 0,
+            descs: vec![FrameDesc::default(); config.batch.max(64) as usize],
+            bad: 0,
+        };
+        queue.refill();
+        Ok(queue)
+    }
+
+    /// The socket, for the XSK map and for poll.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket is open as long as `rx` is, and the borrow is of self.
+        unsafe { BorrowedFd::borrow_raw(self.rx.fd().as_raw_fd()) }
+    }
+
+    /// Did the driver grant zero-copy?
+    pub fn zero_copy(&self) -> io::Result<bool> {
+        sys::xsk_zero_copy(self.fd())
+    }
+
+    /// Gives the kernel as many free frames as its ring takes.
+    pub fn refill(&mut self) {
+        let room = (self.fill.nb_free_exact() as usize).min(self.free.len());
+        if room == 0 {
+            return;
+        }
+        let from = self.free.len() - room;
+        // SAFETY: the frames are free: they are of this UMEM and in nobody else's hands.
+        let taken = unsafe { self.fill.produce(&self.free[from..]) };
+        // `produce` takes from the front; what it left behind moves down
+        let kept = room - taken;
+        self.free.copy_within(from + taken.., from);
+        self.free.truncate(from + kept);
+        self.kernel += taken;
+    }
+
+    /// Does the driver wait to be woken before it takes from the fill ring?
+    pub fn needs_wakeup(&self) -> bool {
+        self.fill.needs_wakeup()
+    }
+
+    /// Takes up to a batch of packets from the RX ring.
+    pub fn receive(&mut self, batch: &mut Vec<Frame>) -> usize {
+        let room = (batch.capacity() - batch.len()).min(self.descs.len());
+        // SAFETY: the frames come from this socket, whose UMEM this is.
+        let got = unsafe { self.rx.consume(&mut self.descs[..room]) };
+        self.kernel -= got;
+        for desc in &self.descs[..got] {
+            match Frame::received(*desc, self.chunk, self.frames) {
+                Some(frame) => batch.push(frame),
+                None => self.bad += 1,
+            }
+        }
+        got
+    }
+
+    /// The packet in a frame.
+    pub fn packet(&mut self, frame: &mut Frame) -> &mut [u8] {
+        let mut desc = *frame.desc();
+        // SAFETY: the frame is this UMEM's (checked when it was received), the caller owns it, and the slice borrows
+        // both the queue and the frame, so there is no other.
+        let mut data = unsafe { self.umem.data_mut(&mut desc) };
+        let (pointer, length) = (data.contents_mut().as_mut_ptr(), data.len());
+        // SAFETY: as above; the descriptor on the stack only carried address and length.
+        unsafe { std::slice::from_raw_parts_mut(pointer, length) }
+    }
+
+    /// Takes a frame back.
+    pub fn release(&mut self, frame: Frame) {
+        self.free.push(frame.into_desc());
+    }
+
+    /// Frames that are neither free nor with the kernel, of all: what somebody holds (0 when nobody should).
+    pub fn held(&self) -> usize {
+        self.frames - self.free.len() - self.kernel
+    }
+
+    /// Descriptors from the kernel that lay outside the UMEM: a driver's fault, each a frame lost.
+    pub fn bad_descriptors(&self) -> u64 {
+        self.bad
+    }
+
+    /// Packets that the kernel could not put into the ring: no frame in the fill ring, no room in the RX ring.
+    pub fn lost(&self) -> u64 {
+        self.rx.fd().xdp_statistics().map_or(0, |s| s.rx_dropped() + s.rx_ring_full() + s.rx_invalid_descs())
+    }
+}
+
+/// How the kernel says "not with this driver": `EOPNOTSUPP`, and from some `EINVAL` or `ENOTSUP`.
+fn no_zero_copy(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL | libc::EPROTONOSUPPORT | libc::ENXIO))
+}
+
+fn os_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    source.and_then(io::Error::raw_os_error).map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
+}
+
+/// Who holds the queue, as `ss` of iproute2 tells it.
+fn rival(iface: &str, queue: u32) -> String {
+    let Ok(output) = std::process::Command::new("ss").args(["--xdp", "-a", "-p", "-n"]).output() else {
+        return String::new();
+    };
+    let place = format!("{iface}:q{queue}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.split_whitespace().any(|word| word == place));
+    let users = line.and_then(|line| line.split("users:").nth(1));
+    users.map_or_else(String::new, |users| format!(" {}", users.trim()))
+}

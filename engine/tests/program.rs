@@ -1,0 +1,211 @@
+//! The loaded program by BPF_PROG_TEST_RUN: the same table, the same verdicts, the same counters as over slices.
+//!
+//! Needs root and a BPF file system; makes a network namespace of its own.
+
+use std::net::IpAddr;
+
+use aya::maps::{Array, HashMap, LpmTrie, PerCpuArray, XskMap, lpm_trie::Key};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions};
+use vos_bench::{NetNs, VethPair};
+use vos_common::cases::{self, World};
+use vos_common::reason::Reason;
+use vos_common::rule::{Addr, GateBlock, Rule};
+use vos_common::state::{Clock, Config, Homes, MONITOR, Ports, V6_RULES};
+use vos_common::verdict::{Action, Verdict, enforce, judge};
+use vos_engine::config::Xsk;
+use vos_engine::xdp::OBJECT;
+use vos_engine::xsk::Queue;
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
+
+struct Program {
+    ebpf: Ebpf,
+    counted: Vec<u64>,
+    world: World,
+}
+
+fn monotonic() -> u64 {
+    vos_engine::control::clock::Clock::now().mono_ns()
+}
+
+fn map<'a, T: TryFrom<&'a mut aya::maps::Map>>(ebpf: &'a mut Ebpf, name: &str) -> T {
+    T::try_from(ebpf.map_mut(name).unwrap()).ok().unwrap()
+}
+
+impl Program {
+    /// The table's world in the program's maps. The kernel's clock is stopped: a tick takes no time.
+    fn load(flags: u64) -> Self {
+        let now = monotonic();
+        let mut ebpf = EbpfLoader::new().load(OBJECT).unwrap();
+        let mut world = World::at(now);
+        world.config.clock = Clock { jiffies: 0, monotonic: now, tick: 0 };
+        world.config.flags |= flags | V6_RULES;
+        map::<Array<_, Config>>(&mut ebpf, "CONFIG").set(0, world.config, 0).unwrap();
+        let homes = [
+            (Addr::v4(cases::OWN_V4), true),
+            (Addr::from_bytes(cases::OWN_V6), true),
+            (Addr::v4(cases::BEHIND_V4), false),
+        ];
+        map::<Array<_, Homes>>(&mut ebpf, "HOMES").set(0, Homes::of(&homes).unwrap(), 0).unwrap();
+        let mut ports: Ports = [0; 1024];
+        for port in cases::PORTS {
+            ports[usize::from(port / 64)] |= 1 << (port % 64);
+        }
+        map::<Array<_, Ports>>(&mut ebpf, "PORTS").set(0, ports, 0).unwrap();
+        for (addr, bits, rule) in &world.rules {
+            if *bits == 128 {
+                map::<HashMap<_, Addr, Rule>>(&mut ebpf, "EXACT").insert(addr, rule, 0).unwrap();
+            } else {
+                map::<LpmTrie<_, Addr, Rule>>(&mut ebpf, "PREFIX").insert(&Key::new(*bits, *addr), rule, 0).unwrap();
+            }
+            if addr.is_v4() {
+                let first = addr.v4_slash24();
+                let mut gate = map::<Array<_, GateBlock>>(&mut ebpf, "GATE");
+                for n in first..first + (1 << 120u32.saturating_sub(*bits)) {
+                    let mut block = gate.get(&(n >> 12), 0).unwrap();
+                    block[(n >> 6 & 63) as usize] |= 1 << (n & 63);
+                    gate.set(n >> 12, block, 0).unwrap();
+                }
+            }
+        }
+        let program: &mut Xdp = ebpf.program_mut("vos_xdp").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        Self { ebpf, counted: vec![0; Reason::ALL.len()], world }
+    }
+
+    fn live(&mut self, live: bool) {
+        let beat = if live { self.world.now } else { 0 };
+        map::<Array<_, u64>>(&mut self.ebpf, "HEART").set(0, beat, 0).unwrap();
+        self.world.live = live;
+    }
+
+    /// Runs the program; the verdict as its action and its counters tell it.
+    fn run(&mut self, frame: &[u8]) -> (Verdict, Option<Reason>) {
+        let before = self.counters("WOULD_DROP");
+        let program: &Xdp = self.ebpf.program("vos_xdp").unwrap().try_into().unwrap();
+        let done = program.test_run(TestRunOptions { data_in: Some(frame), ..Default::default() }).unwrap();
+        let action = match done.return_value {
+            XDP_DROP => Action::Drop,
+            XDP_PASS => Action::Pass,
+            XDP_REDIRECT => Action::Redirect,
+            other => panic!("action {other}"),
+        };
+        let after = self.counters("REASONS");
+        let grown: Vec<Reason> =
+            Reason::ALL.iter().copied().filter(|reason| after[*reason as usize] != self.counted[*reason as usize]).collect();
+        let by: u64 = after.iter().sum::<u64>() - self.counted.iter().sum::<u64>();
+        assert_eq!((grown.len(), by), (1, 1), "each packet is counted once: {grown:?}");
+        self.counted = after;
+        let would = self.counters("WOULD_DROP");
+        let would = Reason::ALL.iter().copied().find(|reason| would[*reason as usize] != before[*reason as usize]);
+        (Verdict { action, reason: grown[0] }, would)
+    }
+
+    fn counters(&mut self, name: &str) -> Vec<u64> {
+        let map: PerCpuArray<_, u64> = map(&mut self.ebpf, name);
+        (0..Reason::ALL.len() as u32).map(|slot| map.get(&slot, 0).unwrap().iter().sum()).collect()
+    }
+
+    /// The table, compared case by case with `judge` over slices and with what the case expects.
+    fn table(&mut self) {
+        // BPF_PROG_TEST_RUN takes no frame under 14 bytes and no more than a page less headroom and tailroom.
+        for case in cases::all().into_iter().filter(|case| (14..=3_400).contains(&case.frame.len())) {
+            for frame in &case.before {
+                judge(&frame.as_slice(), &self.world);
+                self.run(frame);
+            }
+            let expect = enforce(judge(&case.frame.as_slice(), &self.world), self.world.config.flags);
+            if self.world.live && self.world.config.flags & MONITOR == 0 {
+                assert_eq!(expect.0, case.expect, "{}: slices", case.name);
+            }
+            assert_eq!(self.run(&case.frame), expect, "{}", case.name);
+        }
+    }
+}
+
+/// A namespace with a live AF_XDP socket for queue 0 in the program's map: without one, nothing is redirected.
+fn with_socket(program: &mut Program, test: impl FnOnce(&mut Program) + Send) {
+    let ns = NetNs::new("prog").unwrap();
+    let peer = NetNs::new("peer").unwrap();
+    let _pair = VethPair::new(&ns, "xsk0", &peer, "peer0", 1).unwrap();
+    ns.enter(|| {
+        let (queue, _) = Queue::bind("xsk0", 0, 2_048, &Xsk::default()).unwrap();
+        map::<XskMap<_>>(&mut program.ebpf, "XSKS").set(0, queue.fd(), 0).unwrap();
+        test(program);
+    })
+    .unwrap();
+}
+
+#[test]
+fn table_with_a_live_socket() {
+    let mut program = Program::load(0);
+    program.live(true);
+    with_socket(&mut program, Program::table);
+}
+
+#[test]
+fn table_without_a_heartbeat() {
+    let mut program = Program::load(0);
+    program.live(false);
+    with_socket(&mut program, Program::table);
+}
+
+#[test]
+fn table_in_monitor_mode() {
+    let mut program = Program::load(MONITOR);
+    program.live(true);
+    with_socket(&mut program, Program::table);
+}
+
+#[test]
+fn a_heartbeat_without_a_socket_redirects_nothing() {
+    let mut program = Program::load(0);
+    program.live(true);
+    let invite = cases::Packet::v4(cases::CALLER_V4).sip(&cases::request("INVITE")).build();
+    let kernel = Verdict { action: Action::Pass, reason: Reason::Kernel };
+    assert_eq!(program.run(&invite), (kernel, None));
+}
+
+#[test]
+fn mutated_frames_agree() {
+    let mut program = Program::load(0);
+    program.live(true);
+    with_socket(&mut program, |program| {
+        let table: Vec<_> = cases::all().into_iter().filter(|case| (60..1_500).contains(&case.frame.len())).collect();
+        // a small generator of our own, so that a failure repeats
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        for round in 0..30_000 {
+            let mut frame = table[random(table.len())].frame.clone();
+            for _ in 0..=random(3) {
+                // headers twice as often as payload
+                let at = if random(3) > 0 { random(60) } else { random(frame.len()) };
+                frame[at] = if random(2) == 0 { random(256) as u8 } else { frame[at] ^ 1 << random(8) };
+            }
+            if random(8) == 0 {
+                frame.truncate(14 + random(frame.len() - 14));
+            }
+            let slices = (judge(&frame.as_slice(), &program.world), None);
+            assert_eq!(program.run(&frame), slices, "round {round}: {frame:02x?}");
+        }
+    });
+}
+
+#[test]
+fn own_addresses_fit_up_to_the_limit() {
+    let many: Vec<(Addr, bool)> = (0..=255u8).map(|n| (Addr::v4([10, 0, 7, n]), true)).collect();
+    let homes = Homes::of(&many[..vos_common::state::MAX_HOMES]).unwrap();
+    for (addr, _) in &many[..vos_common::state::MAX_HOMES] {
+        assert!(homes.slots[Homes::bucket(homes.seed, addr)].contains(addr));
+    }
+    assert!(Homes::of(&many).is_none());
+    let _: IpAddr = [10, 0, 7, 1].into();
+}
