@@ -209,7 +209,11 @@ impl Packet {
             frame.extend(tci.to_be_bytes());
         }
         frame.extend(if v4 { 0x0800u16 } else { 0x86dd }.to_be_bytes());
-        if v4 { self.ipv4(&mut frame, &l4) } else { self.ipv6(&mut frame, &l4) }
+        if v4 {
+            self.ipv4(&mut frame, &l4);
+        } else {
+            self.ipv6(&mut frame, &l4);
+        }
         frame.truncate(frame.len() - self.cut);
         frame.resize(frame.len() + self.padding, 0);
         frame
@@ -221,7 +225,7 @@ impl Packet {
         let mut ip = vec![0x40 | (header / 4) as u8, 0];
         ip.extend(((header + l4.len()) as u16).to_be_bytes());
         ip.extend((id as u16).to_be_bytes());
-        ip.extend((offset / 8 | u16::from(more) << 13).to_be_bytes());
+        ip.extend(((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
         ip.extend([64, self.proto, 0, 0]);
         ip.extend(&self.src);
         ip.extend(&self.dst);
@@ -329,30 +333,61 @@ fn ours(t: &mut Table) {
     t.add("another port, over IPv6", &Packet::v6(CALLER_V6).udp(4000, &invite), not_ours);
     t.add("to somebody else", &caller().to(&[192, 0, 2, 77]).sip(&invite), not_ours);
     t.add("to a protected host behind", &caller().to(&BEHIND_V4).sip(&invite), passed(Reason::Kernel));
-    t.add("OPTIONS to a protected host behind", &caller().to(&BEHIND_V4).sip(&request("OPTIONS")), dropped(Reason::Stealth));
+    t.add(
+        "OPTIONS to a protected host behind",
+        &caller().to(&BEHIND_V4).sip(&request("OPTIONS")),
+        dropped(Reason::Stealth),
+    );
     t.add("broadcast", &caller().to(&[192, 0, 2, 255]).sip(&invite), not_ours);
     t.add("another MAC address", &caller().mac([2, 0, 0, 0, 0, 9]).sip(&invite), not_ours);
     t.add("ICMP", &caller().raw(1, &[8, 0, 0, 0, 0, 0, 0x13, 0xc4]), not_ours);
     t.add("ICMP whose bytes look like port 5060", &caller().raw(1, &[0x13, 0xc4, 0x13, 0xc4, 0, 0, 0, 0]), not_ours);
-    t.add("TCP to 5060", &caller().raw(6, &[0x30, 0x39, 0x13, 0xc4, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]), passed(Reason::OtherL4));
-    t.add("TCP to 80", &caller().raw(6, &[0x30, 0x39, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]), not_ours);
-    t.add("SCTP to 5060", &caller().raw(132, &[0x30, 0x39, 0x13, 0xc4, 0, 0, 0, 0, 0, 0, 0, 0]), passed(Reason::OtherL4));
+    t.add(
+        "TCP to 5060",
+        &caller().raw(6, &[0x30, 0x39, 0x13, 0xc4, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]),
+        passed(Reason::OtherL4),
+    );
+    t.add(
+        "TCP to 80",
+        &caller().raw(6, &[0x30, 0x39, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]),
+        not_ours,
+    );
+    t.add(
+        "SCTP to 5060",
+        &caller().raw(132, &[0x30, 0x39, 0x13, 0xc4, 0, 0, 0, 0, 0, 0, 0, 0]),
+        passed(Reason::OtherL4),
+    );
     t.add("one VLAN tag", &caller().vlan(0x8100, 0x2064).sip(&invite), SURVIVES);
     t.add("a priority tag", &caller().vlan(0x8100, 0xe000).sip(&invite), SURVIVES);
     t.add("two VLAN tags", &caller().vlan(0x88a8, 5).vlan(0x8100, 6).sip(&invite), SURVIVES);
     t.add("three VLAN tags", &caller().vlan(0x88a8, 5).vlan(0x8100, 6).vlan(0x8100, 7).sip(&invite), not_ours);
     t.add("IPv4 options", &caller().options(&[0x94, 4, 0, 0]).sip(&invite), SURVIVES);
     t.add("40 bytes of IPv4 options", &caller().options(&[1; 40]).sip(&invite), SURVIVES);
-    let destination = |n: u8| (60, vec![n; 7].iter().enumerate().map(|(i, _)| if i == 0 { 0 } else { 1 }).collect::<Vec<u8>>());
+    let destination =
+        |n: u8| (60, [n; 7].iter().enumerate().map(|(i, _)| if i == 0 { 0 } else { 1 }).collect::<Vec<u8>>());
     let mut chain = Packet::v6(CALLER_V6);
     for n in 1..=7u8 {
         let (number, rest) = destination(n);
         chain = chain.extension(number, &rest);
         let expect = if n <= 5 { SURVIVES } else { dropped(Reason::TooDeep) };
-        t.add(&format!("{n} IPv6 extension headers"), &chain.clone().sip(&invite), if n == 6 { SURVIVES } else { expect });
+        t.add(
+            &format!("{n} IPv6 extension headers"),
+            &chain.clone().sip(&invite),
+            if n == 6 { SURVIVES } else { expect },
+        );
     }
-    t.add("hop-by-hop header of 16 bytes", &Packet::v6(CALLER_V6).extension(0, &[1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).sip(&invite), SURVIVES);
-    t.add("authentication header", &Packet::v6(CALLER_V6).extension(51, &[4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).sip(&invite), SURVIVES);
+    t.add(
+        "hop-by-hop header of 16 bytes",
+        &Packet::v6(CALLER_V6).extension(0, &[1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).sip(&invite),
+        SURVIVES,
+    );
+    t.add(
+        "authentication header",
+        &Packet::v6(CALLER_V6)
+            .extension(51, &[4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+            .sip(&invite),
+        SURVIVES,
+    );
     for (name, src) in [
         ("source 127.0.0.1", [127, 0, 0, 1]),
         ("source 0.0.0.0", [0, 0, 0, 0]),
@@ -374,8 +409,18 @@ fn ours(t: &mut Table) {
     let mapped = v6([0, 0, 0, 0, 0, 0xffff, 0xcb00, 0x7101]);
     t.add("mapped IPv4 in IPv6", &Packet::v6(mapped).sip(&invite), not_ours);
     t.add("own IPv6 source", &Packet::v6(OWN_V6).sip(&invite), dropped(Reason::OwnSource));
-    t.0.push(Case { name: "ARP".into(), before: vec![], frame: [&MAC[..], &[2, 0, 0, 0, 0, 2, 8, 6], &[0; 46]].concat(), expect: not_ours });
-    t.0.push(Case { name: "a frame of 14 bytes".into(), before: vec![], frame: [&MAC[..], &[2, 0, 0, 0, 0, 2, 8, 0]].concat(), expect: not_ours });
+    t.0.push(Case {
+        name: "ARP".into(),
+        before: vec![],
+        frame: [&MAC[..], &[2, 0, 0, 0, 0, 2, 8, 6], &[0; 46]].concat(),
+        expect: not_ours,
+    });
+    t.0.push(Case {
+        name: "a frame of 14 bytes".into(),
+        before: vec![],
+        frame: [&MAC[..], &[2, 0, 0, 0, 0, 2, 8, 0]].concat(),
+        expect: not_ours,
+    });
 }
 
 fn sources(t: &mut Table) {
@@ -396,7 +441,11 @@ fn sources(t: &mut Table) {
     t.add("beside the IPv6 /48", &Packet::v6(v6([0x2001, 0xdb8, 0xbae, 0, 0, 0, 0, 4])).sip(&invite), SURVIVES);
     t.add("blocked, behind IPv4 options", &bad.clone().options(&[1, 1, 1, 1]).sip(&invite), blocked);
     t.add("blocked, behind a priority tag", &bad.clone().vlan(0x8100, 0).sip(&invite), blocked);
-    t.add("blocked, TCP", &bad.clone().raw(6, &[0x30, 0x39, 0x13, 0xc4, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]), blocked);
+    t.add(
+        "blocked, TCP",
+        &bad.clone().raw(6, &[0x30, 0x39, 0x13, 0xc4, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]),
+        blocked,
+    );
     t.add("blocked, SCTP", &bad.clone().raw(132, &[0x30, 0x39, 0x13, 0xc4, 0, 0, 0, 0, 0, 0, 0, 0]), blocked);
     t.add("blocked, another port", &bad.clone().udp(4000, &invite), passed(Reason::NotOurs));
     t.add("blocked, ping", &bad.clone().raw(1, &[8, 0, 0, 0, 0, 0, 0, 0]), passed(Reason::NotOurs));
@@ -470,7 +519,11 @@ fn payloads(t: &mut Table) {
     for at in 20..60 {
         // the line end at every position within a word of eight
         let line = format!("INVITE sip:{} SIP/2.0\r\n", "a".repeat(at));
-        t.add(&format!("a start line of {} bytes and nothing else", line.len()), &caller().sip(line.as_bytes()), SURVIVES);
+        t.add(
+            &format!("a start line of {} bytes and nothing else", line.len()),
+            &caller().sip(line.as_bytes()),
+            SURVIVES,
+        );
     }
 }
 
@@ -486,11 +539,23 @@ fn stealth(t: &mut Table) {
     t.add("OPTIONS behind LF LF CR", &caller().sip(&[b"\n\n\r", &options[..]].concat()), stealthy);
     t.add("OPTIONS behind a VLAN tag", &caller().vlan(0x8100, 7).sip(&options), stealthy);
     t.add("OPTIONS behind IPv4 options", &caller().options(&[1, 1, 1, 1]).sip(&options), stealthy);
-    t.add("OPTIONS behind an extension header", &Packet::v6(CALLER_V6).extension(60, &[0, 1, 4, 0, 0, 0, 0]).sip(&options), stealthy);
+    t.add(
+        "OPTIONS behind an extension header",
+        &Packet::v6(CALLER_V6).extension(60, &[0, 1, 4, 0, 0, 0, 0]).sip(&options),
+        stealthy,
+    );
     t.add("OPTIONS, UDP length 0 over IPv6", &Packet::v6(CALLER_V6).sip(&options).udp_length(0), stealthy);
-    t.add("OPTIONS, a long URI", &caller().sip(format!("OPTIONS sip:{} SIP/2.0\r\n\r\n", "b".repeat(600)).as_bytes()), stealthy);
+    t.add(
+        "OPTIONS, a long URI",
+        &caller().sip(format!("OPTIONS sip:{} SIP/2.0\r\n\r\n", "b".repeat(600)).as_bytes()),
+        stealthy,
+    );
     t.add("OPTIONS from an allowed source", &Packet::v4([198, 51, 100, 7]).sip(&options), SURVIVES);
-    t.add("OPTIONS from an allowed IPv6 source", &Packet::v6(v6([0x2001, 0xdb8, 0xa11, 0, 0, 0, 0, 1])).sip(&options), SURVIVES);
+    t.add(
+        "OPTIONS from an allowed IPv6 source",
+        &Packet::v6(v6([0x2001, 0xdb8, 0xa11, 0, 0, 0, 0, 1])).sip(&options),
+        SURVIVES,
+    );
     t.add("OPTIONS from beside the allowed source", &Packet::v4([198, 51, 100, 6]).sip(&options), stealthy);
     t.add("OPTIONSX", &caller().sip(b"OPTIONSX sip:a@example.com SIP/2.0\r\n\r\n"), SURVIVES);
     t.add("OPTION", &caller().sip(b"OPTION sip:a@example.com SIP/2.0\r\n\r\n"), SURVIVES);
@@ -507,21 +572,63 @@ fn fragments(t: &mut Table) {
     t.after("a middle fragment follows the first", &[&first], &later.clone().fragment(1_000, true, 7), SURVIVES);
     t.add("a later fragment of something else", &later.clone().fragment(1_000, false, 8), passed(Reason::Fragment));
     let blocked = Packet::v4([203, 0, 113, 66]);
-    t.add("a later fragment of a blocked source", &blocked.clone().raw(17, &[b'x'; 600]).fragment(800, false, 7), dropped(Reason::Blocked));
+    t.add(
+        "a later fragment of a blocked source",
+        &blocked.clone().raw(17, &[b'x'; 600]).fragment(800, false, 7),
+        dropped(Reason::Blocked),
+    );
     t.add("first fragment of a blocked source", &blocked.sip(&invite).fragment(0, true, 7), dropped(Reason::Blocked));
     t.add("OPTIONS in two", &datagram(&options).fragment(0, true, 9), dropped(Reason::Stealth));
-    t.after("the rest of OPTIONS in two", &[&datagram(&options).fragment(0, true, 9)], &later.clone().fragment(1_000, false, 9), passed(Reason::Fragment));
-    t.add("first fragment of 8 bytes", &caller().sip(b"").udp_length(608).fragment(0, true, 10), dropped(Reason::FragmentHead));
-    t.add("first fragment of 16 bytes", &caller().sip(b"OPTIONS ").udp_length(608).fragment(0, true, 10), dropped(Reason::FragmentHead));
-    t.add("first fragment that ends within the start line", &caller().sip(b"OPTIONS sip:200@example.com SIP/").udp_length(608).fragment(0, true, 10), dropped(Reason::FragmentHead));
-    t.add("a later fragment that looks like UDP to 5060", &caller().raw(17, &[0x13, 0xc5, 0x13, 0xc4, 0, 40, 0, 0, b'O', b'P']).fragment(8, false, 11), passed(Reason::Fragment));
+    t.after(
+        "the rest of OPTIONS in two",
+        &[&datagram(&options).fragment(0, true, 9)],
+        &later.clone().fragment(1_000, false, 9),
+        passed(Reason::Fragment),
+    );
+    t.add(
+        "first fragment of 8 bytes",
+        &caller().sip(b"").udp_length(608).fragment(0, true, 10),
+        dropped(Reason::FragmentHead),
+    );
+    t.add(
+        "first fragment of 16 bytes",
+        &caller().sip(b"OPTIONS ").udp_length(608).fragment(0, true, 10),
+        dropped(Reason::FragmentHead),
+    );
+    t.add(
+        "first fragment that ends within the start line",
+        &caller().sip(b"OPTIONS sip:200@example.com SIP/").udp_length(608).fragment(0, true, 10),
+        dropped(Reason::FragmentHead),
+    );
+    t.add(
+        "a later fragment that looks like UDP to 5060",
+        &caller().raw(17, &[0x13, 0xc5, 0x13, 0xc4, 0, 40, 0, 0, b'O', b'P']).fragment(8, false, 11),
+        passed(Reason::Fragment),
+    );
     let first6 = Packet::v6(CALLER_V6).sip(&invite).udp_length(900).fragment(0, true, 0xabcd_ef01);
     t.add("first IPv6 fragment", &first6, SURVIVES);
-    t.after("a later IPv6 fragment", &[&first6], &Packet::v6(CALLER_V6).raw(17, &[b'x'; 200]).fragment(696, false, 0xabcd_ef01), SURVIVES);
+    t.after(
+        "a later IPv6 fragment",
+        &[&first6],
+        &Packet::v6(CALLER_V6).raw(17, &[b'x'; 200]).fragment(696, false, 0xabcd_ef01),
+        SURVIVES,
+    );
     t.add("an IPv6 fragment that is the whole", &Packet::v6(CALLER_V6).sip(&invite).fragment(0, false, 3), SURVIVES);
-    t.add("OPTIONS in an IPv6 fragment that is the whole", &Packet::v6(CALLER_V6).sip(&options).fragment(0, false, 3), dropped(Reason::Stealth));
-    t.add("first fragment to another port", &caller().udp(4000, &invite).udp_length(900).fragment(0, true, 7), passed(Reason::NotOurs));
-    t.add("TCP first fragment to 5060", &caller().raw(6, &[0x30, 0x39, 0x13, 0xc4, 0, 0, 0, 0]).fragment(0, true, 7), passed(Reason::OtherL4));
+    t.add(
+        "OPTIONS in an IPv6 fragment that is the whole",
+        &Packet::v6(CALLER_V6).sip(&options).fragment(0, false, 3),
+        dropped(Reason::Stealth),
+    );
+    t.add(
+        "first fragment to another port",
+        &caller().udp(4000, &invite).udp_length(900).fragment(0, true, 7),
+        passed(Reason::NotOurs),
+    );
+    t.add(
+        "TCP first fragment to 5060",
+        &caller().raw(6, &[0x30, 0x39, 0x13, 0xc4, 0, 0, 0, 0]).fragment(0, true, 7),
+        passed(Reason::OtherL4),
+    );
 }
 
 fn lengths(t: &mut Table) {
@@ -530,7 +637,11 @@ fn lengths(t: &mut Table) {
     t.add("UDP length over the packet's", &caller().sip(&invite).udp_length(invite.len() as u16 + 9), bad);
     t.add("UDP length 7", &caller().sip(&invite).udp_length(7), bad);
     t.add("UDP length 0 over IPv4", &caller().sip(&invite).udp_length(0), bad);
-    t.add("UDP length under the packet's", &caller().sip(&[&invite[..], b"trailer"].concat()).udp_length(invite.len() as u16 + 8), SURVIVES);
+    t.add(
+        "UDP length under the packet's",
+        &caller().sip(&[&invite[..], b"trailer"].concat()).udp_length(invite.len() as u16 + 8),
+        SURVIVES,
+    );
     t.add("cut on the way", &caller().sip(&invite).cut(5), bad);
     t.add("cut within the UDP header", &caller().sip(b"").cut(3), bad);
     let mut long = invite.clone();

@@ -5,18 +5,18 @@
 #![no_std]
 #![forbid(unsafe_op_in_unsafe_fn)]
 
-/// A frame as it arrives: the only Ethernet, VLAN, IP and UDP offsets in the project.
-pub mod packet;
-/// What must be seen of SIP before anything else is done: keep-alive, start line, method.
-pub mod sip;
-/// Source rules: who, what applies, until when, and what afterwards.
-pub mod rule;
-/// The other maps: configuration, own addresses, ports, fragments.
-pub mod state;
-/// Why a packet went where it went: counter slot, metric label and JSON word in one list.
-pub mod reason;
-/// The whole decision.
-pub mod verdict;
 /// The verdict table that every suite runs, and tables in plain memory to run it over.
 #[cfg(feature = "cases")]
 pub mod cases;
+/// A frame as it arrives: the only Ethernet, VLAN, IP and UDP offsets in the project.
+pub mod packet;
+/// Why a packet went where it went: counter slot, metric label and JSON word in one list.
+pub mod reason;
+/// Source rules: who, what applies, until when, and what afterwards.
+pub mod rule;
+/// What must be seen of SIP before anything else is done: keep-alive, start line, method.
+pub mod sip;
+/// The other maps: configuration, own addresses, ports, fragments.
+pub mod state;
+/// The whole decision.
+pub mod verdict;

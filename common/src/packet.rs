@@ -155,7 +155,7 @@ fn ipv4(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
         return None;
     }
     let cut = u16::from_be_bytes([h[6], h[7]]);
-    let offset = ((cut & 0x1fff) as u64) << 3;
+    let offset = u64::from(cut & 0x1fff) << 3;
     let more = cut & 0x2000 != 0;
     let fragment = if offset != 0 {
         LATER
@@ -171,9 +171,9 @@ fn ipv4(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
         l3: l3 as u64,
         l4: (l3 + header) as u64,
         end: (l3 + total) as u64,
-        proto: h[9] as u64,
+        proto: u64::from(h[9]),
         fragment,
-        ident: u16::from_be_bytes([h[4], h[5]]) as u64,
+        ident: u64::from(u16::from_be_bytes([h[4], h[5]])),
         offset,
     })
 }
@@ -213,10 +213,10 @@ fn ipv6(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
                 let e = f.load::<8>(at)?;
                 let cut = u16::from_be_bytes([e[2], e[3]]);
                 next = e[0];
-                ident = u32::from_be_bytes([e[4], e[5], e[6], e[7]]) as u64;
+                ident = u64::from(u32::from_be_bytes([e[4], e[5], e[6], e[7]]));
                 at += 8;
                 if cut & 0xfff8 != 0 {
-                    (fragment, offset) = (LATER, (cut & 0xfff8) as u64);
+                    (fragment, offset) = (LATER, u64::from(cut & 0xfff8));
                     break;
                 }
                 if cut & 1 != 0 {
@@ -232,20 +232,9 @@ fn ipv6(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
     }
     let walked = at <= L4_MAX
         && (fragment == LATER || !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION));
-    let proto = if walked { next as u64 } else { TOO_DEEP };
+    let proto = if walked { u64::from(next) } else { TOO_DEEP };
     let at = f.settle(at);
-    Some(Flow {
-        src,
-        dst,
-        mac,
-        l3: l3 as u64,
-        l4: at as u64,
-        end: end as u64,
-        proto,
-        fragment,
-        ident,
-        offset,
-    })
+    Some(Flow { src, dst, mac, l3: l3 as u64, l4: at as u64, end: end as u64, proto, fragment, ident, offset })
 }
 
 /// Sources that the kernel refuses, or that are none of SIP's business (RFC 1122 §3.2.1.3, RFC 4291 §2).

@@ -127,9 +127,7 @@ pub fn judge(f: &impl Frame, t: &impl Tables) -> Verdict {
         Payload::Short => return drop(Reason::Short),
         Payload::Unfinished | Payload::Malformed => return drop(Reason::Malformed),
         // 5. Stealth: who asks without being expected learns nothing.
-        Payload::Request(Class::Options)
-            if rule != RuleKind::Allowed as u32 && t.config().flags & STEALTH != 0 =>
-        {
+        Payload::Request(Class::Options) if rule != RuleKind::Allowed as u32 && t.config().flags & STEALTH != 0 => {
             return drop(Reason::Stealth);
         }
         Payload::KeepAlive | Payload::Stun | Payload::Request(_) | Payload::Response => {}

@@ -60,7 +60,9 @@ pub enum StartError {
     )]
     Firewall(String),
     /// Re-entry under generic XDP.
-    #[error("re-entry would run generic XDP again on every packet, for ever: use --inject raw or auto with generic XDP")]
+    #[error(
+        "re-entry would run generic XDP again on every packet, for ever: use --inject raw or auto with generic XDP"
+    )]
     ReentryLoop,
     /// Asking the kernel.
     #[error("{what}: {source}")]
@@ -108,10 +110,8 @@ pub struct Options {
 
 /// Starts, serves until SIGTERM or SIGINT, stops.
 pub fn run(config: &Config, options: Options) -> Result<(), StartError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(io("starting the API's runtime"))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("starting the API's runtime"))?;
     let _in_runtime = runtime.enter();
     // Before anything is touched: is another engine there?
     let api_socket = socket::bind(&config.control.run_dir, &config.iface, &config.control.socket_group)?;
@@ -182,11 +182,21 @@ struct Running {
 }
 
 impl Running {
+    /// A start that fails leaves the interface as it was.
     fn start(config: &Config, options: Options) -> Result<Self, StartError> {
-        let iface = &config.iface;
         let mut netlink = Netlink::open().map_err(io("opening rtnetlink"))?;
-        let link = find(&mut netlink, iface)?;
+        let link = find(&mut netlink, &config.iface)?;
         check_queues(config, &link)?;
+        let was_attached = xdp::is_attached(&link);
+        let started = Self::start_on(config, options, netlink, link);
+        if started.is_err() && !was_attached {
+            let _what_there_was = xdp::unload(&config.iface);
+        }
+        started
+    }
+
+    fn start_on(config: &Config, options: Options, mut netlink: Netlink, link: Link) -> Result<Self, StartError> {
+        let iface = &config.iface;
         let (chunk, frame_max) = chunk_for(link.mtu);
         let mut filter = Filter::load(&link, config, frame_max)?;
         let own = own_addresses(&mut netlink)?;
@@ -195,70 +205,33 @@ impl Running {
         // Decisions are in force before the first packet meets the program.
         let state_dir = &config.control.state_dir;
         fs::create_dir_all(state_dir).map_err(io("making control.state_dir"))?;
-        let control =
-            Control::open(&state_dir.join(format!("{iface}.redb")), Box::new(filter.rules()?), Clock::now)?;
-        let control = Arc::new(control);
+        let store = state_dir.join(format!("{iface}.redb"));
+        let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), Clock::now)?);
         let attachment = filter.attach(config.xdp.attach, options.replace, &mut netlink)?;
-        let fresh = !attachment.replaced;
-        // From here on a start that fails takes the program off again, unless it was there before.
-        let running = Self::start_attached(config, netlink, link, filter, control, &attachment, own, chunk);
-        running.map_err(|(error, filter)| {
-            if fresh {
-                filter.detach();
-            }
-            error
-        })
-    }
+        let parts = Parts::build(config, &mut netlink, &link, &mut filter, &attachment, chunk)?;
+        say_shape(&link, &attachment, &parts);
 
-    #[expect(clippy::too_many_arguments, reason = "one caller; a struct would only rename the list")]
-    fn start_attached(
-        config: &Config,
-        mut netlink: Netlink,
-        link: Link,
-        mut filter: Filter,
-        control: Arc<Control>,
-        attachment: &Attachment,
-        own: BTreeSet<IpAddr>,
-        chunk: u32,
-    ) -> Result<Self, (StartError, Filter)> {
-        let parts = Parts::build(config, &mut netlink, &link, &mut filter, attachment, chunk);
-        let parts = match parts {
-            Ok(parts) => parts,
-            Err(error) => return Err((error, filter)),
-        };
-        let Parts { counters, replies, workers, tap, shape, why_copy } = parts;
-        say_shape(&link, attachment, &shape, tap.as_ref(), why_copy.as_deref());
         let stop = Arc::new(AtomicBool::new(false));
-        let cores = config.worker.cores.cores();
-        let stats = workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
-        let workers = workers
-            .into_iter()
-            .map(|worker| {
-                let (config, stop) = (config.clone(), Arc::clone(&stop));
-                let core = cores.get(worker.number as usize).copied();
-                std::thread::spawn(move || worker.run(&config, core, &stop))
-            })
-            .collect();
+        let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
+        let workers = parts.workers.into_iter().map(|worker| spawn(worker, config, &stop)).collect();
         let pings = Arc::new(Pings::default());
-        let observer = {
-            let (pings, stop) = (Arc::clone(&pings), Arc::clone(&stop));
-            std::thread::spawn(move || pings.follow(replies, &stop))
-        };
+        let (observer, observer_stop, replies) = (Arc::clone(&pings), Arc::clone(&stop), parts.replies);
+        let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
         let mut running = Self {
             config: config.clone(),
             link,
             netlink,
             filter,
             control,
-            counters: Arc::new(counters),
+            counters: Arc::new(parts.counters),
             pings,
-            shape,
+            shape: parts.shape,
             stats,
             own,
             stop,
             workers,
             observer: Some(observer),
-            _tap: tap,
+            _tap: parts.tap,
         };
         running.guard();
         running.wait_until_live();
@@ -275,7 +248,10 @@ impl Running {
         }
         let dead = self.stats.iter().filter(|stats| !stats.live()).count();
         if dead > 0 {
-            warn!("{dead} of {} queues: no probe crosses the relay; their packets take the kernel's path", self.stats.len());
+            warn!(
+                "{dead} of {} queues: no probe crosses the relay; their packets take the kernel's path",
+                self.stats.len()
+            );
         }
     }
 
@@ -328,7 +304,8 @@ impl Running {
         let gateways = self.netlink.gateways().unwrap_or_default();
         guarded.extend(gateways.into_iter().map(|ip| (IpNet::from(ip), "the default gateway".to_owned())));
         let resolvers = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        let resolvers = resolvers.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
+        let resolvers =
+            resolvers.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
         guarded.extend(resolvers.map(|ip: IpAddr| (IpNet::from(ip), "a resolver of this host".to_owned())));
         self.control.set_guarded(guarded);
     }
@@ -339,6 +316,12 @@ impl Running {
             let _it_has_said_why = worker.join();
         }
     }
+}
+
+fn spawn(worker: Worker, config: &Config, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let core = config.worker.cores.cores().get(worker.number as usize).copied();
+    let (config, stop) = (config.clone(), Arc::clone(stop));
+    std::thread::spawn(move || worker.run(&config, core, &stop))
 }
 
 /// What is made once the program is attached, and before threads run.
@@ -362,7 +345,8 @@ impl Parts {
     ) -> Result<Self, StartError> {
         // Attaching makes some drivers reset their queues.
         let queues = check_queues(config, link)?;
-        let egress = if config.egress.ifaces.is_empty() { vec![config.iface.clone()] } else { config.egress.ifaces.clone() };
+        let egress =
+            if config.egress.ifaces.is_empty() { vec![config.iface.clone()] } else { config.egress.ifaces.clone() };
         for iface in &egress {
             filter.attach_egress(iface)?;
         }
@@ -383,7 +367,8 @@ impl Parts {
         };
         parts.shape.inject = Some(inject);
         if inject == Inject::Reentry {
-            let tap = Tap::new(link, netlink).map_err(io("making the TAP for re-entry (is /dev/net/tun there? modprobe tun)"))?;
+            let tap = Tap::new(link, netlink)
+                .map_err(io("making the TAP for re-entry (is /dev/net/tun there? modprobe tun)"))?;
             filter.attach_relay(tap.name())?;
             parts.tap = Some(tap);
         }
@@ -469,7 +454,8 @@ fn say_homes(filter: &Filter, own: &BTreeSet<IpAddr>, config: &Config) -> Result
 }
 
 /// One line: what was taken, and why.
-fn say_shape(link: &Link, attachment: &Attachment, shape: &Shape, tap: Option<&Tap>, why_copy: Option<&str>) {
+fn say_shape(link: &Link, attachment: &Attachment, parts: &Parts) {
+    let (shape, tap, why_copy) = (&parts.shape, &parts.tap, &parts.why_copy);
     let xdp = match (&attachment.why, attachment.native) {
         (_, true) => "native XDP".to_owned(),
         (Some(why), false) => format!("generic XDP (the driver refuses native: {why})"),
@@ -543,4 +529,3 @@ impl Engine for View {
         json!({ "candidates": candidates })
     }
 }
-

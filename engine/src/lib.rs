@@ -3,25 +3,25 @@
 
 /// What is configured.
 pub mod config;
+/// What the operator says, checked, on disk, in the kernel.
+pub mod control;
+/// All of it together, from start to stop.
+pub mod daemon;
+/// What the softswitch answers.
+pub mod egress;
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
-/// The XDP program and its maps: load, pin, attach, count.
-pub mod xdp;
-/// AF_XDP: UMEM, move-only frame, socket.
-pub mod xsk;
-/// The pinned loop of one queue.
-pub mod worker;
 /// Bytes in, action out.
 pub mod pipeline;
 /// A view of datagrams that arrive in fragments.
 pub mod reassembly;
 /// From the ring to the softswitch.
 pub mod relay;
-/// What the softswitch answers.
-pub mod egress;
-/// What the operator says, checked, on disk, in the kernel.
-pub mod control;
-/// All of it together, from start to stop.
-pub mod daemon;
 /// Kernel calls without a safe wrapper.
 pub mod sys;
+/// The pinned loop of one queue.
+pub mod worker;
+/// The XDP program and its maps: load, pin, attach, count.
+pub mod xdp;
+/// AF_XDP: UMEM, move-only frame, socket.
+pub mod xsk;

@@ -106,7 +106,8 @@ fn set<T>(key: &mut T, flag: Option<T>) {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // A newer kernel tells more about a link than the netlink crate knows; that is no news to an operator.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -115,9 +116,11 @@ fn main() -> ExitCode {
         .init();
     let outcome = match cli.command {
         Some(Command::Unload { iface, run_dir }) => unload(&iface, &run_dir),
-        None => cli.run.config().map_err(|error| error.to_string()).and_then(|(config, options)| {
-            daemon::run(&config, options).map_err(|error| error.to_string())
-        }),
+        None => cli
+            .run
+            .config()
+            .map_err(|error| error.to_string())
+            .and_then(|(config, options)| daemon::run(&config, options).map_err(|error| error.to_string())),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,9 +6,7 @@ use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
@@ -98,8 +96,14 @@ impl Netlink {
             let Message::NewAddress(address) = message else { continue };
             let length = address.header.prefix_len;
             // On a point-to-point link Address is the peer, Local is ours.
-            let local = address.attributes.iter().find_map(|a| if let AddressAttribute::Local(ip) = a { Some(*ip) } else { None });
-            let plain = address.attributes.iter().find_map(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None });
+            let local = address
+                .attributes
+                .iter()
+                .find_map(|a| if let AddressAttribute::Local(ip) = a { Some(*ip) } else { None });
+            let plain = address
+                .attributes
+                .iter()
+                .find_map(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None });
             if let Some(ip) = local.or(plain) {
                 addresses.extend(IpNet::new(ip, length).ok());
             }

@@ -49,8 +49,10 @@ impl Stats {
             .filter(|reason| !reason.in_kernel() && **reason != Reason::RelayError)
             .map(|reason| (reason.label().to_owned(), self.dropped[*reason as usize].load(Relaxed).into()))
             .collect();
-        let kinds: Map<String, Value> =
-            Kind::ALL.iter().map(|kind| (kind.label().to_owned(), self.kinds[*kind as usize].load(Relaxed).into())).collect();
+        let kinds: Map<String, Value> = Kind::ALL
+            .iter()
+            .map(|kind| (kind.label().to_owned(), self.kinds[*kind as usize].load(Relaxed).into()))
+            .collect();
         json!({
             "queue": queue,
             "live": self.live.load(Relaxed),
@@ -88,8 +90,7 @@ pub struct Worker {
 }
 
 fn now() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
 impl Worker {

@@ -94,8 +94,11 @@ impl Program {
             other => panic!("action {other}"),
         };
         let after = self.counters("REASONS");
-        let grown: Vec<Reason> =
-            Reason::ALL.iter().copied().filter(|reason| after[*reason as usize] != self.counted[*reason as usize]).collect();
+        let grown: Vec<Reason> = Reason::ALL
+            .iter()
+            .copied()
+            .filter(|reason| after[*reason as usize] != self.counted[*reason as usize])
+            .collect();
         let by: u64 = after.iter().sum::<u64>() - self.counted.iter().sum::<u64>();
         assert_eq!((grown.len(), by), (1, 1), "each packet is counted once: {grown:?}");
         self.counted = after;

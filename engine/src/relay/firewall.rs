@@ -15,11 +15,9 @@ pub enum Verdict {
 pub fn inspect(sip_ports: &[u16]) -> Verdict {
     let mut readable = false;
     // iptables-save shows legacy tables, which nft does not; nft shows what iptables-nft wrote.
-    for (program, arguments) in [
-        ("nft", &["list", "ruleset"][..]),
-        ("iptables-legacy-save", &[]),
-        ("ip6tables-legacy-save", &[]),
-    ] {
+    for (program, arguments) in
+        [("nft", &["list", "ruleset"][..]), ("iptables-legacy-save", &[]), ("ip6tables-legacy-save", &[])]
+    {
         let Ok(output) = Command::new(program).args(arguments).output() else { continue };
         readable |= output.status.success();
         let rules = String::from_utf8_lossy(&output.stdout);
@@ -60,7 +58,9 @@ mod tests {
         ] {
             assert!(mentions(rule, &[5060]), "{rule}");
         }
-        for rule in ["udp dport 53 accept", "tcp dport 22 accept", "iifname \"eth0\" accept", "-A INPUT -i lo0 -j ACCEPT"] {
+        for rule in
+            ["udp dport 53 accept", "tcp dport 22 accept", "iifname \"eth0\" accept", "-A INPUT -i lo0 -j ACCEPT"]
+        {
             assert!(!mentions(rule, &[5060]), "{rule}");
         }
     }

@@ -3,12 +3,12 @@
 //! Whatever the way, a probe of the engine's own crosses it with every heartbeat. If it does not arrive, the worker
 //! stops its heartbeat, and packets take the kernel's path.
 
-/// Through a TAP into the NIC's own ingress: every check of the kernel and the site stays in force.
-mod reentry;
-/// Through a raw socket and `lo`, with checks of the engine's own; for generic XDP.
-mod raw;
 /// Do firewall rules stand that raw injection would go around?
 mod firewall;
+/// Through a raw socket and `lo`, with checks of the engine's own; for generic XDP.
+mod raw;
+/// Through a TAP into the NIC's own ingress: every check of the kernel and the site stays in force.
+mod reentry;
 
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
 pub use raw::Raw;

@@ -226,12 +226,14 @@ impl Filter {
             return Ok(());
         }
         if let Some(old) = pin.filter(|pin| pin.exists()) {
-            if let Ok(link) = PinnedLink::from_pin(old) {
-                if let Ok(Ok(id)) = FdLink::from(link).try_into().map(|link| program.attach_to_link(link)) {
-                    // The pin holds the link; without this the program would take it down with itself.
-                    drop(program.take_link(id).map(FdLink::try_from));
-                    return Ok(());
-                }
+            let replaced = PinnedLink::from_pin(old).ok().and_then(|link| {
+                let link = FdLink::from(link).try_into().ok()?;
+                program.attach_to_link(link).ok()
+            });
+            if let Some(id) = replaced {
+                // The pin holds the link; without this the program would take it down with itself.
+                drop(program.take_link(id).map(FdLink::try_from));
+                return Ok(());
             }
             // its interface is gone
             let _dead = std::fs::remove_file(old);
@@ -257,11 +259,12 @@ impl Filter {
         }
         Ok(())
     }
+}
 
-    /// Takes the XDP program off again, after a start that failed behind it.
-    pub fn detach(&self) {
-        let _goes_with_its_pin = std::fs::remove_file(self.pins.path(XDP_LINK));
-    }
+/// Has an engine left its program on the interface?
+pub fn is_attached(link: &Link) -> bool {
+    let program = pinned_program(&pins::Pins::directory(&link.name).join(XDP_LINK));
+    program.is_some() && program == link.xdp.map(|xdp| xdp.id)
 }
 
 const fn word(native: bool) -> &'static str {

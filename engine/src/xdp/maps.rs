@@ -85,12 +85,7 @@ const PREFIX_CAPACITY: u32 = 1 << 17;
 
 impl KernelRules {
     pub(super) fn open(ebpf: &mut Ebpf, settings: Arc<Mutex<Settings>>) -> Result<Self, LoadError> {
-        Ok(Self {
-            exact: take(ebpf, "EXACT")?,
-            prefix: take(ebpf, "PREFIX")?,
-            gate: take(ebpf, "GATE")?,
-            settings,
-        })
+        Ok(Self { exact: take(ebpf, "EXACT")?, prefix: take(ebpf, "PREFIX")?, gate: take(ebpf, "GATE")?, settings })
     }
 }
 
@@ -162,11 +157,11 @@ impl RuleMaps for KernelRules {
 
     fn held(&mut self) -> Result<Vec<(IpNet, Rule)>, MapError> {
         let mut held = Vec::new();
-        for entry in self.exact.iter() {
+        for entry in &self.exact {
             let (addr, rule) = entry.map_err(refused("EXACT", 0, ""))?;
             held.push((IpNet::from(ip(addr)), rule));
         }
-        for entry in self.prefix.iter() {
+        for entry in &self.prefix {
             let (key, rule) = entry.map_err(refused("PREFIX", 0, ""))?;
             held.extend(net(key.data(), key.prefix_len()).map(|net| (net, rule)));
         }

@@ -3,18 +3,18 @@
 //! Pins outlive the engine: a block stays in force while nobody is there, and the next engine replaces the program
 //! on its link without a gap.
 
-/// Where programs, links and maps are pinned.
-mod pins;
+/// Onto the interface and off it.
+mod attach;
 /// How long a tick of the kernel is.
 mod clock;
 /// Rules, own addresses and counters in the maps.
 mod maps;
-/// Onto the interface and off it.
-mod attach;
+/// Where programs, links and maps are pinned.
+mod pins;
 
-pub use attach::{AttachError, Attachment, unload};
-pub use maps::{Counters, KernelRules, Settings};
+pub use attach::{AttachError, Attachment, is_attached, unload};
 pub(crate) use maps::ip;
+pub use maps::{Counters, KernelRules, Settings};
 pub use pins::PinError;
 
 use std::sync::{Arc, Mutex};
@@ -38,7 +38,9 @@ pub static OBJECT: &[u8] = include_bytes_aligned!("../../../ebpf/vos.bpf.o");
 #[non_exhaustive]
 pub enum LoadError {
     /// The object itself.
-    #[error("the BPF object cannot be loaded: {0}; needs kernel 6.1 or later, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (run as root)")]
+    #[error(
+        "the BPF object cannot be loaded: {0}; needs kernel 6.1 or later, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (run as root)"
+    )]
     Object(#[from] EbpfError),
     /// A program, mostly the verifier's word.
     #[error("the kernel refuses BPF program {name}: {source}")]
@@ -171,8 +173,7 @@ fn take<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 /// An XDP program of the object, loaded.
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
     let refused = |source| LoadError::Program { name, source: Box::new(source) };
-    let program: &mut Xdp =
-        ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
+    let program: &mut Xdp = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
     match program.load() {
         Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
         Err(error) => Err(refused(error)),

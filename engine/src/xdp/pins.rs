@@ -13,7 +13,17 @@ const BPFFS: &str = "/sys/fs/bpf";
 
 /// The maps that are pinned: those that hold policy, configuration or counts.
 pub(super) const MAPS: [&str; 12] = [
-    "CONFIG", "HOMES", "PORTS", "EXACT", "PREFIX", "GATE", "HEART", "XSKS", "REASONS", "WOULD_DROP", "FRAGMENTS",
+    "CONFIG",
+    "HOMES",
+    "PORTS",
+    "EXACT",
+    "PREFIX",
+    "GATE",
+    "HEART",
+    "XSKS",
+    "REASONS",
+    "WOULD_DROP",
+    "FRAGMENTS",
     "REPLIES",
 ];
 

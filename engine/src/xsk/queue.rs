@@ -130,9 +130,8 @@ impl Queue {
             .comp_queue_size(least)
             .build()
             .map_err(|_| invalid("UMEM layout"))?;
-        let (umem, free) = Umem::new(umem, frames, false).map_err(|error| {
-            refused("UMEM (is CAP_IPC_LOCK missing, or too little memory?)", os_error(&error))
-        })?;
+        let (umem, free) = Umem::new(umem, frames, false)
+            .map_err(|error| refused("UMEM (is CAP_IPC_LOCK missing, or too little memory?)", os_error(&error)))?;
         let socket = SocketConfig::builder()
             .rx_queue_size(ring)
             .tx_queue_size(least)
@@ -247,7 +246,9 @@ fn no_zero_copy(error: &io::Error) -> bool {
 
 fn os_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    source.and_then(io::Error::raw_os_error).map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
+    source
+        .and_then(io::Error::raw_os_error)
+        .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
 }
 
 /// Who holds the queue, as `ss` of iproute2 tells it.
