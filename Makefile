@@ -8,7 +8,7 @@ export PROFILE := test-fast
 BIN := target/$(PROFILE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test bpf fmt clean
+.PHONY: demo bench test bpf fmt clean
 
 demo: build
 	$(SUDO) $(BIN)/vos-bench demo --engine $(BIN)/vos-engine --vosctl $(BIN)/vosctl
@@ -17,6 +17,11 @@ demo: build
 build:
 	deploy/setup.sh build run
 	cargo build --profile $(PROFILE) -p vos-engine -p vos-bench
+
+# Round trips by each path, in one run: on the core that takes the interrupt, then wherever the scheduler likes.
+bench: build
+	$(SUDO) $(BIN)/vos-bench rtt --core 0
+	$(SUDO) $(BIN)/vos-bench rtt --flood
 
 test:
 	deploy/test.sh

@@ -6,6 +6,8 @@
 mod demo;
 /// Figures for people: numbers in groups, tables of times.
 mod report;
+/// Round trips by each path, side by side.
+mod rtt;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -46,6 +48,8 @@ enum Command {
     },
     /// Show the engine at work in two network namespaces, and check every figure
     Demo(demo::DemoOptions),
+    /// Compare round trips: plain kernel, filter alone, relay sleeping and busy-polling
+    Rtt(rtt::RttOptions),
 }
 
 #[derive(clap::Args)]
@@ -86,6 +90,7 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
             Ok(report.failed == 0)
         }
         Command::Demo(options) => demo::run(&options, stop),
+        Command::Rtt(options) => rtt::run(&options, stop),
     }
 }
 

@@ -13,13 +13,13 @@
 /// The counters that the engine shows, and their differences.
 mod counters;
 /// The engine and its tool, as an operator uses them.
-mod engine;
+pub(crate) mod engine;
 /// What must hold after each phase.
 mod ledger;
 /// What is seen while it runs, and at the end.
 mod screen;
 /// Namespaces, wire and addresses.
-mod site;
+pub(crate) mod site;
 /// Who sends what, and what is to become of it.
 mod traffic;
 

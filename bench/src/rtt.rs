@@ -1,0 +1,126 @@
+//! Round trips by each path, side by side: the plain kernel, the filter alone, the relay sleeping and busy-polling.
+//!
+//! The paths take turns, round after round, in one run on one machine: what the machine does meanwhile hits all of
+//! them alike. What is shown of each is the median over the rounds.
+
+use std::path::PathBuf;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use vos_bench::{Error, Kind, LoadOptions, LoadReport, Responder, Result, Stop, load};
+
+use crate::demo::engine::{self, Engine};
+use crate::demo::site::{self, Site};
+use crate::report::grouped;
+
+/// The comparison's options.
+#[derive(clap::Args)]
+pub(crate) struct RttOptions {
+    /// The engine [default: vos-engine beside this program]
+    #[arg(long, value_name = "PATH")]
+    engine: Option<PathBuf>,
+    /// The operator's tool [default: vosctl beside this program]
+    #[arg(long, value_name = "PATH")]
+    vosctl: Option<PathBuf>,
+    /// How often each path takes its turn
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: usize,
+    /// How long each load lasts
+    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    seconds: f64,
+    /// Put sender, engine and server on this core: the one that takes the interrupt [default: wherever they like]
+    #[arg(long, value_name = "CORE")]
+    core: Option<usize>,
+    /// Also send 40,000 a second and count what is lost
+    #[arg(long)]
+    flood: bool,
+}
+
+const RATES: [u64; 2] = [1_000, 10_000];
+const FLOOD: u64 = 40_000;
+
+/// A path and what the engine is told for it; `None`: there is no engine.
+const PATHS: [(&str, Option<&[&str]>); 4] = [
+    ("kernel", None),
+    ("filter", Some(&["--mode", "filter"])),
+    ("relay, sleeping", Some(&["--mode", "relay", "--wait", "sleep"])),
+    ("relay, busy polling", Some(&["--mode", "relay", "--wait", "busy"])),
+];
+
+/// Runs it and prints the table. `false`: something was lost.
+pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<bool> {
+    if let Some(core) = options.core {
+        let mut cpus = CpuSet::new();
+        let pinned = cpus.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus));
+        pinned.map_err(|error| Error::Other(format!("cannot run on core {core}: {error}")))?;
+    }
+    let programs =
+        [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
+    let site = Site::build()?;
+    let addresses = site::SERVER.map(|address| address.parse().expect("an address"));
+    let _responder = site.server.enter(|| Responder::start(&addresses))??;
+    // Four busy threads on one core only take turns: that says nothing about busy polling.
+    let paths: Vec<_> =
+        PATHS.into_iter().filter(|(name, _)| options.core.is_none() || !name.contains("busy")).collect();
+    let rates: Vec<u64> = RATES.into_iter().chain(options.flood.then_some(FLOOD)).collect();
+    let mut reports = vec![vec![Vec::new(); rates.len()]; paths.len()];
+    for round in 1..=options.rounds {
+        eprintln!("round {round} of {}", options.rounds);
+        for ((_, engine_args), row) in paths.iter().zip(&mut reports) {
+            let engine = engine_args.map(|words| start(&programs, &site, words, stop)).transpose()?;
+            for (rate, cell) in rates.iter().zip(row) {
+                cell.push(measure(&site, *rate, options.seconds, stop)?);
+            }
+            if let Some(engine) = engine {
+                engine.leave()?;
+            }
+        }
+    }
+    show(&paths.iter().map(|(name, _)| *name).collect::<Vec<_>>(), &rates, &reports, options);
+    Ok(reports.iter().flatten().flatten().all(|report: &LoadReport| report.lost == 0))
+}
+
+fn start(programs: &[PathBuf; 2], site: &Site, words: &[&str], stop: &Stop) -> Result<Engine> {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let engine = Engine::start(&programs[0], &programs[1], site, &words, stop)?;
+    engine.tool(&["allow", site::MONITOR_NET])?;
+    Ok(engine)
+}
+
+fn measure(site: &Site, rate: u64, seconds: f64, stop: &Stop) -> Result<LoadReport> {
+    let to = site::SERVER[0].parse().map_err(|_| Error::Other("no address".to_owned()))?;
+    let from = vec![site::MONITOR[0].parse().map_err(|_| Error::Other("no address".to_owned()))?];
+    let options = LoadOptions { rate, seconds, warmup: 0.5, kind: Kind::Options, from, ..LoadOptions::new(to) };
+    site.client.enter(|| load::run(&options, stop))?
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn show(paths: &[&str], rates: &[u64], reports: &[Vec<Vec<LoadReport>>], options: &RttOptions) {
+    let place = options.core.map_or("placed by the scheduler".to_owned(), |core| format!("all on core {core}"));
+    println!("round trip of OPTIONS, µs, {} queues, {place}, median of {} rounds", site::QUEUES, options.rounds);
+    println!(
+        "  {:<20} {:>8} {:>9} {:>9} {:>9} {:>10} {:>6}",
+        "path", "rate/s", "p50", "p90", "p99", "× kernel", "lost"
+    );
+    for (at, rate) in rates.iter().enumerate() {
+        let p50 = |row: &[Vec<LoadReport>]| median(row[at].iter().map(|report| report.rtt.p50));
+        let kernel = reports.first().map_or(f64::NAN, |row| p50(row));
+        for (path, row) in paths.iter().zip(reports) {
+            let lost: u64 = row[at].iter().map(|report| report.lost).sum();
+            println!(
+                "  {path:<20} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>10.2} {:>6}",
+                grouped(*rate),
+                p50(row),
+                median(row[at].iter().map(|report| report.rtt.p90)),
+                median(row[at].iter().map(|report| report.rtt.p99)),
+                p50(row) / kernel,
+                grouped(lost)
+            );
+        }
+    }
+}
