@@ -45,15 +45,8 @@ impl<const N: usize> Index<N> {
     /// An index of nothing yet.
     pub const fn new() -> Self {
         let nowhere = Span { start: 0, end: 0 };
-        let field = Field {
-            name: Name::Other,
-            written: nowhere,
-            value: nowhere,
-        };
-        Self {
-            fields: [field; N],
-            firsts: Firsts::NONE,
-        }
+        let field = Field { name: Name::Other, written: nowhere, value: nowhere };
+        Self { fields: [field; N], firsts: Firsts::NONE }
     }
 
     /// Finds the start line, every header and the body of the message in `datagram`.
@@ -71,10 +64,7 @@ impl<const N: usize> Index<N> {
             return Err(Error::TooLong);
         }
         self.firsts = Firsts::NONE;
-        let start = datagram
-            .iter()
-            .position(|byte| !b"\r\n".contains(byte))
-            .ok_or(Error::Empty)?;
+        let start = datagram.iter().position(|byte| !b"\r\n".contains(byte)).ok_or(Error::Empty)?;
         let end = line_end(datagram, start).ok_or(Error::StartLine)?;
         let start_line = StartLine::parse(without_cr(&datagram[start..end]))?;
 
@@ -128,11 +118,7 @@ impl Field {
             end = line_end(datagram, end + 1).ok_or(Error::NoEmptyLine)?;
         }
         let value = Span::trimmed(datagram, colon + 1, end);
-        let field = Self {
-            name,
-            written: Span::new(start, start + written.len()),
-            value,
-        };
+        let field = Self { name, written: Span::new(start, start + written.len()), value };
         Ok((field, end + 1))
     }
 }
@@ -140,10 +126,7 @@ impl Field {
 impl Span {
     /// Positions are within [`MAX_DATAGRAM`], so the casts lose nothing.
     fn new(start: usize, end: usize) -> Self {
-        Self {
-            start: start as u16,
-            end: end as u16,
-        }
+        Self { start: start as u16, end: end as u16 }
     }
 
     /// The piece from `start` to `end` without the white space around it.

@@ -81,11 +81,7 @@ impl<'a> Message<'a> {
     /// [`Error::Missing`], [`Error::CallId`]
     pub fn call_id(&self) -> Result<&'a [u8]> {
         let value = self.required(Name::CallId)?;
-        if value.is_empty() {
-            Err(Error::CallId)
-        } else {
-            Ok(value)
-        }
+        if value.is_empty() { Err(Error::CallId) } else { Ok(value) }
     }
 
     /// The sequence number and the method it belongs to (§20.16).

@@ -52,11 +52,7 @@ impl<'a> Method<'a> {
             9 => &[Self::Subscribe],
             _ => &[],
         };
-        known
-            .iter()
-            .copied()
-            .find(|method| method.as_bytes().eq_ignore_ascii_case(token))
-            .unwrap_or(Self::Other(token))
+        known.iter().copied().find(|method| method.as_bytes().eq_ignore_ascii_case(token)).unwrap_or(Self::Other(token))
     }
 
     /// The method as RFC 3261 spells it; an unknown one as it was written.

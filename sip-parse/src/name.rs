@@ -64,8 +64,7 @@ impl Name {
         let key = Key::of(token);
         let entry = &TABLE[key.slot()];
         // A key holds the first and last eight bytes: of longer names the middle is yet to be seen.
-        let is_known =
-            key == entry.key && (token.len() <= 16 || entry.spelling.eq_ignore_ascii_case(token));
+        let is_known = key == entry.key && (token.len() <= 16 || entry.spelling.eq_ignore_ascii_case(token));
         if is_known { entry.name } else { Self::Other }
     }
 
@@ -114,15 +113,8 @@ static TABLE: [Entry; 64] = {
     while i < SPELLINGS.len() {
         let (spelling, name) = SPELLINGS[i];
         let key = Key::of(spelling);
-        assert!(
-            table[key.slot()].spelling.is_empty(),
-            "two names share a slot: change Key::FACTOR"
-        );
-        table[key.slot()] = Entry {
-            key,
-            spelling,
-            name,
-        };
+        assert!(table[key.slot()].spelling.is_empty(), "two names share a slot: change Key::FACTOR");
+        table[key.slot()] = Entry { key, spelling, name };
         i += 1;
     }
     table
@@ -174,11 +166,7 @@ struct Entry {
 }
 
 impl Entry {
-    const NONE: Self = Self {
-        key: Key::of(b""),
-        spelling: b"",
-        name: Name::Other,
-    };
+    const NONE: Self = Self { key: Key::of(b""), spelling: b"", name: Name::Other };
 }
 
 /// A name in registers: its length, and its first and last eight bytes (which overlap) without
@@ -199,11 +187,7 @@ impl Key {
             (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
             _ => (short(token), 0),
         };
-        Self {
-            first: fold(first),
-            last: fold(last),
-            len: token.len(),
-        }
+        Self { first: fold(first), last: fold(last), len: token.len() }
     }
 
     const fn slot(self) -> usize {

@@ -24,10 +24,7 @@ impl<'a> NameAddr<'a> {
             }
             Some(())
         })?;
-        reader
-            .peek()
-            .is_none()
-            .then_some(Self { display, uri, tag })
+        reader.peek().is_none().then_some(Self { display, uri, tag })
     }
 }
 

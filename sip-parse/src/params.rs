@@ -23,14 +23,7 @@ impl<'a> Reader<'a> {
         if !self.eat_separator(b'=') {
             return Some(Param { name, value: None });
         }
-        let value = if self.eat(b'"') {
-            self.take_quoted()?
-        } else {
-            self.take_some(VALUE)?
-        };
-        Some(Param {
-            name,
-            value: Some(value),
-        })
+        let value = if self.eat(b'"') { self.take_quoted()? } else { self.take_some(VALUE)? };
+        Some(Param { name, value: Some(value) })
     }
 }

@@ -83,10 +83,7 @@ impl Class {
 
     /// How many bytes at the front are of this class.
     pub(crate) fn run(self, bytes: &[u8]) -> usize {
-        bytes
-            .iter()
-            .position(|&byte| !self.has(byte))
-            .unwrap_or(bytes.len())
+        bytes.iter().position(|&byte| !self.has(byte)).unwrap_or(bytes.len())
     }
 }
 

@@ -28,11 +28,7 @@ impl<'a> StartLine<'a> {
     /// Reads a line without its line end.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self> {
         // No method begins like this: `/` is not in a token.
-        if starts_with_sip(line) {
-            response(line)
-        } else {
-            request(line)
-        }
+        if starts_with_sip(line) { response(line) } else { request(line) }
     }
 }
 
@@ -40,11 +36,7 @@ fn request(line: &[u8]) -> Result<StartLine<'_>> {
     let (method, rest) = split_at_byte(line, memchr(b' ', line))?;
     let (uri, version) = split_at_byte(rest, memrchr(b' ', rest))?;
     if !version.eq_ignore_ascii_case(VERSION) {
-        return Err(if starts_with_sip(version) {
-            Error::Version
-        } else {
-            Error::StartLine
-        });
+        return Err(if starts_with_sip(version) { Error::Version } else { Error::StartLine });
     }
     let method = Method::of(method);
     if let Method::Other(token) = method
@@ -64,27 +56,16 @@ fn response(line: &[u8]) -> Result<StartLine<'_>> {
         return Err(Error::Version);
     }
     match *rest {
-        [
-            a @ b'0'..=b'9',
-            b @ b'0'..=b'9',
-            c @ b'0'..=b'9',
-            b' ',
-            ref reason @ ..,
-        ] => {
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ref reason @ ..] => {
             let [a, b, c] = [a, b, c].map(|digit| u16::from(digit - b'0'));
-            Ok(StartLine::Response {
-                code: a * 100 + b * 10 + c,
-                reason,
-            })
+            Ok(StartLine::Response { code: a * 100 + b * 10 + c, reason })
         }
         _ => Err(Error::StatusLine),
     }
 }
 
 fn starts_with_sip(bytes: &[u8]) -> bool {
-    bytes
-        .first_chunk()
-        .is_some_and(|start: &[u8; 4]| start.eq_ignore_ascii_case(b"SIP/"))
+    bytes.first_chunk().is_some_and(|start: &[u8; 4]| start.eq_ignore_ascii_case(b"SIP/"))
 }
 
 /// What stands before and after the byte that was found.

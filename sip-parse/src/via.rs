@@ -55,20 +55,9 @@ impl<'a> Via<'a> {
         let transport = sent_protocol(&mut reader)?;
         reader.skip_lws();
         let host = host(&mut reader)?;
-        let port = if reader.eat_separator(b':') {
-            Some(port_number(reader.take(DIGIT))?)
-        } else {
-            None
-        };
+        let port = if reader.eat_separator(b':') { Some(port_number(reader.take(DIGIT))?) } else { None };
 
-        let mut via = Self {
-            transport,
-            host,
-            port,
-            branch: None,
-            received: None,
-            rport: Rport::Absent,
-        };
+        let mut via = Self { transport, host, port, branch: None, received: None, rport: Rport::Absent };
         reader.params(|param| {
             if param.name.eq_ignore_ascii_case(b"branch") {
                 via.branch = Some(param.value?);
@@ -114,11 +103,7 @@ fn sent_protocol<'a>(reader: &mut Reader<'a>) -> Option<Transport<'a>> {
 
 /// `hostname / IPv4address / IPv6reference`
 fn host<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
-    if reader.peek() == Some(b'[') {
-        reader.take_bracketed(IPV6)
-    } else {
-        reader.take_some(HOST)
-    }
+    if reader.peek() == Some(b'[') { reader.take_bracketed(IPV6) } else { reader.take_some(HOST) }
 }
 
 fn port_number(digits: &[u8]) -> Option<u16> {

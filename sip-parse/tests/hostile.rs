@@ -25,40 +25,17 @@ fn interrogate(datagram: &[u8]) {
     for header in message.headers() {
         within(header.written);
         within(header.value);
-        let ends = [header.value.first(), header.value.last()]
-            .into_iter()
-            .flatten();
-        assert!(
-            ends.copied().all(|byte| !b" \t\r\n".contains(&byte)),
-            "{header:?}"
-        );
+        let ends = [header.value.first(), header.value.last()].into_iter().flatten();
+        assert!(ends.copied().all(|byte| !b" \t\r\n".contains(&byte)), "{header:?}");
     }
     within(message.body());
-    if let Ok(Via {
-        host,
-        branch,
-        received,
-        ..
-    }) = message.top_via()
-    {
-        [Some(host), branch, received]
-            .into_iter()
-            .flatten()
-            .for_each(within);
+    if let Ok(Via { host, branch, received, .. }) = message.top_via() {
+        [Some(host), branch, received].into_iter().flatten().for_each(within);
     }
     for NameAddr { display, uri, tag } in [message.from(), message.to()].into_iter().flatten() {
-        [display, Some(uri), tag]
-            .into_iter()
-            .flatten()
-            .for_each(within);
+        [display, Some(uri), tag].into_iter().flatten().for_each(within);
     }
-    black_box((
-        message.start_line(),
-        message.call_id().map(within),
-        message.cseq(),
-    ))
-    .1
-    .ok();
+    black_box((message.start_line(), message.call_id().map(within), message.cseq())).1.ok();
 }
 
 #[test]
@@ -87,8 +64,7 @@ fn every_single_byte_of_a_message_may_be_any_delimiter() {
 /// Lines that are nearly right, so that the readers of values are reached.
 fn nearly_a_message() -> impl Strategy<Value = Vec<u8>> {
     let name = prop::sample::select(vec!["v", "f", "t", "i", "CSeq", "l", "Via", "From", "X"]);
-    let value =
-        "[ -~\t]{0,40}|SIP/2.0/UDP [a-z0-9.:\\[\\];=,\"\\\\ ]{0,30}|\"?[a\"\\\\<>;=, :]{0,20}";
+    let value = "[ -~\t]{0,40}|SIP/2.0/UDP [a-z0-9.:\\[\\];=,\"\\\\ ]{0,30}|\"?[a\"\\\\<>;=, :]{0,20}";
     prop::collection::vec((name, value), 0..12).prop_map(|headers| {
         let mut text = String::from("INVITE sip:a@b SIP/2.0\r\n");
         for (name, value) in headers {

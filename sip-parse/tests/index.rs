@@ -24,27 +24,22 @@ fn start_line(line: &str) -> Result<String, Error> {
 
 /// The headers of a request, each as `Name written=value`.
 fn headers(lines: &str) -> Result<Vec<String>, Error> {
-    read(
-        format!("INVITE sip:a@b SIP/2.0\r\n{lines}\r\n").as_bytes(),
-        |message| {
-            message
-                .headers()
-                .map(|header| {
-                    let (written, value) =
-                        (header.written.escape_ascii(), header.value.escape_ascii());
-                    format!("{} {written}={value}", header.name)
-                })
-                .collect()
-        },
-    )
+    read(format!("INVITE sip:a@b SIP/2.0\r\n{lines}\r\n").as_bytes(), |message| {
+        message
+            .headers()
+            .map(|header| {
+                let (written, value) = (header.written.escape_ascii(), header.value.escape_ascii());
+                format!("{} {written}={value}", header.name)
+            })
+            .collect()
+    })
 }
 
 /// The body of a message with these header lines and `rest` after its empty line.
 fn body(lines: &str, rest: &str) -> Result<String, Error> {
-    read(
-        format!("INVITE sip:a@b SIP/2.0\r\n{lines}\r\n{rest}").as_bytes(),
-        |message| String::from_utf8(message.body().to_vec()).unwrap(),
-    )
+    read(format!("INVITE sip:a@b SIP/2.0\r\n{lines}\r\n{rest}").as_bytes(), |message| {
+        String::from_utf8(message.body().to_vec()).unwrap()
+    })
 }
 
 mod start_lines {
@@ -52,31 +47,19 @@ mod start_lines {
 
     #[test]
     fn a_request_has_a_method_and_a_uri() {
-        assert_eq!(
-            start_line("INVITE sip:b@c SIP/2.0").unwrap(),
-            "INVITE to sip:b@c"
-        );
-        assert_eq!(
-            start_line("NEW%2b tel:+1 SIP/2.0").unwrap(),
-            "NEW%2b to tel:+1"
-        );
+        assert_eq!(start_line("INVITE sip:b@c SIP/2.0").unwrap(), "INVITE to sip:b@c");
+        assert_eq!(start_line("NEW%2b tel:+1 SIP/2.0").unwrap(), "NEW%2b to tel:+1");
     }
 
     #[test]
     fn a_response_has_a_code_and_perhaps_a_reason() {
-        assert_eq!(
-            start_line("SIP/2.0 486 Busy Here").unwrap(),
-            "486 for Busy Here"
-        );
+        assert_eq!(start_line("SIP/2.0 486 Busy Here").unwrap(), "486 for Busy Here");
         assert_eq!(start_line("SIP/2.0 100 ").unwrap(), "100 for ");
     }
 
     #[test]
     fn methods_and_the_version_are_known_in_any_case() {
-        assert_eq!(
-            start_line("options sip:b@c sip/2.0").unwrap(),
-            "OPTIONS to sip:b@c"
-        );
+        assert_eq!(start_line("options sip:b@c sip/2.0").unwrap(), "OPTIONS to sip:b@c");
         assert_eq!(start_line("sIp/2.0 200 ok").unwrap(), "200 for ok");
     }
 
@@ -130,21 +113,14 @@ mod start_lines {
             ("SIP/2.0 200", Error::StatusLine),
         ];
         for (line, error) in refused {
-            let expected = if line.is_empty() {
-                Error::StartLine
-            } else {
-                error
-            };
+            let expected = if line.is_empty() { Error::StartLine } else { error };
             assert_eq!(start_line(line), Err(expected), "{line:?}");
         }
     }
 
     #[test]
     fn line_ends_before_it_are_skipped() {
-        assert_eq!(
-            start_line("\r\n\n\r\n\r\nBYE sip:b@c SIP/2.0").unwrap(),
-            "BYE to sip:b@c"
-        );
+        assert_eq!(start_line("\r\n\n\r\n\r\nBYE sip:b@c SIP/2.0").unwrap(), "BYE to sip:b@c");
     }
 
     #[test]
@@ -203,15 +179,9 @@ mod header_lines {
             Name::ReferTo,
         ];
         for name in names {
-            assert_eq!(
-                headers(&format!("{name}:1\r\n")).unwrap(),
-                [format!("{name} {name}=1")]
-            );
+            assert_eq!(headers(&format!("{name}:1\r\n")).unwrap(), [format!("{name} {name}=1")]);
         }
-        assert_eq!(
-            headers("Content-Length:0\r\n").unwrap(),
-            ["Content-Length Content-Length=0"]
-        );
+        assert_eq!(headers("Content-Length:0\r\n").unwrap(), ["Content-Length Content-Length=0"]);
     }
 
     #[test]
@@ -230,72 +200,38 @@ mod header_lines {
             ("x", "Other"),
         ];
         for (letter, name) in compact {
-            assert_eq!(
-                headers(&format!("{letter}: 1\r\n")).unwrap(),
-                [format!("{name} {letter}=1")]
-            );
+            assert_eq!(headers(&format!("{letter}: 1\r\n")).unwrap(), [format!("{name} {letter}=1")]);
         }
         assert_eq!(headers("l: 0\r\n").unwrap(), ["Content-Length l=0"]);
     }
 
     #[test]
     fn a_name_that_only_resembles_another_is_other() {
-        for name in [
-            "Vib",
-            "Viaa",
-            "Vi",
-            "Froma",
-            "Call.ID",
-            "Call-IE",
-            "Max-Forwardz",
-        ] {
-            assert_eq!(
-                headers(&format!("{name}: 1\r\n")).unwrap(),
-                [format!("Other {name}=1")]
-            );
+        for name in ["Vib", "Viaa", "Vi", "Froma", "Call.ID", "Call-IE", "Max-Forwardz"] {
+            assert_eq!(headers(&format!("{name}: 1\r\n")).unwrap(), [format!("Other {name}=1")]);
         }
         // The ends of Proxy-Authenticate, but not its middle.
         let lines = "Proxy-Au__nticate: 1\r\nProxy-Auxxenticate: 1\r\n";
-        assert_eq!(
-            headers(lines).unwrap(),
-            ["Other Proxy-Au__nticate=1", "Other Proxy-Auxxenticate=1"]
-        );
+        assert_eq!(headers(lines).unwrap(), ["Other Proxy-Au__nticate=1", "Other Proxy-Auxxenticate=1"]);
         assert_eq!(headers("Call\rID: 1\r\n"), Err(Error::HeaderName));
     }
 
     #[test]
     fn white_space_around_the_colon_is_nobodys() {
-        assert_eq!(
-            headers("To \t :\t sip:b@c \t\r\n").unwrap(),
-            ["To To=sip:b@c"]
-        );
+        assert_eq!(headers("To \t :\t sip:b@c \t\r\n").unwrap(), ["To To=sip:b@c"]);
     }
 
     #[test]
     fn a_value_may_be_empty() {
         let found = headers("Supported:\r\nSubject:  \r\ns :\r\n\t\r\nX:y\r\n").unwrap();
-        assert_eq!(
-            found,
-            [
-                "Supported Supported=",
-                "Subject Subject=",
-                "Subject s=",
-                "Other X=y"
-            ]
-        );
+        assert_eq!(found, ["Supported Supported=", "Subject Subject=", "Subject s=", "Other X=y"]);
     }
 
     #[test]
     fn a_folded_value_spans_its_folds() {
         let lines = "Subject: I know\r\n  you're there,\r\n\tpick up\r\nTo:\r\n sip:b@c\r\n";
         let found = headers(lines).unwrap();
-        assert_eq!(
-            found,
-            [
-                r"Subject Subject=I know\r\n  you\'re there,\r\n\tpick up",
-                "To To=sip:b@c"
-            ]
-        );
+        assert_eq!(found, [r"Subject Subject=I know\r\n  you\'re there,\r\n\tpick up", "To To=sip:b@c"]);
     }
 
     #[test]
@@ -303,27 +239,13 @@ mod header_lines {
         let datagram = b"INVITE sip:a@b SIP/2.0\nTo: sip:b@c\n ;tag=x\ni: 1\nl: 4\n\nbody";
         let tag = |message: Message<'_>| message.to().unwrap().tag.unwrap().to_vec();
         assert_eq!(read(datagram, tag).unwrap(), b"x");
-        assert_eq!(
-            read(datagram, |message| message.body().to_vec()).unwrap(),
-            b"body"
-        );
+        assert_eq!(read(datagram, |message| message.body().to_vec()).unwrap(), b"body");
     }
 
     #[test]
     fn a_line_that_is_no_header_is_refused() {
-        for line in [
-            "no colon",
-            ": no name",
-            "two words: 1",
-            " : fold of nothing",
-            "a\0b: 1",
-            "é: 1",
-        ] {
-            assert_eq!(
-                headers(&format!("{line}\r\nX: y\r\n")),
-                Err(Error::HeaderName),
-                "{line:?}"
-            );
+        for line in ["no colon", ": no name", "two words: 1", " : fold of nothing", "a\0b: 1", "é: 1"] {
+            assert_eq!(headers(&format!("{line}\r\nX: y\r\n")), Err(Error::HeaderName), "{line:?}");
         }
     }
 
@@ -368,19 +290,14 @@ mod limits {
         let mut index = Index::<3>::default();
         let with = |count| format!("BYE sip:a@b SIP/2.0\r\n{}\r\n", "X: y\r\n".repeat(count));
         assert_eq!(index.parse(with(3).as_bytes()).unwrap().headers().len(), 3);
-        assert_eq!(
-            index.parse(with(4).as_bytes()).err(),
-            Some(Error::TooManyHeaders)
-        );
+        assert_eq!(index.parse(with(4).as_bytes()).err(), Some(Error::TooManyHeaders));
         assert_eq!(index.parse(with(2).as_bytes()).unwrap().headers().len(), 2);
     }
 
     #[test]
     fn nothing_of_the_packet_before_is_left() {
         let mut index: Index = Index::new();
-        let before = index
-            .parse(b"BYE sip:a@b SIP/2.0\r\nTo: sip:b@c\r\n\r\n")
-            .unwrap();
+        let before = index.parse(b"BYE sip:a@b SIP/2.0\r\nTo: sip:b@c\r\n\r\n").unwrap();
         assert!(before.to().is_ok());
         let after = index.parse(b"BYE sip:a@b SIP/2.0\r\ni: 1\r\n\r\n").unwrap();
         assert_eq!(after.to(), Err(Error::Missing(Name::To)));
@@ -410,10 +327,7 @@ mod bodies {
 
     #[test]
     fn what_follows_the_body_is_ignored() {
-        assert_eq!(
-            body("Content-Length: 4\r\n", "bodyBYE sip:").unwrap(),
-            "body"
-        );
+        assert_eq!(body("Content-Length: 4\r\n", "bodyBYE sip:").unwrap(), "body");
         assert_eq!(body("l:0\r\n", "BYE sip:").unwrap(), "");
     }
 
@@ -425,31 +339,16 @@ mod bodies {
 
     #[test]
     fn content_length_is_a_number() {
-        for value in [
-            "",
-            "-1",
-            "+4",
-            "4 4",
-            "4;x",
-            "0x4",
-            "4294967296",
-            "99999999999999999999",
-        ] {
+        for value in ["", "-1", "+4", "4 4", "4;x", "0x4", "4294967296", "99999999999999999999"] {
             let lines = format!("Content-Length: {value}\r\n");
             assert_eq!(body(&lines, "body"), Err(Error::ContentLength), "{value:?}");
         }
-        assert_eq!(
-            body("Content-Length:\r\n 0004\r\n", "body").unwrap(),
-            "body"
-        );
+        assert_eq!(body("Content-Length:\r\n 0004\r\n", "body").unwrap(), "body");
     }
 
     #[test]
     fn two_lengths_must_agree() {
-        assert_eq!(
-            body("l: 4\r\nContent-Length: 04\r\n", "body").unwrap(),
-            "body"
-        );
+        assert_eq!(body("l: 4\r\nContent-Length: 04\r\n", "body").unwrap(), "body");
         let conflict = Err(Error::ContentLengthConflict);
         assert_eq!(body("l: 4\r\nContent-Length: 3\r\n", "body"), conflict);
     }

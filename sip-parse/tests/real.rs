@@ -9,19 +9,9 @@ use sip_parse::{Index, Name, StartLine};
 fn every_captured_message_is_read() {
     for sample in corpus::samples("real", "sip") {
         let mut index: Index = Index::new();
-        let message = index
-            .parse(&sample.bytes)
-            .unwrap_or_else(|e| panic!("{}: {e}", sample.name));
+        let message = index.parse(&sample.bytes).unwrap_or_else(|e| panic!("{}: {e}", sample.name));
         let name = &sample.name;
-        assert!(
-            message
-                .top_via()
-                .unwrap()
-                .branch
-                .unwrap()
-                .starts_with(b"z9hG4bK"),
-            "{name}"
-        );
+        assert!(message.top_via().unwrap().branch.unwrap().starts_with(b"z9hG4bK"), "{name}");
         assert!(message.from().unwrap().uri.starts_with(b"sip:"), "{name}");
         assert!(message.to().unwrap().uri.starts_with(b"sip:"), "{name}");
         assert!(!message.call_id().unwrap().is_empty(), "{name}");
@@ -37,15 +27,8 @@ fn the_number_of_vias_in_a_file_name_is_the_number_of_vias() {
     for sample in corpus::samples("real", "sip") {
         let mut index: Index = Index::new();
         let message = index.parse(&sample.bytes).unwrap();
-        let vias = message
-            .headers()
-            .filter(|header| header.name == Name::Via)
-            .count();
-        assert!(
-            sample.name.contains(&format!("-{vias}via")),
-            "{}: {vias}",
-            sample.name
-        );
+        let vias = message.headers().filter(|header| header.name == Name::Via).count();
+        assert!(sample.name.contains(&format!("-{vias}via")), "{}: {vias}", sample.name);
     }
 }
 
@@ -63,17 +46,10 @@ fn rsip_reads_the_same() {
 
         match (ours.start_line(), &theirs) {
             (StartLine::Request { method, uri }, rsip::SipMessage::Request(request)) => {
-                assert_eq!(
-                    method.as_bytes(),
-                    request.method.to_string().as_bytes(),
-                    "{name}"
-                );
+                assert_eq!(method.as_bytes(), request.method.to_string().as_bytes(), "{name}");
                 // rsip writes `transport=udp` back as `transport=UDP`.
                 let theirs = request.uri.to_string();
-                assert!(
-                    uri.eq_ignore_ascii_case(theirs.as_bytes()),
-                    "{name}: {theirs}"
-                );
+                assert!(uri.eq_ignore_ascii_case(theirs.as_bytes()), "{name}: {theirs}");
             }
             (StartLine::Response { code, .. }, rsip::SipMessage::Response(response)) => {
                 assert_eq!(code, response.status_code.code(), "{name}");
@@ -87,27 +63,15 @@ fn rsip_reads_the_same() {
         let cseq = theirs.cseq_header().unwrap().typed().unwrap();
         assert_eq!(ours.cseq().unwrap().number, cseq.seq, "{name}");
         let method = cseq.method.to_string();
-        assert_eq!(
-            ours.cseq().unwrap().method.as_bytes(),
-            method.as_bytes(),
-            "{name}"
-        );
+        assert_eq!(ours.cseq().unwrap().method.as_bytes(), method.as_bytes(), "{name}");
 
         let via = theirs.via_header().unwrap().typed().unwrap();
         let branch = via.branch().map(ToString::to_string);
-        assert_eq!(
-            ours.top_via().unwrap().branch,
-            branch.as_deref().map(str::as_bytes),
-            "{name}"
-        );
+        assert_eq!(ours.top_via().unwrap().branch, branch.as_deref().map(str::as_bytes), "{name}");
 
         let to = theirs.to_header().unwrap().typed().unwrap();
         let tag = to.tag().map(ToString::to_string);
-        assert_eq!(
-            ours.to().unwrap().tag,
-            tag.as_deref().map(str::as_bytes),
-            "{name}"
-        );
+        assert_eq!(ours.to().unwrap().tag, tag.as_deref().map(str::as_bytes), "{name}");
 
         // One scanner sends two tags: rsip believes the first, the servers and we the last.
         let from = theirs.from_header().unwrap().typed().unwrap();
@@ -115,11 +79,7 @@ fn rsip_reads_the_same() {
             rsip::Param::Tag(tag) => Some(tag.to_string()),
             _ => None,
         });
-        assert_eq!(
-            ours.from().unwrap().tag,
-            tags.next_back().as_deref().map(str::as_bytes),
-            "{name}"
-        );
+        assert_eq!(ours.from().unwrap().tag, tags.next_back().as_deref().map(str::as_bytes), "{name}");
         compared += 1;
     }
     assert_eq!(compared, samples.len(), "rsip refused some");

@@ -42,10 +42,7 @@ const NOT_JUDGED: &[(&str, &str)] = &[
     ("escruri", "the parts of a URI are not decoded"),
     ("mismatch01", "CSeq is not compared with the start line"),
     ("mismatch02", "CSeq is not compared with the start line"),
-    (
-        "multi01",
-        "the first of several headers counts, as for the servers",
-    ),
+    ("multi01", "the first of several headers counts, as for the servers"),
     ("regbadct", "Contact is not decoded"),
 ];
 
@@ -55,29 +52,17 @@ fn every_row_of_rfc_4475_is_read_or_refused_as_listed() {
     for row in corpus::table("rfc4475/INDEX.tsv") {
         let (name, verdict) = (&row[0], &row[4]);
         let sample = samples.iter().find(|sample| sample.name == *name).unwrap();
-        let expected = REFUSED
-            .iter()
-            .find(|(refused, _)| refused == name)
-            .map(|&(_, why)| why);
+        let expected = REFUSED.iter().find(|(refused, _)| refused == name).map(|&(_, why)| why);
         let judged = !NOT_JUDGED.iter().any(|(passed, _)| passed == name);
         assert_eq!(read_core(&sample.bytes).err(), expected, "{name}");
-        assert_eq!(
-            verdict.starts_with("reject"),
-            expected.is_some() || !judged,
-            "{name}"
-        );
+        assert_eq!(verdict.starts_with("reject"), expected.is_some() || !judged, "{name}");
     }
 }
 
 #[test]
 fn a_comma_in_a_bare_display_name_is_refused() {
     for sample in corpus::samples("rfc4475-extra", "dat") {
-        assert_eq!(
-            read_core(&sample.bytes),
-            Err(Error::Address(Name::From)),
-            "{}",
-            sample.name
-        );
+        assert_eq!(read_core(&sample.bytes), Err(Error::Address(Name::From)), "{}", sample.name);
     }
 }
 

@@ -27,11 +27,7 @@ pub(crate) fn samples(folder: &str, ending: &str) -> Vec<Sample> {
         })
         .collect();
     samples.sort_by(|a, b| a.name.cmp(&b.name));
-    assert!(
-        !samples.is_empty(),
-        "{} holds no .{ending} file",
-        folder.display()
-    );
+    assert!(!samples.is_empty(), "{} holds no .{ending} file", folder.display());
     samples
 }
 
@@ -56,28 +52,17 @@ pub(crate) fn table(file: &str) -> Vec<Vec<String>> {
         return Vec::new();
     };
     let text = fs::read_to_string(root.join(file)).unwrap();
-    text.lines()
-        .skip(1)
-        .map(|line| line.split('\t').map(str::to_owned).collect())
-        .collect()
+    text.lines().skip(1).map(|line| line.split('\t').map(str::to_owned).collect()).collect()
 }
 
 fn root() -> Option<PathBuf> {
-    let root = env::var_os("VOS_CORPUS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"),
-        PathBuf::from,
-    );
+    let root = env::var_os("VOS_CORPUS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"), PathBuf::from);
     if root.is_dir() {
         return Some(root);
     }
-    let missing = format!(
-        "no corpus at {}: set VOS_CORPUS to its folder",
-        root.display()
-    );
-    assert!(
-        env::var_os("VOS_REQUIRE_ALL").is_none_or(|all| all != "1"),
-        "{missing}"
-    );
+    let missing = format!("no corpus at {}: set VOS_CORPUS to its folder", root.display());
+    assert!(env::var_os("VOS_REQUIRE_ALL").is_none_or(|all| all != "1"), "{missing}");
     eprintln!("skipped: {missing}");
     None
 }
