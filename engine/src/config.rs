@@ -214,7 +214,7 @@ pub struct Xsk {
     pub bind: Bind,
     /// UMEM frames of a queue, a power of two, 256 to 65,536 and at least two rings.
     pub frames: u32,
-    /// Slots of each ring, a power of two, 64 to 32,768.
+    /// Slots of the fill and the RX ring, a power of two, 64 to 32,768.
     pub ring: u32,
     /// Frames taken from the RX ring at once, 1 to 512 and at most a ring.
     pub batch: u32,

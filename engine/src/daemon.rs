@@ -361,16 +361,21 @@ impl Parts {
         if config.mode != Mode::Relay {
             return Ok(parts);
         }
-        let Some(inject) = choose_inject(config, attachment)? else {
-            parts.shape.mode = Mode::Filter;
-            return Ok(parts);
-        };
-        parts.shape.inject = Some(inject);
-        if inject == Inject::Reentry {
+        if attachment.native && config.relay.inject != Inject::Raw {
             let tap = Tap::new(link, netlink)
                 .map_err(io("making the TAP for re-entry (is /dev/net/tun there? modprobe tun)"))?;
             filter.attach_relay(tap.name())?;
-            parts.tap = Some(tap);
+            parts.tap = (config.relay.inject == Inject::Reentry || crosses(&tap, link)?).then_some(tap);
+        } else if config.relay.inject == Inject::Reentry {
+            return Err(StartError::ReentryLoop);
+        }
+        parts.shape.inject = match &parts.tap {
+            Some(_) => Some(Inject::Reentry),
+            None => choose_raw(config)?,
+        };
+        if parts.shape.inject.is_none() {
+            parts.shape.mode = Mode::Filter;
+            return Ok(parts);
         }
         let fragments = Arc::new(Reassembly::default());
         let mut sockets = filter.sockets()?;
@@ -399,15 +404,25 @@ impl Parts {
     }
 }
 
-/// The way into the softswitch. `None`: there is none that may be taken, survivors go by the kernel.
-fn choose_inject(config: &Config, attachment: &Attachment) -> Result<Option<Inject>, StartError> {
-    let wanted = config.relay.inject;
-    if attachment.native && wanted != Inject::Raw {
-        return Ok(Some(Inject::Reentry));
+/// How long `inject = "auto"` waits for a probe to come back by the interface.
+const PROBE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Does a probe re-enter by the interface? Not where that is a port of a bridge, which takes frames away first.
+fn crosses(tap: &Tap, link: &Link) -> Result<bool, StartError> {
+    let mut relay = Reentry::new(tap, link, Clock::now().mono_ns()).map_err(io("opening a queue of the TAP"))?;
+    let deadline = std::time::Instant::now() + PROBE_PATIENCE;
+    while !relay.probe() {
+        if std::time::Instant::now() > deadline {
+            warn!("{}: no probe re-enters by it (a port of a bridge?); looking at raw injection", link.name);
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
-    if wanted == Inject::Reentry {
-        return Err(StartError::ReentryLoop);
-    }
+    Ok(true)
+}
+
+/// Raw injection, where nothing forbids it. `None`: survivors go by the kernel.
+fn choose_raw(config: &Config) -> Result<Option<Inject>, StartError> {
     let obstacle = match inspect_firewall(&config.xdp.sip_ports) {
         FirewallVerdict::Clear => None,
         FirewallVerdict::Rule(rule) => Some(format!("this rule mentions the SIP ports or lo: {rule}")),
@@ -415,9 +430,11 @@ fn choose_inject(config: &Config, attachment: &Attachment) -> Result<Option<Inje
     };
     match obstacle.filter(|_| !config.relay.accept_firewall_bypass) {
         None => Ok(Some(Inject::Raw)),
-        Some(obstacle) if wanted == Inject::Raw => Err(StartError::Firewall(obstacle)),
+        Some(obstacle) if config.relay.inject == Inject::Raw => Err(StartError::Firewall(obstacle)),
         Some(obstacle) => {
-            warn!("generic XDP, and {obstacle}: not relaying; survivors take the kernel's path (as --mode filter)");
+            warn!(
+                "no re-entry here, and {obstacle}: not relaying; survivors take the kernel's path (as --mode filter)"
+            );
             Ok(None)
         }
     }
