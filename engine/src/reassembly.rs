@@ -132,3 +132,79 @@ impl Datagram {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn piece(key: u64, offset: usize, last: bool) -> Piece {
+        Piece { key, offset, last }
+    }
+
+    proptest! {
+        /// Cut anywhere, in any order, some pieces twice: the datagram is seen once, and whole.
+        #[test]
+        fn a_datagram_in_pieces_is_seen_once_and_whole(
+            length in 16usize..4_000,
+            cuts in proptest::collection::vec(1usize..500, 0..10),
+            order in any::<u64>(),
+        ) {
+            let datagram: Vec<u8> = (0..length).map(|i| (i * 7 + i / 256) as u8).collect();
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut * 8).filter(|cut| *cut < length).collect();
+            ends.extend([0, length]);
+            ends.sort_unstable();
+            ends.dedup();
+            let mut pieces: Vec<(usize, usize)> = ends.windows(2).map(|w| (w[0], w[1])).collect();
+            let twice = pieces[order as usize % pieces.len()];
+            let turns = order as usize % pieces.len();
+            pieces.rotate_left(turns);
+            if order % 2 == 0 { pieces.reverse() }
+            // not as the last: a piece that comes again after the whole was seen begins another view
+            pieces.insert(0, twice);
+            let seen = std::cell::RefCell::new(Vec::new());
+            let fragments = Reassembly::default();
+            for (from, to) in pieces {
+                let fits = fragments.add(&piece(1, from, to == length), &datagram[from..to], 5, |whole| {
+                    seen.borrow_mut().push(whole.to_vec());
+                });
+                prop_assert!(fits);
+            }
+            let expect = if ends.len() == 2 { 2 } else { 1 };
+            prop_assert_eq!(seen.borrow().len(), expect);
+            prop_assert_eq!(&seen.borrow()[0], &datagram);
+        }
+    }
+
+    #[test]
+    fn an_overlap_is_refused_and_so_is_what_follows() {
+        let fragments = Reassembly::default();
+        let never = |_: &[u8]| panic!("not whole");
+        assert!(fragments.add(&piece(1, 0, false), &[1; 16], 5, never));
+        assert!(!fragments.add(&piece(1, 8, false), &[2; 16], 5, never));
+        assert!(!fragments.add(&piece(1, 24, true), &[3; 8], 5, never));
+        // beyond the end that the last fragment told
+        assert!(fragments.add(&piece(2, 8, true), &[1; 8], 5, never));
+        assert!(!fragments.add(&piece(2, 16, false), &[1; 8], 5, never));
+        assert!(fragments.add(&piece(3, 8, true), &[1; 8], 5, never));
+        assert!(!fragments.add(&piece(3, 16, true), &[1; 8], 5, never));
+    }
+
+    #[test]
+    fn a_view_ends_after_its_life_and_makes_room_for_another() {
+        let fragments = Reassembly::default();
+        let never = |_: &[u8]| panic!("not whole");
+        assert!(fragments.add(&piece(1, 0, false), &[1; 8], 5, never));
+        assert!(fragments.add(&piece(1, 8, true), &[1; 8], 5 + FRAGMENT_LIFE, never));
+        // more datagrams than there is room for: the oldest goes, nothing is refused
+        for key in 10..10 + 2 * DATAGRAMS as u64 {
+            assert!(fragments.add(&piece(key, 0, false), &[1; 8], key, never));
+        }
+        // too long, too scattered, empty: not followed, not refused
+        assert!(fragments.add(&piece(500, DATAGRAM_MAX, true), &[1; 8], 5, never));
+        assert!(fragments.add(&piece(501, 0, false), &[], 5, never));
+        for n in 0..40 {
+            assert!(fragments.add(&piece(502, n * 16, false), &[1; 8], 5, never));
+        }
+    }
+}
