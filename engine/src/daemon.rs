@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::netlink::{Link, Netlink};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
 use crate::worker::{Stats, Worker};
-use crate::xdp::{AttachError, Attachment, Counters, Filter, LoadError};
+use crate::xdp::{AttachError, Attachment, Counters, Filter, LoadError, Settings};
 use crate::xsk::{BindError, Queue, chunk_for};
 use crate::{sys, xdp};
 
@@ -196,21 +196,14 @@ impl Running {
     }
 
     fn start_on(config: &Config, options: Options, mut netlink: Netlink, link: Link) -> Result<Self, StartError> {
-        let iface = &config.iface;
-        let (chunk, frame_max) = chunk_for(link.mtu);
-        let mut filter = Filter::load(&link, config, frame_max)?;
-        let own = own_addresses(&mut netlink)?;
-        say_homes(&filter, &own, config)?;
-
-        // Decisions are in force before the first packet meets the program.
-        let state_dir = &config.control.state_dir;
-        fs::create_dir_all(state_dir).map_err(io("making control.state_dir"))?;
-        let store = state_dir.join(format!("{iface}.redb"));
-        let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), Clock::now)?);
-        let attachment = filter.attach(config.xdp.attach, options.replace, &mut netlink)?;
-        let parts = Parts::build(config, &mut netlink, &link, &mut filter, &attachment, chunk)?;
-        say_shape(&link, &attachment, &parts);
-
+        let mut filter = Filter::load(&link)?;
+        let before = lock(&filter.settings()).snapshot();
+        let connected = Connected::new(config, options, &mut netlink, &link, &mut filter);
+        let Connected { own, control, parts } = connected.inspect_err(|_| {
+            if let Err(error) = lock(&filter.settings()).restore(&before) {
+                warn!("the configuration that was in force could not be put back: {error}");
+            }
+        })?;
         let stop = Arc::new(AtomicBool::new(false));
         let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let workers = parts.workers.into_iter().map(|worker| spawn(worker, config, &stop)).collect();
@@ -322,6 +315,41 @@ fn spawn(worker: Worker, config: &Config, stop: &Arc<AtomicBool>) -> JoinHandle<
     let core = config.worker.cores.cores().get(worker.number as usize).copied();
     let (config, stop) = (config.clone(), Arc::clone(stop));
     std::thread::spawn(move || worker.run(&config, core, &stop))
+}
+
+fn lock(settings: &Mutex<Settings>) -> MutexGuard<'_, Settings> {
+    settings.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Filter in force, rules in it, sockets bound.
+struct Connected {
+    own: BTreeSet<IpAddr>,
+    control: Arc<Control>,
+    parts: Parts,
+}
+
+impl Connected {
+    fn new(
+        config: &Config,
+        options: Options,
+        netlink: &mut Netlink,
+        link: &Link,
+        filter: &mut Filter,
+    ) -> Result<Self, StartError> {
+        let (chunk, frame_max) = chunk_for(link.mtu);
+        filter.configure(config, frame_max)?;
+        let own = own_addresses(netlink)?;
+        say_homes(filter, &own, config)?;
+        // Decisions are in force before the first packet meets the program.
+        let state_dir = &config.control.state_dir;
+        fs::create_dir_all(state_dir).map_err(io("making control.state_dir"))?;
+        let store = state_dir.join(format!("{}.redb", config.iface));
+        let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), Clock::now)?);
+        let attachment = filter.attach(config.xdp.attach, options.replace, netlink)?;
+        let parts = Parts::build(config, netlink, link, filter, &attachment, chunk)?;
+        say_shape(link, &attachment, &parts);
+        Ok(Self { own, control, parts })
+    }
 }
 
 /// What is made once the program is attached, and before threads run.
@@ -465,9 +493,7 @@ fn own_addresses(netlink: &mut Netlink) -> Result<BTreeSet<IpAddr>, StartError> 
 
 fn say_homes(filter: &Filter, own: &BTreeSet<IpAddr>, config: &Config) -> Result<(), LoadError> {
     let own: Vec<IpAddr> = own.iter().copied().collect();
-    let settings = filter.settings();
-    let mut settings = settings.lock().unwrap_or_else(PoisonError::into_inner);
-    settings.homes(&own, &config.xdp.protect)
+    lock(&filter.settings()).homes(&own, &config.xdp.protect)
 }
 
 /// One line: what was taken, and why.

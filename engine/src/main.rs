@@ -9,7 +9,7 @@ use tracing::error;
 use tracing_subscriber::EnvFilter;
 use vos_engine::config::{Attach, Bind, Config, ConfigError, CoreList, Inject, Mode, Wait};
 use vos_engine::daemon::{self, Options};
-use vos_engine::{control, xdp};
+use vos_engine::xdp;
 
 /// SIP fast path and shield: drops at the NIC what should never have arrived, and hands the rest to the softswitch.
 #[derive(Parser, Debug)]
@@ -28,9 +28,6 @@ enum Command {
         /// The interface.
         #[arg(long)]
         iface: String,
-        /// Directory of the engine's socket.
-        #[arg(long, value_name = "DIR", default_value = "/run/vos")]
-        run_dir: PathBuf,
     },
 }
 
@@ -115,7 +112,7 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let outcome = match cli.command {
-        Some(Command::Unload { iface, run_dir }) => unload(&iface, &run_dir),
+        Some(Command::Unload { iface }) => unload(&iface),
         None => cli
             .run
             .config()
@@ -131,11 +128,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn unload(iface: &str, run_dir: &std::path::Path) -> Result<(), String> {
-    let socket = control::socket::path(run_dir, iface);
-    if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
-        return Err(format!("vos-engine is running on {iface} ({}): stop it first", socket.display()));
-    }
+fn unload(iface: &str) -> Result<(), String> {
     let removed = xdp::unload(iface).map_err(|error| error.to_string())?;
     if removed.is_empty() {
         println!("{iface}: there was nothing to remove");

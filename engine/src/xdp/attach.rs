@@ -304,9 +304,9 @@ fn program_name(id: u32) -> String {
     named.and_then(|program| program.name_as_str().map(str::to_owned)).unwrap_or_else(|| "unnamed".to_owned())
 }
 
-/// Takes everything away that an engine left on `iface`; says what that was.
+/// Takes everything away that an engine left on `iface`; says what that was. Refused while one runs.
 pub fn unload(iface: &str) -> Result<Vec<String>, PinError> {
-    let mut removed = pins::remove(&pins::Pins::directory(iface))?;
+    let mut removed = pins::remove_all(iface)?;
     if tc::qdisc_detach_program(iface, TcAttachType::Egress, "vos_egress").is_ok() {
         removed.push("clsact filter vos_egress".to_owned());
     }

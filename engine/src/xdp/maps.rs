@@ -38,12 +38,27 @@ pub struct Settings {
     ports: Array<MapData, Ports>,
 }
 
+/// What was in force before a start, for one that fails.
+pub struct Snapshot(KernelConfig, Option<Homes>, Option<Ports>);
+
 impl Settings {
+    /// What is in force.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.config(), self.homes.get(&0, 0).ok(), self.ports.get(&0, 0).ok())
+    }
+
+    /// Puts back in force what was.
+    pub fn restore(&mut self, Snapshot(config, homes, ports): &Snapshot) -> Result<(), LoadError> {
+        self.write(*config)?;
+        homes.map_or(Ok(()), |homes| self.homes.set(0, homes, 0)).map_err(failed("HOMES"))?;
+        ports.map_or(Ok(()), |ports| self.ports.set(0, ports, 0)).map_err(failed("PORTS"))
+    }
+
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         Ok(Self { config: take(ebpf, "CONFIG")?, homes: take(ebpf, "HOMES")?, ports: take(ebpf, "PORTS")? })
     }
 
-    /// What is in force.
+    /// The configuration in force.
     pub fn config(&self) -> KernelConfig {
         self.config.get(&0, 0).unwrap_or_default()
     }

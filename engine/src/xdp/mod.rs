@@ -14,10 +14,10 @@ mod pins;
 
 pub use attach::{AttachError, Attachment, is_attached, unload};
 pub(crate) use maps::ip;
-pub use maps::{Counters, KernelRules, Settings};
+pub use maps::{Counters, KernelRules, Settings, Snapshot};
 pub use pins::PinError;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData, RingBuf, XskMap};
@@ -80,36 +80,40 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Loads the programs for `link`, taking over maps that an engine before left pinned. `chunk` is the longest
-    /// frame that is redirected, bytes.
-    pub fn load(link: &Link, config: &Config, chunk: u32) -> Result<Self, AttachError> {
+    /// Loads the programs for `link`, taking over maps that an engine before left pinned. Writes nothing yet.
+    pub fn load(link: &Link) -> Result<Self, AttachError> {
         attach::check_owner(link)?;
-        Ok(Self::load_unchecked(link, config, chunk)?)
+        let pins = pins::Pins::open(&link.name).map_err(LoadError::from)?;
+        Ok(Self::load_into(link, pins)?)
     }
 
-    fn load_unchecked(link: &Link, config: &Config, chunk: u32) -> Result<Self, LoadError> {
-        let pins = pins::Pins::open(&link.name)?;
+    fn load_into(link: &Link, pins: pins::Pins) -> Result<Self, LoadError> {
         let mut loader = EbpfLoader::new();
         for name in pins::MAPS {
             loader.map_pin_path(name, pins.loading().join(name));
         }
         let mut ebpf = loader.load(OBJECT)?;
-        let clock = clock::measure(&mut ebpf, Duration::from_millis(80))?;
-        let mut settings = Settings::open(&mut ebpf)?;
+        let settings = Arc::new(Mutex::new(Settings::open(&mut ebpf)?));
+        Ok(Self { ebpf, link: link.clone(), pins, settings, relay_links: Vec::new() })
+    }
+
+    /// Puts a configuration in force. `chunk` is the longest frame that is redirected, bytes.
+    pub fn configure(&mut self, config: &Config, chunk: u32) -> Result<(), LoadError> {
+        let clock = clock::measure(&mut self.ebpf, Duration::from_millis(80))?;
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = settings.config();
         let mode = if config.mode == Mode::Monitor { MONITOR } else { 0 };
         let stealth = if config.xdp.stealth { STEALTH } else { 0 };
         settings.write(KernelConfig {
             clock: keep(before.clock, clock),
             heartbeat_timeout: u64::from(config.relay.heartbeat_timeout_ms) * 1_000_000,
-            mac: link.mac.iter().rev().fold(0, |mac, byte| mac << 8 | u64::from(*byte)),
+            mac: self.link.mac.iter().rev().fold(0, |mac, byte| mac << 8 | u64::from(*byte)),
             chunk: u64::from(chunk),
-            ifindex: u64::from(link.index),
+            ifindex: u64::from(self.link.index),
             seed: if before.seed == 0 { seed() } else { before.seed },
             flags: mode | stealth | before.flags & V6_RULES,
         })?;
-        settings.ports(&config.xdp.sip_ports)?;
-        Ok(Self { ebpf, link: link.clone(), pins, settings: Arc::new(Mutex::new(settings)), relay_links: Vec::new() })
+        settings.ports(&config.xdp.sip_ports)
     }
 
     /// The maps that user space writes.

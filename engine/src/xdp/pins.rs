@@ -1,8 +1,9 @@
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapInfo;
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use thiserror::Error;
@@ -34,6 +35,12 @@ pub enum PinError {
     /// No BPF file system, and it cannot be mounted.
     #[error("{BPFFS} is no BPF file system and cannot be mounted ({0}): run `mount -t bpf bpf {BPFFS}` as root")]
     NotMounted(nix::Error),
+    /// An engine has it.
+    #[error("vos-engine is running on {iface}: stop it first")]
+    InUse {
+        /// The interface.
+        iface: String,
+    },
     /// A file in it.
     #[error("{path}: {source}")]
     Io {
@@ -44,11 +51,13 @@ pub enum PinError {
     },
 }
 
-/// The directory of one interface, and beside it, for an upgrade with another map layout, the one that takes its place.
+/// The directory of one interface, locked as long as this is there: one engine an interface, wherever its other
+/// directories are. And beside it, for an upgrade with another map layout, the one that takes its place.
 #[derive(Debug)]
 pub(super) struct Pins {
     dir: PathBuf,
     fresh: Option<PathBuf>,
+    _lock: Flock<File>,
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> PinError {
@@ -70,13 +79,14 @@ impl Pins {
         }
         let dir = Self::directory(iface);
         fs::create_dir_all(&dir).map_err(at(&dir))?;
+        let lock = lock(&dir, iface)?;
         let fresh = (!same_layout(&dir)).then(|| dir.with_file_name(format!("{iface}~")));
         if let Some(fresh) = &fresh {
             // what an upgrade that died half-way left
             remove(fresh)?;
             fs::create_dir_all(fresh).map_err(at(fresh))?;
         }
-        Ok(Self { dir, fresh })
+        Ok(Self { dir, fresh, _lock: lock })
     }
 
     /// Where the maps are while the programs are loaded.
@@ -101,6 +111,11 @@ impl Pins {
     }
 }
 
+fn lock(dir: &Path, iface: &str) -> Result<Flock<File>, PinError> {
+    let file = File::open(dir).map_err(at(dir))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| PinError::InUse { iface: iface.to_owned() })
+}
+
 /// Do the maps pinned in `dir`, as far as there are any, look as this engine's do?
 fn same_layout(dir: &Path) -> bool {
     let Ok(object) = aya_obj::Object::parse(OBJECT) else { return false };
@@ -117,8 +132,17 @@ fn same_layout(dir: &Path) -> bool {
     })
 }
 
-/// Removes a directory of pins and says what was in it.
-pub(super) fn remove(dir: &Path) -> Result<Vec<String>, PinError> {
+/// Removes what is pinned for `iface` and says what it was. Refused while an engine runs.
+pub(super) fn remove_all(iface: &str) -> Result<Vec<String>, PinError> {
+    let dir = Pins::directory(iface);
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let _lock = lock(&dir, iface)?;
+    remove(&dir)
+}
+
+fn remove(dir: &Path) -> Result<Vec<String>, PinError> {
     let mut removed = Vec::new();
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),

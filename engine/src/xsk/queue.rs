@@ -2,6 +2,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use thiserror::Error;
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
@@ -156,6 +157,9 @@ impl Queue {
             descs: vec![FrameDesc::default(); config.batch.max(64) as usize],
             bad: 0,
         };
+        // libxdp leaves it open to programs that are started later, and the queue would stay busy as long as they run.
+        fcntl(queue.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+            .map_err(|error| refused("close-on-exec", error.into()))?;
         queue.refill();
         Ok(queue)
     }

@@ -1,0 +1,92 @@
+//! The loop allocates nothing: `pipeline::handle` over the verdict table and over SIP, counted by the allocator.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use sip_parse::Index;
+use vos_common::cases::{self, Packet};
+use vos_engine::pipeline::{self, Action, Kind};
+use vos_engine::reassembly::Reassembly;
+
+struct Counting;
+
+thread_local! {
+    /// Allocations of this thread: the test harness has threads of its own.
+    static MADE: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    MADE.with(|made| made.set(made.get() + 1));
+}
+
+// SAFETY: everything is handed on to the system's allocator; counting touches no memory of its own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps to the contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The verdict table's frames, SIP of all common methods over both families, and a request in two fragments.
+fn frames() -> Vec<Vec<u8>> {
+    let mut frames: Vec<_> =
+        cases::all().into_iter().flat_map(|case| [case.before, vec![case.frame]].concat()).collect();
+    for method in ["REGISTER", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "SUBSCRIBE", "MESSAGE"] {
+        let request = cases::request(method);
+        frames.push(Packet::v4(cases::CALLER_V4).sip(&request).build());
+        frames.push(Packet::v6(cases::CALLER_V6).sip(&request).build());
+        let headers = "X-Many: 1\r\n".repeat(200) + "\r\n";
+        frames.push(
+            Packet::v4(cases::CALLER_V4).sip(&[&request[..request.len() - 2], headers.as_bytes()].concat()).build(),
+        );
+    }
+    let long = [&cases::request("INVITE")[..], &[b'x'; 2_000]].concat();
+    let whole = Packet::v4(cases::CALLER_V4).sip(&long).build();
+    let l4 = whole[34..].to_vec();
+    frames.push(
+        Packet::v4(cases::CALLER_V4).raw(17, &l4[..1_400]).udp_length(l4.len() as u16).fragment(0, true, 7).build(),
+    );
+    frames.push(Packet::v4(cases::CALLER_V4).raw(17, &l4[1_400..]).fragment(1_400, false, 7).build());
+    frames
+}
+
+#[test]
+fn no_packet_makes_the_pipeline_allocate() {
+    let (mut index, fragments) = (Index::new(), Reassembly::default());
+    let mut frames = frames();
+    let (mut kinds, mut relayed) = ([0u64; Kind::ALL.len()], 0u64);
+    let probe = MADE.get();
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(MADE.get(), probe + 1, "the allocator counts");
+    let mut made = 0;
+    for round in 0..20u64 {
+        let before = MADE.get();
+        for frame in &mut frames {
+            // a minute a round: what lay in view of the last one is over
+            let (action, kind) = pipeline::handle(frame, &mut index, &fragments, || (round + 1) * 60_000_000_000);
+            kinds[kind as usize] += 1;
+            relayed += u64::from(matches!(action, Action::Relay(_)));
+        }
+        // The first round warms up.
+        made += if round == 0 { 0 } else { MADE.get() - before };
+    }
+    assert_eq!(made, 0, "allocations for {} packets", frames.len() * 19);
+    // It was not for nothing.
+    assert!(relayed > 1_000 && kinds[Kind::Request as usize] > 500, "{relayed} relayed, {kinds:?}");
+    assert!(kinds[Kind::Fragment as usize] > 0);
+}

@@ -1,0 +1,17 @@
+//! What happens when something breaks, and how the engine begins and ends.
+//!
+//! Needs root. Each test makes two network namespaces of its own. `VOS_ENGINE=PATH` runs another build of the engine:
+//! a deliberately broken one, to see a test fail.
+
+/// Where a system call is made per packet, and where none is.
+mod cost;
+/// The engine dies, stops, starts again; its relay is cut off.
+mod death;
+/// Generic XDP and raw injection.
+mod generic;
+/// Two hosts, a wire, and the engine.
+mod site;
+/// Starts that are refused, and what they leave.
+mod start;
+/// Normal ends, `unload`, and what changes while the engine runs.
+mod stop;

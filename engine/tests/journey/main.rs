@@ -1,0 +1,22 @@
+//! The journey of a packet, end to end: from another host through XDP, AF_XDP and the relay to an unmodified Kamailio
+//! and back.
+//!
+//! Nothing here looks into the engine: what happened is told by Kamailio's log, by the replies, by tcpdump behind XDP
+//! and by `vosctl stats --json`. Needs root; each test makes namespaces of its own and removes them.
+
+/// Blocked sources, and how a block ends.
+mod blocked;
+/// Calls and registrations over both families and all queues.
+mod calls;
+/// What the kernel and the site refuse stays refused.
+mod hostile;
+/// Monitor and filter mode.
+mod modes;
+/// What passes: other protocols, other ports, unusual SIP.
+mod passes;
+/// What `vosctl` refuses.
+mod refusals;
+/// Scanners, and those who may ask.
+mod scans;
+/// The set-up that all share.
+mod site;
