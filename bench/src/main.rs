@@ -90,7 +90,7 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
             Ok(report.failed == 0)
         }
         Command::Demo(options) => demo::run(&options, stop),
-        Command::Rtt(options) => rtt::run(&options, stop),
+        Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
     }
 }
 

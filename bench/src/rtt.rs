@@ -31,6 +31,9 @@ pub(crate) struct RttOptions {
     /// Put sender, engine and server on this core: the one that takes the interrupt [default: wherever they like]
     #[arg(long, value_name = "CORE")]
     core: Option<usize>,
+    /// RX queues of the server's interface, each with a worker
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    queues: u32,
     /// Also send 40,000 a second and count what is lost
     #[arg(long)]
     flood: bool,
@@ -47,8 +50,8 @@ const PATHS: [(&str, Option<&[&str]>); 4] = [
     ("relay, busy polling", Some(&["--mode", "relay", "--wait", "busy"])),
 ];
 
-/// Runs it and prints the table. `false`: something was lost.
-pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<bool> {
+/// Runs it and prints the table.
+pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
     if let Some(core) = options.core {
         let mut cpus = CpuSet::new();
         let pinned = cpus.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus));
@@ -56,10 +59,10 @@ pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<bool> {
     }
     let programs =
         [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
-    let site = Site::build()?;
+    let site = Site::build(options.queues)?;
     let addresses = site::SERVER.map(|address| address.parse().expect("an address"));
     let _responder = site.server.enter(|| Responder::start(&addresses))??;
-    // Four busy threads on one core only take turns: that says nothing about busy polling.
+    // A thread that is always busy on the core of all the others: that says nothing about busy polling.
     let paths: Vec<_> =
         PATHS.into_iter().filter(|(name, _)| options.core.is_none() || !name.contains("busy")).collect();
     let rates: Vec<u64> = RATES.into_iter().chain(options.flood.then_some(FLOOD)).collect();
@@ -77,7 +80,7 @@ pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<bool> {
         }
     }
     show(&paths.iter().map(|(name, _)| *name).collect::<Vec<_>>(), &rates, &reports, options);
-    Ok(reports.iter().flatten().flatten().all(|report: &LoadReport| report.lost == 0))
+    Ok(())
 }
 
 fn start(programs: &[PathBuf; 2], site: &Site, words: &[&str], stop: &Stop) -> Result<Engine> {
@@ -102,7 +105,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 fn show(paths: &[&str], rates: &[u64], reports: &[Vec<Vec<LoadReport>>], options: &RttOptions) {
     let place = options.core.map_or("placed by the scheduler".to_owned(), |core| format!("all on core {core}"));
-    println!("round trip of OPTIONS, µs, {} queues, {place}, median of {} rounds", site::QUEUES, options.rounds);
+    println!("round trip of OPTIONS, µs, {} queue(s), {place}, median of {} rounds", options.queues, options.rounds);
     println!(
         "  {:<20} {:>8} {:>9} {:>9} {:>9} {:>10} {:>6}",
         "path", "rate/s", "p50", "p90", "p99", "× kernel", "lost"

@@ -9,7 +9,7 @@ use vos_bench::{Error, Program, Result, Stop};
 
 use super::counters::Counters;
 use super::ledger::Check;
-use super::site::{QUEUES, Site};
+use super::site::Site;
 
 /// How long the engine may take until it has the interface: loading and verifying the program takes most of it.
 const START: Duration = Duration::from_secs(20);
@@ -45,7 +45,7 @@ impl Engine {
         let inside = |program: &Path| words(&site.server.command(program));
         let (state, run) = (site.dir("state")?, site.dir("run")?);
         let mut command = site.server.command(engine);
-        command.args(["--iface", &site.iface, "--queues", &QUEUES.to_string()]);
+        command.args(["--iface", &site.iface, "--queues", &site.queues.to_string()]);
         command.arg("--state-dir").arg(&state).arg("--run-dir").arg(&run).args(more);
         let mut vosctl = inside(vosctl);
         vosctl.extend(["--iface", &site.iface, "--run-dir", &run.display().to_string()].map(str::to_owned));

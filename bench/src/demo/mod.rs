@@ -65,7 +65,7 @@ pub(crate) fn run(options: &DemoOptions, stop: &Stop) -> Result<bool> {
     for name in NetNs::sweep() {
         eprintln!("removed namespace {name}, left by a run that was killed");
     }
-    let site = Site::build()?;
+    let site = Site::build(site::QUEUES)?;
     let mut demo = Demo::new(site, stop)?;
     let seconds = options.seconds;
 

@@ -25,7 +25,7 @@ pub(crate) const NOISE: [&str; 1] = ["192.0.2.77"];
 pub(crate) const BLOCKED: [&str; 3] = ["198.51.100.7", "198.51.100.8", "198.51.100.201"];
 /// The rule for them.
 pub(crate) const BLOCKED_NET: &str = "198.51.100.0/24";
-/// RX queues of the server's interface, each with a worker.
+/// RX queues of the server's interface in the demo, each with a worker.
 pub(crate) const QUEUES: u32 = 4;
 
 /// Two hosts and a wire. Fields are dropped in this order.
@@ -36,15 +36,17 @@ pub(crate) struct Site {
     /// The server's interface. It has a name of its own, because what the engine pins under /sys/fs/bpf is named
     /// after it, and that is not separate by namespace.
     pub(crate) iface: String,
+    /// Its RX queues.
+    pub(crate) queues: u32,
     dir: TempDir,
 }
 
 impl Site {
-    pub(crate) fn build() -> Result<Self> {
+    pub(crate) fn build(queues: u32) -> Result<Self> {
         let (server, client) = (NetNs::new("server")?, NetNs::new("client")?);
         let pid = std::process::id();
         let (iface, lan) = (format!("sip{pid}"), format!("lan{pid}"));
-        let wire = VethPair::new(&server, &iface, &client, &lan, QUEUES)?;
+        let wire = VethPair::new(&server, &iface, &client, &lan, queues)?;
         server.ip(&format!("addr add 192.0.2.1/24 dev {iface}"))?;
         server.ip(&format!("addr add 2001:db8::1/64 dev {iface} nodad"))?;
         server.ip(&format!("route add {BLOCKED_NET} dev {iface}"))?;
@@ -59,7 +61,7 @@ impl Site {
         }
         let dir = tempfile::Builder::new().prefix("vos-demo-").tempdir();
         let dir = dir.map_err(Error::io("make a temporary directory"))?;
-        Ok(Self { _wire: wire, client, server, iface, dir })
+        Ok(Self { _wire: wire, client, server, iface, queues, dir })
     }
 
     /// A directory of this name, for the engine.
