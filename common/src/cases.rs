@@ -11,7 +11,7 @@ use std::{format, vec};
 
 use crate::reason::Reason;
 use crate::rule::{Addr, MAPPED_BITS, Rule, RuleKind};
-use crate::state::{Config, Home, STEALTH};
+use crate::state::{Config, FRAGMENT_SLOTS, Home, STEALTH};
 use crate::verdict::{Action, Tables, Verdict};
 
 /// The guarded host's MAC address.
@@ -399,12 +399,23 @@ fn ours(t: &mut Table) {
     }
     for (name, src) in [
         ("source ::1", v6([0, 0, 0, 0, 0, 0, 0, 1])),
-        ("source ::", [0; 16]),
         ("multicast IPv6 source", v6([0xff02, 0, 0, 0, 0, 0, 0, 1])),
         ("link-local source", v6([0xfe80, 0, 0, 0, 0, 0, 0, 5])),
     ] {
         t.add(name, &Packet::v6(src).sip(&invite), passed(Reason::Martian));
     }
+    // the kernel takes these: they are judged
+    t.add("source 240.1.2.3", &Packet::v4([240, 1, 2, 3]).sip(&invite), SURVIVES);
+    t.add("OPTIONS from 240.1.2.3", &Packet::v4([240, 1, 2, 3]).sip(&request("OPTIONS")), dropped(Reason::Stealth));
+    t.add(
+        "OPTIONS from ::2",
+        &Packet::v6(v6([0, 0, 0, 0, 0, 0, 0, 2])).sip(&request("OPTIONS")),
+        dropped(Reason::Stealth),
+    );
+    t.add("OPTIONS from ::", &Packet::v6([0; 16]).sip(&request("OPTIONS")), dropped(Reason::Stealth));
+    let broadcast = caller().mac([0xff; 6]);
+    t.add("OPTIONS in a broadcast frame", &broadcast.clone().sip(&request("OPTIONS")), dropped(Reason::Stealth));
+    t.add("INVITE in a broadcast frame", &broadcast.sip(&invite), passed(Reason::Kernel));
     // the kernel refuses it; taken for IPv4 it could borrow an allowed address
     let mapped = v6([0, 0, 0, 0, 0, 0xffff, 0xcb00, 0x7101]);
     t.add("mapped IPv4 in IPv6", &Packet::v6(mapped).sip(&invite), not_ours);
@@ -651,6 +662,11 @@ fn lengths(t: &mut Table) {
     t.add("a frame that does not fit a chunk", &caller().sip(&long), passed(Reason::Kernel));
 }
 
+/// Where [`FRAGMENT_SLOTS`] keep a key: bits 32 and up.
+fn slot(key: u64) -> u64 {
+    key >> 32 & (FRAGMENT_SLOTS as u64 - 1)
+}
+
 /// The table's world in plain memory.
 #[derive(Debug)]
 pub struct World {
@@ -662,7 +678,8 @@ pub struct World {
     pub rules: Vec<Entry>,
     /// Has the queue a live worker?
     pub live: bool,
-    followed: RefCell<BTreeMap<u64, u64>>,
+    /// By slot, as the kernel's table: who takes another's slot makes it forgotten.
+    followed: RefCell<BTreeMap<u64, (u64, u64)>>,
 }
 
 impl World {
@@ -715,10 +732,10 @@ impl Tables for World {
     }
 
     fn follow(&self, key: u64, now: u64) {
-        self.followed.borrow_mut().insert(key, now);
+        self.followed.borrow_mut().insert(slot(key), (key, now));
     }
 
     fn followed(&self, key: u64) -> u64 {
-        self.followed.borrow().get(&key).copied().unwrap_or(0)
+        self.followed.borrow().get(&slot(key)).filter(|(held, _)| *held == key).map_or(0, |(_, at)| *at)
     }
 }

@@ -237,14 +237,17 @@ fn ipv6(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
     Some(Flow { src, dst, mac, l3: l3 as u64, l4: at as u64, end: end as u64, proto, fragment, ident, offset })
 }
 
-/// Sources that the kernel refuses, or that are none of SIP's business (RFC 1122 §3.2.1.3, RFC 4291 §2).
+/// Sources that the kernel refuses on any interface but `lo` (`ip_route_input_slow`, `ip6_rcv_core`), or that are none
+/// of SIP's business (link-local). No wider: what the kernel takes must be judged, 240.0.0.0/4 included.
 #[inline(always)]
 pub fn martian(src: &Addr) -> bool {
     let b = src.to_bytes();
     if src.is_v4() {
-        // 0/8, 127/8, 224/4 and above
-        return b[12] == 0 || b[12] == 127 || b[12] >= 224;
+        // 0/8, 127/8, 224/4, 255.255.255.255
+        return b[12] == 0 || b[12] == 127 || b[12] >> 4 == 14 || src.lo >> 32 == 0xffff_ffff;
     }
-    // ff00::/8, fe80::/10, and ::/64: unspecified, loopback, mapped and compatible addresses
-    b[0] == 0xff || (b[0] == 0xfe && b[1] & 0xc0 == 0x80) || src.hi == 0
+    // ff00::/8, fe80::/10, ::1
+    b[0] == 0xff || (b[0] == 0xfe && b[1] & 0xc0 == 0x80) || *src == LOOPBACK_V6
 }
+
+const LOOPBACK_V6: Addr = Addr::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);

@@ -123,8 +123,8 @@ impl Homes {
 /// Bits of the port map: one per UDP, TCP and SCTP port.
 pub type Ports = [u64; 1024];
 
-/// Datagrams whose later fragments are followed at a time. More first fragments than this within
-/// [`FRAGMENT_LIFE`] and the oldest are forgotten: their later fragments take the kernel's path.
+/// Datagrams whose later fragments are followed at a time. One whose slot another takes within
+/// [`FRAGMENT_LIFE`] is forgotten: its later fragments take the kernel's path.
 pub const FRAGMENT_SLOTS: usize = 1024;
 /// How long later fragments are followed, ns; the engine's own view of them lives as long.
 pub const FRAGMENT_LIFE: u64 = 5_000_000_000;

@@ -88,9 +88,13 @@ pub fn judge(f: &impl Frame, t: &impl Tables) -> Verdict {
         }
     }
     let home = t.home(&flow.dst);
-    if home == Home::Foreign || flow.mac != t.config().mac {
+    // Linux delivers a unicast packet in a broadcast frame, so it is judged; re-entry is for our own MAC only.
+    let (own_mac, group_mac) = (flow.mac == t.config().mac, flow.mac & 1 != 0);
+    if home == Home::Foreign || !(own_mac | group_mac) {
         return pass(Reason::NotOurs);
     }
+    // One path from here on.
+    let own = f.settle(usize::from(own_mac & (home == Home::Own))) != 0;
     if packet::martian(&flow.src) {
         return pass(Reason::Martian);
     }
@@ -110,7 +114,7 @@ pub fn judge(f: &impl Frame, t: &impl Tables) -> Verdict {
     if flow.fragment == LATER {
         let since = t.followed(flow.fragment_key(t.config().seed));
         let follows = since != 0 && now.wrapping_sub(since) < FRAGMENT_LIFE;
-        return if follows { survivor(f, t, home, now) } else { pass(Reason::Fragment) };
+        return if follows { survivor(f, t, own, now) } else { pass(Reason::Fragment) };
     }
     if flow.proto != UDP {
         return pass(Reason::OtherL4);
@@ -137,7 +141,7 @@ pub fn judge(f: &impl Frame, t: &impl Tables) -> Verdict {
     if flow.fragment == FIRST {
         t.follow(flow.fragment_key(t.config().seed), now);
     }
-    survivor(f, t, home, now)
+    survivor(f, t, own, now)
 }
 
 /// The end of the UDP payload, as the kernel would take it; `None` where the kernel would drop the packet.
@@ -160,8 +164,8 @@ fn payload_end(f: &impl Frame, flow: &Flow) -> Option<usize> {
 }
 
 #[inline(always)]
-fn survivor(f: &impl Frame, t: &impl Tables, home: Home, now: u64) -> Verdict {
-    if home == Home::Own && f.len() as u64 <= t.config().chunk && t.live(now) {
+fn survivor(f: &impl Frame, t: &impl Tables, own: bool, now: u64) -> Verdict {
+    if own && f.len() as u64 <= t.config().chunk && t.live(now) {
         return Verdict { action: Action::Redirect, reason: Reason::Redirected };
     }
     pass(Reason::Kernel)

@@ -115,11 +115,12 @@ pub fn run(config: &Config, options: Options) -> Result<(), StartError> {
     let _in_runtime = runtime.enter();
     // Before anything is touched: is another engine there?
     let api_socket = socket::bind(&config.control.run_dir, &config.iface, &config.control.socket_group)?;
+    // Before the start: an operator who loses patience during it is heard, too.
+    let mut term = signal(SignalKind::terminate()).map_err(io("catching SIGTERM"))?;
+    let mut int = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
     let mut engine = Running::start(config, options)?;
     let (control, view) = (Arc::clone(&engine.control), Arc::new(engine.view()));
     let outcome = runtime.block_on(async {
-        let mut term = signal(SignalKind::terminate()).map_err(io("catching SIGTERM"))?;
-        let mut int = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = tokio::spawn(api::serve(api_socket, control, view, async {
             let _dropped_is_stopped = stopped.await;
@@ -175,10 +176,11 @@ struct Running {
     shape: Shape,
     stats: Vec<Arc<Stats>>,
     own: BTreeSet<IpAddr>,
+    gateways: Vec<IpAddr>,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
     observer: Option<JoinHandle<()>>,
-    _tap: Option<Tap>,
+    tap: Option<Tap>,
 }
 
 impl Running {
@@ -187,9 +189,9 @@ impl Running {
         let mut netlink = Netlink::open().map_err(io("opening rtnetlink"))?;
         let link = find(&mut netlink, &config.iface)?;
         check_queues(config, &link)?;
-        let was_attached = xdp::is_attached(&link);
+        let was_pinned = xdp::is_pinned(&config.iface);
         let started = Self::start_on(config, options, netlink, link);
-        if started.is_err() && !was_attached {
+        if started.is_err() && !was_pinned {
             let _what_there_was = xdp::unload(&config.iface);
         }
         started
@@ -221,10 +223,11 @@ impl Running {
             shape: parts.shape,
             stats,
             own,
+            gateways: Vec::new(),
             stop,
             workers,
             observer: Some(observer),
-            _tap: parts.tap,
+            tap: parts.tap,
         };
         running.guard();
         running.wait_until_live();
@@ -261,6 +264,7 @@ impl Running {
     /// Addresses come and go, rules end, threads may die.
     fn look_after(&mut self) -> Result<(), StartError> {
         match self.netlink.link(&self.config.iface) {
+            Ok(link) if link.index == self.link.index && link.mac != self.link.mac => self.follow_mac(link),
             Ok(link) if link.index == self.link.index => {}
             Ok(_) => return Err(StartError::InterfaceGone(self.config.iface.clone())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -275,12 +279,12 @@ impl Running {
                 } else {
                     info!("own addresses have changed: {} now", own.len());
                     self.own = own;
-                    self.guard();
                 }
             }
             Ok(_) => {}
             Err(error) => warn!("asking for own addresses: {error}"),
         }
+        self.guard();
         if let Err(error) = self.control.sweep() {
             warn!("sweeping ended rules: {error}");
         }
@@ -290,12 +294,32 @@ impl Running {
         Ok(())
     }
 
+    /// A bond that fails over, or an operator, gives the interface another MAC address.
+    fn follow_mac(&mut self, link: Link) {
+        let followed = lock(&self.filter.settings()).mac(link.mac);
+        if let Err(error) = followed {
+            error!("{}: the MAC address has changed, but: {error}", link.name);
+            return;
+        }
+        if let Some(tap) = &self.tap
+            && let Err(error) = tap.follow(&link, &mut self.netlink)
+        {
+            error!("{}: the MAC address has changed, but the TAP's cannot be: {error}", link.name);
+            return;
+        }
+        info!("{}: the MAC address has changed", link.name);
+        self.link = link;
+    }
+
     /// Whom no block may hit: ourselves, the gateways, the resolvers.
     fn guard(&mut self) {
         let mut guarded: Vec<(IpNet, String)> =
             self.own.iter().map(|ip| (IpNet::from(*ip), "an address of this host".to_owned())).collect();
-        let gateways = self.netlink.gateways().unwrap_or_default();
-        guarded.extend(gateways.into_iter().map(|ip| (IpNet::from(ip), "the default gateway".to_owned())));
+        match self.netlink.gateways() {
+            Ok(gateways) => self.gateways = gateways,
+            Err(error) => warn!("asking for gateways: {error}"),
+        }
+        guarded.extend(self.gateways.iter().copied().map(|ip| (IpNet::from(ip), "the default gateway".to_owned())));
         let resolvers = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let resolvers =
             resolvers.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
@@ -375,6 +399,7 @@ impl Parts {
         let queues = check_queues(config, link)?;
         let egress =
             if config.egress.ifaces.is_empty() { vec![config.iface.clone()] } else { config.egress.ifaces.clone() };
+        filter.keep_egress(&egress);
         for iface in &egress {
             filter.attach_egress(iface)?;
         }

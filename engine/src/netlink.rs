@@ -46,6 +46,8 @@ pub struct Link {
 pub struct Netlink {
     socket: Socket,
     buffer: Vec<u8>,
+    /// Number of the last question: answers carry it.
+    sequence: u32,
 }
 
 impl Netlink {
@@ -54,7 +56,7 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, buffer: Vec::with_capacity(64 * 1024) })
+        Ok(Self { socket, buffer: Vec::with_capacity(64 * 1024), sequence: 0 })
     }
 
     /// The interface of this name; `NotFound` if there is none.
@@ -155,6 +157,8 @@ impl Netlink {
     fn ask(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
+        self.sequence = self.sequence.wrapping_add(1);
+        header.sequence_number = self.sequence;
         let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
         packet.finalize();
         let mut bytes = vec![0; packet.buffer_len()];
@@ -165,11 +169,15 @@ impl Netlink {
             self.buffer.clear();
             self.socket.recv(&mut self.buffer, 0)?;
             let mut rest = self.buffer.as_slice();
-            while !rest.is_empty() {
-                let got = NetlinkMessage::<Message>::deserialize(rest)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-                let length = (got.header.length as usize).next_multiple_of(4).min(rest.len());
-                rest = &rest[length..];
+            // struct nlmsghdr: length, type, flags, sequence, port (netlink(7))
+            while let Some(length) = rest.first_chunk().map(|length| u32::from_ne_bytes(*length) as usize) {
+                let (message, next) = rest.split_at(length.next_multiple_of(4).clamp(4, rest.len()));
+                rest = next;
+                // One that the crate cannot read says nothing of what is asked for here.
+                let Ok(got) = NetlinkMessage::<Message>::deserialize(message) else { continue };
+                if got.header.sequence_number != self.sequence {
+                    continue;
+                }
                 match got.payload {
                     NetlinkPayload::Done(_) => return Ok(answer),
                     NetlinkPayload::Error(error) => {
@@ -177,9 +185,6 @@ impl Netlink {
                     }
                     NetlinkPayload::InnerMessage(inner) => answer.push(inner),
                     _ => {}
-                }
-                if length == 0 {
-                    break;
                 }
             }
             if flags & (NLM_F_DUMP | NLM_F_ACK) == 0 {

@@ -1,8 +1,8 @@
-//! A view of datagrams that arrive in fragments, so that policy sees the whole of them.
+//! A view of datagrams that arrive in fragments, so that the whole of them is seen and counted.
 //!
-//! The fragments themselves are relayed as they come, but for the one that would complete a datagram which is to be
-//! dropped: without it, the kernel never delivers. So nothing is delayed and nothing is held. What stays incomplete
-//! here has been judged by its first fragment. The table is shared, because a NIC may spread the fragments of one
+//! The fragments themselves are relayed as they come: nothing is delayed and nothing is held. Only what overlaps is
+//! dropped. Should a rule want to drop a datagram for its whole, it would keep back the fragment that completes it:
+//! without that, the kernel never delivers. What stays incomplete here has been judged by its first fragment. The table is shared, because a NIC may spread the fragments of one
 //! datagram over queues; its lock is taken for fragments only.
 
 use std::sync::{Mutex, PoisonError};

@@ -36,6 +36,12 @@ impl Tap {
         Ok(Self { name, _keeper: keeper })
     }
 
+    /// Takes over another MAC address of the NIC.
+    pub fn follow(&self, nic: &Link, netlink: &mut Netlink) -> io::Result<()> {
+        let tap = netlink.link(&self.name)?;
+        netlink.set_up(tap.index, nic.mac, nic.mtu.max(1_500))
+    }
+
     /// The device's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -169,7 +169,8 @@ impl Filter {
         }
         warn!("{iface}: replacing XDP program {} (id {})", program_name(foreign.id), foreign.id);
         // One attached through netlink goes this way; one on a link that another process holds does not.
-        let off = std::process::Command::new("ip").args(["link", "set", "dev", &iface, "xdp", "off"]).output();
+        let mode = if foreign.native { "xdpdrv" } else { "xdpgeneric" };
+        let off = std::process::Command::new("ip").args(["link", "set", "dev", &iface, mode, "off"]).output();
         match off {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => {
@@ -179,6 +180,17 @@ impl Filter {
                 ))
             }
             Err(error) => Err(self.refused("running ip (apt install iproute2)")(error)),
+        }
+    }
+
+    /// Takes the observer off interfaces that are not among these any more.
+    pub fn keep_egress(&mut self, ifaces: &[String]) {
+        let keep: Vec<_> = ifaces.iter().map(|iface| self.pins.path(&format!("{EGRESS_LINK}{iface}"))).collect();
+        let pins = std::fs::read_dir(pins::Pins::directory(&self.link.name)).into_iter().flatten().flatten();
+        for pin in pins.filter(|pin| pin.file_name().to_string_lossy().starts_with(EGRESS_LINK)) {
+            if !keep.contains(&pin.path()) {
+                let _gone_already = std::fs::remove_file(pin.path());
+            }
         }
     }
 
@@ -261,10 +273,9 @@ impl Filter {
     }
 }
 
-/// Has an engine left its program on the interface?
-pub fn is_attached(link: &Link) -> bool {
-    let program = pinned_program(&pins::Pins::directory(&link.name).join(XDP_LINK));
-    program.is_some() && program == link.xdp.map(|xdp| xdp.id)
+/// Has an engine left a link pinned for an interface of this name, here or in another network namespace?
+pub fn is_pinned(iface: &str) -> bool {
+    pins::Pins::directory(iface).join(XDP_LINK).exists()
 }
 
 const fn word(native: bool) -> &'static str {

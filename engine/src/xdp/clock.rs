@@ -6,11 +6,18 @@ use vos_common::state::Clock;
 
 use super::{LoadError, take, xdp};
 
-/// The values of `CONFIG_HZ` that architectures offer (kernel/Kconfig.hz and the few of other architectures).
-const HZ: [u64; 11] = [24, 32, 48, 64, 100, 128, 250, 256, 300, 1_000, 1_024];
+/// The values of `CONFIG_HZ` that x86-64 offers (kernel/Kconfig.hz). Others would be taken for their neighbours: a
+/// measurement is off by up to a tick.
+const HZ: [u64; 4] = [100, 250, 300, 1_000];
 
-/// Measures how long a tick is: tick count and time, twice, `span` apart. 80 ms tell 250 Hz from 256 Hz no more, but
-/// those two do not occur on one architecture, and 300 Hz is 4 ticks away.
+/// The frequency at which `ticks` pass in `ns`.
+fn hz(ticks: u64, ns: u64) -> u64 {
+    let measured = 1_000_000_000 * ticks / ns.max(1);
+    HZ.into_iter().min_by_key(|hz| hz.abs_diff(measured)).unwrap_or(250)
+}
+
+/// Measures how long a tick is: tick count and time, twice, `span` apart. In 80 ms 250 Hz and 300 Hz are four ticks
+/// apart, and a measurement is off by one.
 pub(super) fn measure(ebpf: &mut Ebpf, span: Duration) -> Result<Clock, LoadError> {
     let tick: Array<_, Clock> = take(ebpf, "TICK")?;
     let program = xdp(ebpf, "vos_clock")?;
@@ -24,9 +31,25 @@ pub(super) fn measure(ebpf: &mut Ebpf, span: Duration) -> Result<Clock, LoadErro
     let first = now()?;
     std::thread::sleep(span);
     let last = now()?;
-    let ticks = last.jiffies.wrapping_sub(first.jiffies).max(1);
-    let measured = 1_000_000_000 * ticks / last.monotonic.wrapping_sub(first.monotonic).max(1);
-    let hz = HZ.into_iter().min_by_key(|hz| hz.abs_diff(measured)).unwrap_or(250);
+    let hz = hz(last.jiffies.wrapping_sub(first.jiffies), last.monotonic.wrapping_sub(first.monotonic));
     // include/vdso/jiffies.h: TICK_NSEC = (NSEC_PER_SEC + HZ / 2) / HZ
     Ok(Clock { tick: (1_000_000_000 + hz / 2) / hz, ..last })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hz;
+
+    /// Whatever the sleep overshoots by, and wherever in a tick it begins.
+    #[test]
+    fn a_tick_more_or_less_does_not_change_the_frequency() {
+        for true_hz in super::HZ {
+            for ms in 80..120 {
+                let whole = true_hz * ms / 1_000;
+                for ticks in [whole, whole + 1] {
+                    assert_eq!(hz(ticks, ms * 1_000_000), true_hz, "{ticks} ticks in {ms} ms");
+                }
+            }
+        }
+    }
 }

@@ -17,6 +17,11 @@ fn failed(name: &'static str) -> impl FnOnce(AyaError) -> LoadError {
     move |source| LoadError::Map { name, source: Box::new(source) }
 }
 
+/// A MAC address as the configuration holds it: first byte lowest.
+pub(super) fn mac_word(mac: [u8; 6]) -> u64 {
+    mac.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
 /// The address as the maps hold it.
 pub(crate) fn addr(ip: IpAddr) -> Addr {
     match ip {
@@ -66,6 +71,11 @@ impl Settings {
     /// Puts a configuration in force.
     pub fn write(&mut self, config: KernelConfig) -> Result<(), LoadError> {
         self.config.set(0, config, 0).map_err(failed("CONFIG"))
+    }
+
+    /// Says which MAC address the interface has.
+    pub fn mac(&mut self, mac: [u8; 6]) -> Result<(), LoadError> {
+        self.write(KernelConfig { mac: mac_word(mac), ..self.config() })
     }
 
     pub(super) fn ports(&mut self, sip_ports: &[u16]) -> Result<(), LoadError> {

@@ -12,7 +12,7 @@ mod maps;
 /// Where programs, links and maps are pinned.
 mod pins;
 
-pub use attach::{AttachError, Attachment, is_attached, unload};
+pub use attach::{AttachError, Attachment, is_pinned, unload};
 pub(crate) use maps::ip;
 pub use maps::{Counters, KernelRules, Settings, Snapshot};
 pub use pins::PinError;
@@ -107,7 +107,7 @@ impl Filter {
         settings.write(KernelConfig {
             clock: keep(before.clock, clock),
             heartbeat_timeout: u64::from(config.relay.heartbeat_timeout_ms) * 1_000_000,
-            mac: self.link.mac.iter().rev().fold(0, |mac, byte| mac << 8 | u64::from(*byte)),
+            mac: maps::mac_word(self.link.mac),
             chunk: u64::from(chunk),
             ifindex: u64::from(self.link.index),
             seed: if before.seed == 0 { seed() } else { before.seed },

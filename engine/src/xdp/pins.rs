@@ -80,7 +80,7 @@ impl Pins {
         let dir = Self::directory(iface);
         fs::create_dir_all(&dir).map_err(at(&dir))?;
         let lock = lock(&dir, iface)?;
-        let fresh = (!same_layout(&dir)).then(|| dir.with_file_name(format!("{iface}~")));
+        let fresh = (!same_layout(&dir)).then(|| fresh(&dir, iface));
         if let Some(fresh) = &fresh {
             // what an upgrade that died half-way left
             remove(fresh)?;
@@ -111,6 +111,11 @@ impl Pins {
     }
 }
 
+/// Where maps of another layout are until they take the place of those in `dir`.
+fn fresh(dir: &Path, iface: &str) -> PathBuf {
+    dir.with_file_name(format!("{iface}~"))
+}
+
 fn lock(dir: &Path, iface: &str) -> Result<Flock<File>, PinError> {
     let file = File::open(dir).map_err(at(dir))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| PinError::InUse { iface: iface.to_owned() })
@@ -139,6 +144,8 @@ pub(super) fn remove_all(iface: &str) -> Result<Vec<String>, PinError> {
         return Ok(Vec::new());
     }
     let _lock = lock(&dir, iface)?;
+    // and what an upgrade that died half-way left
+    remove(&fresh(&dir, iface))?;
     remove(&dir)
 }
 
