@@ -8,7 +8,7 @@ export PROFILE := test-fast
 BIN := target/$(PROFILE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo bench test bpf fmt clean
+.PHONY: demo bench test install bpf fmt clean
 
 demo: build
 	$(SUDO) $(BIN)/vos-bench demo --engine $(BIN)/vos-engine --vosctl $(BIN)/vosctl
@@ -25,6 +25,14 @@ bench: build
 
 test:
 	deploy/test.sh
+
+# An existing configuration is left alone.
+PREFIX := /usr/local
+install:
+	deploy/setup.sh build run
+	cargo build --release -p vos-engine
+	$(SUDO) install -D -t $(DESTDIR)$(PREFIX)/sbin target/release/vos-engine target/release/vosctl
+	[ -e $(DESTDIR)/etc/vos/vos.toml ] || $(SUDO) install -D -m 644 -t $(DESTDIR)/etc/vos configs/vos.toml
 
 bpf:
 	deploy/setup.sh bpf
