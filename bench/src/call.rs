@@ -6,12 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use sip_parse::{Index, Mode};
 
-use crate::dialog::{Call, Send, Step, T1, Timing, word_of};
+use crate::dialog::{Call, Send, Step, T1, Timing};
 use crate::flows::Flows;
 use crate::latency::{Latency, Quantiles};
-use crate::message::{Datagram, read};
-use crate::request::run_word;
+use crate::request::{reply_to, run_word};
 use crate::schedule::Schedule;
 use crate::stop::{LOOK, Stop};
 use crate::{Error, Result};
@@ -100,6 +100,7 @@ struct Exchange {
     run: String,
     schedule: Schedule,
     flows: Flows,
+    index: Index,
     calls: Vec<Call>,
     over: u64,
     /// Timers by time; one that was moved meanwhile is found out when it comes up.
@@ -123,6 +124,7 @@ impl Exchange {
             run: run_word(),
             schedule: Schedule::new(options.rate, options.calls),
             flows: Flows::open(options.to, &options.from, options.flows)?,
+            index: Index::new(),
             calls: Vec::new(),
             over: 0,
             timers: BinaryHeap::new(),
@@ -172,18 +174,17 @@ impl Exchange {
         let mut datagrams = Vec::new();
         self.flows.receive(|_, datagram| datagrams.push(datagram.to_vec()));
         for datagram in &datagrams {
-            let Datagram::Response(reply) = read(datagram) else {
-                self.report.stray += 1;
-                continue;
-            };
-            let word = word_of(&reply, self.run.len() + DIGITS);
-            let number = word.and_then(|word| word.strip_prefix(self.run.as_str())?.parse::<usize>().ok());
-            let Some(number) = number.filter(|&number| number < self.calls.len()) else {
+            let reply = self.index.parse(datagram, Mode::Lenient).ok();
+            let ours = reply.and_then(|reply| {
+                let (status, rest) = reply_to(&reply, &self.run)?;
+                Some((reply, status, rest.get(..DIGITS)?.parse::<usize>().ok()?))
+            });
+            let Some((reply, status, number)) = ours.filter(|&(_, _, number)| number < self.calls.len()) else {
                 self.report.stray += 1;
                 continue;
             };
             // A call that is over still acknowledges a 200 that comes again.
-            let send = self.calls[number].on_reply(&reply, start.elapsed());
+            let send = self.calls[number].on_reply(status, &reply, start.elapsed());
             self.carry_out(number, send);
         }
     }

@@ -8,8 +8,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::message::Response;
-use crate::request::{COOKIE, Request, host, sdp};
+use sip_parse::{Contact, Message, Method, Name};
+
+use crate::request::{Request, host, sdp};
 
 /// The round-trip estimate from which all timers follow (RFC 3261 §17.1.1.1).
 pub(crate) const T1: Duration = Duration::from_millis(500);
@@ -124,17 +125,17 @@ impl Call {
     }
 
     /// What a reply leads to.
-    pub(crate) fn on_reply(&mut self, reply: &Response<'_>, now: Duration) -> Option<Send> {
-        let (number, method) = cseq(reply)?;
-        if method == "INVITE" && (200..300).contains(&reply.status) && !self.ack.is_empty() {
+    pub(crate) fn on_reply(&mut self, status: u16, reply: &Message<'_>, now: Duration) -> Option<Send> {
+        let cseq = reply.cseq().ok()?;
+        if cseq.method == Method::Invite && (200..300).contains(&status) && !self.ack.is_empty() {
             // Our ACK was lost (§13.2.2.4).
             return Some(Send { method: "ACK", text: self.ack.clone(), again: true });
         }
         let waiting = matches!(self.step, Step::Register | Step::Invite | Step::Bye);
-        if !waiting || method != self.step.method() || number != self.cseq() {
+        if !waiting || cseq.method.as_bytes() != self.step.method().as_bytes() || cseq.number != self.cseq() {
             return None;
         }
-        match (self.step, reply.status) {
+        match (self.step, status) {
             (_, ..200) => {
                 self.provisional = true;
                 self.rearm(now);
@@ -191,14 +192,9 @@ impl Call {
         self.timer = Some(if only_last { last } else { last.min(now + self.interval) });
     }
 
-    fn connected(&mut self, reply: &Response<'_>, now: Duration) -> Option<Send> {
-        let to = text(reply.value("To")?);
-        let contact = text(reply.value("Contact")?);
-        let uri = match contact.split_once('<') {
-            Some((_, rest)) => rest.split('>').next().unwrap_or(rest).to_owned(),
-            None => contact.split(';').next().unwrap_or(&contact).to_owned(),
-        };
-        self.remote = Some((to, uri));
+    fn connected(&mut self, reply: &Message<'_>, now: Duration) -> Option<Send> {
+        let Some(Ok(Contact::Address { address, .. })) = reply.contacts().next() else { return None };
+        self.remote = Some((text(reply.header(Name::To)?), text(address.addr_spec)));
         self.setup = Some(now.saturating_sub(self.invited));
         self.step = Step::Hold;
         self.timer = Some(now + self.timing.hold);
@@ -207,9 +203,9 @@ impl Call {
     }
 
     /// The ACK of a refusal belongs to the INVITE's transaction: its branch, its Request-URI (§17.1.1.3).
-    fn refusal_ack(&mut self, reply: &Response<'_>) -> Option<Send> {
+    fn refusal_ack(&mut self, reply: &Message<'_>) -> Option<Send> {
         let uri = self.uri("INVITE");
-        let text = self.write_to("ACK", &format!("{}INVITE", self.word), &uri, &text(reply.value("To")?));
+        let text = self.write_to("ACK", &format!("{}INVITE", self.word), &uri, &text(reply.header(Name::To)?));
         Some(Send { method: "ACK", text, again: false })
     }
 
@@ -264,18 +260,6 @@ impl Call {
     }
 }
 
-/// The word of the call that a reply belongs to, by its branch: `z9hG4bK`, the word, the method.
-pub(crate) fn word_of<'a>(reply: &Response<'a>, length: usize) -> Option<&'a str> {
-    let via = reply.value("Via")?;
-    let at = via.windows(COOKIE.len()).position(|window| window == COOKIE.as_bytes())? + COOKIE.len();
-    std::str::from_utf8(via.get(at..at + length)?).ok()
-}
-
-fn cseq<'a>(reply: &Response<'a>) -> Option<(u32, &'a str)> {
-    let (number, method) = std::str::from_utf8(reply.value("CSeq")?).ok()?.split_once(char::is_whitespace)?;
-    Some((number.parse().ok()?, method.trim()))
-}
-
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
@@ -283,8 +267,9 @@ fn text(value: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Datagram, read};
     use crate::reply::answer;
+    use crate::request::reply_to;
+    use sip_parse::{Index, Mode};
 
     const TIMING: Timing = Timing { hold: Duration::from_secs(3), give_up: Duration::from_secs(32) };
 
@@ -299,16 +284,18 @@ mod tests {
 
     /// What the responder answers to this.
     fn replies(sent: &Send) -> Vec<String> {
-        let Datagram::Request(request) = read(sent.text.as_bytes()) else { panic!("{}", sent.text) };
+        let mut index: Index = Index::new();
+        let request = index.parse(sent.text.as_bytes(), Mode::Strict).unwrap();
         let (source, local) = ("192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5060".parse().unwrap());
         let answer = answer(&request, source, local).unwrap();
         answer.datagrams.into_iter().map(|reply| String::from_utf8(reply).unwrap()).collect()
     }
 
     fn give(call: &mut Call, reply: &str, now: Duration) -> Option<Send> {
-        let Datagram::Response(response) = read(reply.as_bytes()) else { panic!("{reply}") };
-        assert_eq!(word_of(&response, 4), Some("w0rd"));
-        call.on_reply(&response, now)
+        let mut index: Index = Index::new();
+        let reply = index.parse(reply.as_bytes(), Mode::Strict).unwrap();
+        let (status, _) = reply_to(&reply, "w0rd").unwrap();
+        call.on_reply(status, &reply, now)
     }
 
     fn connect(call: &mut Call) -> (Send, Send) {

@@ -32,8 +32,6 @@ mod flows;
 pub mod latency;
 /// Open-loop load: what was sent, answered, lost, and how long it took.
 pub mod load;
-/// Datagrams read: request, response, keep-alive or garbage.
-mod message;
 /// A network namespace that is gone when its guard is.
 pub mod netns;
 /// Programs run to their end or until their guard is dropped.

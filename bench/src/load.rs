@@ -8,10 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use sip_parse::{Index, Mode};
 
 use crate::flows::Flows;
 use crate::latency::{Latency, Quantiles};
-use crate::request::{Template, number_of, run_word, status_of};
+use crate::request::{Template, reply_to, run_word};
 use crate::schedule::Schedule;
 use crate::stop::{LOOK, Stop};
 use crate::{Error, Result};
@@ -146,6 +147,7 @@ struct Load<'a> {
     warm: Duration,
     run: String,
     flows: Flows,
+    index: Index,
     templates: Vec<Template>,
     /// The message that is due next.
     next: u64,
@@ -185,6 +187,7 @@ impl<'a> Load<'a> {
             sent: InFlight::new(options.rate),
             run,
             flows,
+            index: Index::new(),
             next: 0,
             open: 0,
             report: LoadReport { kind: options.kind, rate: options.rate, ..LoadReport::default() },
@@ -218,10 +221,12 @@ impl<'a> Load<'a> {
     }
 
     fn receive(&mut self, start: Instant) {
-        let Self { flows, run, sent, report, schedule, .. } = self;
+        let Self { flows, index, run, sent, report, schedule, .. } = self;
         flows.receive(|_, datagram| {
             let now = start.elapsed();
-            let (Some(number), Some(status)) = (number_of(datagram, run), status_of(datagram)) else {
+            let reply = index.parse(datagram, Mode::Lenient);
+            let ours = reply.ok().and_then(|reply| reply_to(&reply, run));
+            let Some((status, Ok(number))) = ours.map(|(status, number)| (status, number.parse())) else {
                 report.stray += 1;
                 return;
             };

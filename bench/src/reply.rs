@@ -1,14 +1,13 @@
-//! Replies written by the rules of RFC 3261 §8.2.6, §18.2 and RFC 3581.
+//! What the responder answers, method by method. The rules of replying (RFC 3261 §8.2.6, §18.2, RFC 3581) are
+//! [`Reply`]'s.
 
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use crate::message::Request;
+use sip_parse::{Contact, Message, Method, Name, Reply, Rport, StartLine};
+
 use crate::request::{host, sdp};
 
-const ALLOW: &str = "Allow: INVITE, ACK, BYE, OPTIONS, REGISTER, CANCEL\r\n";
-/// Methods of other RFCs: known, but not served here (405, RFC 3261 §8.2.1). All others are unknown (501).
-const NOT_SERVED: [&str; 8] = ["SUBSCRIBE", "NOTIFY", "MESSAGE", "INFO", "PRACK", "UPDATE", "REFER", "PUBLISH"];
+const ALLOW: (&str, &str) = ("Allow", "INVITE, ACK, BYE, OPTIONS, REGISTER, CANCEL");
 /// How long a binding lasts if the phone does not say (RFC 3261 §10.2.1.1 leaves it to the registrar).
 const EXPIRES: u32 = 3600;
 
@@ -24,81 +23,64 @@ pub(crate) struct Answer {
 /// ```text
 /// REGISTER 200   INVITE 180, 200   ACK nothing   BYE 200   OPTIONS 200   CANCEL 481 (its INVITE has its 200)
 /// ```
-pub(crate) fn answer(request: &Request<'_>, source: SocketAddr, local: SocketAddr) -> Option<Answer> {
-    let via = TopVia::read(request.value("Via")?)?;
-    let to = SocketAddr::new(source.ip(), via.reply_port(source));
-    let basis = Basis::of(request, &via, source)?;
-    let contact = format!("Contact: <sip:{}:{}>\r\n", host(local.ip().to_canonical()), local.port());
-    let datagrams = match request.method.to_ascii_uppercase().as_slice() {
-        b"ACK" => Vec::new(),
-        b"INVITE" => {
-            let dialog = format!("{}{contact}", basis.record_routes(request));
-            let body = sdp(local.ip().to_canonical());
-            let answered = format!("{dialog}{ALLOW}Content-Type: application/sdp\r\n");
-            vec![basis.write("180 Ringing", &dialog, ""), basis.write("200 OK", &answered, &body)]
-        }
-        b"REGISTER" => vec![basis.write("200 OK", &bindings(request), "")],
-        b"OPTIONS" => vec![basis.write("200 OK", &format!("{contact}{ALLOW}Accept: application/sdp\r\n"), "")],
-        b"BYE" => vec![basis.write("200 OK", "", "")],
-        b"CANCEL" => vec![basis.write("481 Call/Transaction Does Not Exist", "", "")],
-        other if NOT_SERVED.iter().any(|method| method.as_bytes() == other) => {
-            vec![basis.write("405 Method Not Allowed", ALLOW, "")]
-        }
-        _ => vec![basis.write("501 Not Implemented", "", "")],
+pub(crate) fn answer(request: &Message<'_>, source: SocketAddr, local: SocketAddr) -> Option<Answer> {
+    let StartLine::Request { method, .. } = request.start_line() else { return None };
+    let core = request.core().ok()?;
+    let asks_rport = core.via.rport != Rport::Absent;
+    let port = if asks_rport { source.port() } else { core.via.port.unwrap_or(5060) };
+    // The tag follows from Call-ID and From, so that a retransmitted request gets the same one without anything being
+    // remembered.
+    let tag = format!("{:016x}", fnv(&[core.call_id, request.header(Name::From)?].concat()));
+    let reply = |code, reason, headers: &[(&str, &str)], body: &str| {
+        let headers = [headers, &[("Server", "vos-bench")]].concat();
+        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        write(Reply::new(code, reason).to_tag(tag.as_bytes()).source(source).headers(&headers), &headers, body, request)
     };
-    Some(Answer { to, datagrams })
+    let contact = format!("<sip:{}:{}>", host(local.ip().to_canonical()), local.port());
+    let contact = ("Contact", contact.as_str());
+    let datagrams = match method {
+        Method::Ack => Vec::new(),
+        Method::Invite => {
+            let routes: Vec<_> = request.lines(Name::RecordRoute).map(on_one_line).collect();
+            let mut dialog = named("Record-Route", &routes); // in order (RFC 3261 §12.1.1)
+            dialog.push(contact);
+            let ringing = reply(180, "Ringing", &dialog, "")?;
+            dialog.extend([ALLOW, ("Content-Type", "application/sdp")]);
+            vec![ringing, reply(200, "OK", &dialog, &sdp(local.ip().to_canonical()))?]
+        }
+        Method::Register => vec![reply(200, "OK", &named("Contact", &bindings(request)), "")?],
+        Method::Options => vec![reply(200, "OK", &[contact, ALLOW, ("Accept", "application/sdp")], "")?],
+        Method::Bye => vec![reply(200, "OK", &[], "")?],
+        Method::Cancel => vec![reply(481, "Call/Transaction Does Not Exist", &[], "")?],
+        Method::Other(_) => vec![reply(501, "Not Implemented", &[], "")?],
+        // Of other RFCs: known, but not served here (RFC 3261 §8.2.1).
+        _ => vec![reply(405, "Method Not Allowed", &[ALLOW], "")?],
+    };
+    Some(Answer { to: SocketAddr::new(source.ip(), port), datagrams })
 }
 
-/// What every reply to one request has in common: the lines copied from it.
-struct Basis(Vec<u8>);
-
-impl Basis {
-    fn of(request: &Request<'_>, top: &TopVia<'_>, source: SocketAddr) -> Option<Self> {
-        let mut lines = Vec::with_capacity(512);
-        let mut vias = request.headers.iter().filter(|header| header.is("Via"));
-        vias.next()?;
-        put(&mut lines, "Via", &top.stamped(source));
-        vias.for_each(|via| put(&mut lines, "Via", via.value));
-        put(&mut lines, "From", request.value("From")?);
-        put(&mut lines, "To", &with_tag(request)?);
-        put(&mut lines, "Call-ID", request.value("Call-ID")?);
-        put(&mut lines, "CSeq", request.value("CSeq")?);
-        Some(Self(lines))
+fn write(reply: Reply<'_>, headers: &[(&str, &str)], body: &str, request: &Message<'_>) -> Option<Vec<u8>> {
+    /// More than the reply's own words and what the long names of 128 headers add to their compact ones.
+    const WORDS: usize = 1024;
+    let added: usize = headers.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum();
+    let mut datagram = vec![0; request.datagram().len() + added + WORDS];
+    let length = reply.write(request, &mut datagram).ok()?;
+    datagram.truncate(length);
+    if !body.is_empty() {
+        // A `Reply` has none and ends in saying so.
+        datagram.truncate(length - "0\r\n\r\n".len());
+        datagram.extend_from_slice(format!("{}\r\n\r\n{body}", body.len()).as_bytes());
     }
-
-    fn write(&self, status: &str, more: &str, body: &str) -> Vec<u8> {
-        let mut reply = Vec::with_capacity(self.0.len() + more.len() + body.len() + 96);
-        let _ = write!(reply, "SIP/2.0 {status}\r\n");
-        reply.extend_from_slice(&self.0);
-        let _ = write!(reply, "{more}Server: vos-bench\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        reply
-    }
-
-    /// Those of the request, in order (RFC 3261 §12.1.1).
-    fn record_routes(&self, request: &Request<'_>) -> String {
-        let routes = request.headers.iter().filter(|header| header.is("Record-Route"));
-        routes.map(|route| format!("Record-Route: {}\r\n", String::from_utf8_lossy(route.value))).collect()
-    }
+    Some(datagram)
 }
 
-fn put(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
-    lines.extend_from_slice(name.as_bytes());
-    lines.extend_from_slice(b": ");
-    lines.extend_from_slice(value);
-    lines.extend_from_slice(b"\r\n");
+fn named<'a>(name: &'a str, values: &'a [String]) -> Vec<(&'a str, &'a str)> {
+    values.iter().map(|value| (name, value.as_str())).collect()
 }
 
-/// To, with our tag if it has none (RFC 3261 §8.2.6.2). The tag follows from Call-ID and From, so that a
-/// retransmitted request gets the same one without anything being remembered.
-fn with_tag(request: &Request<'_>) -> Option<Vec<u8>> {
-    let mut to = request.value("To")?.to_vec();
-    // Parameters of the field come after the URI's `>`; without one everything after the first `;` is theirs (§20.10).
-    let params = to.iter().rposition(|&byte| byte == b'>').map_or(&to[..], |end| &to[end..]);
-    if !params.split(|&byte| byte == b';').skip(1).any(|param| split_param(param).0.eq_ignore_ascii_case(b"tag")) {
-        let seed = [request.value("Call-ID")?, request.value("From")?].concat();
-        let _ = write!(to, ";tag={:016x}", fnv(&seed));
-    }
-    Some(to)
+/// A header value without its folds.
+fn on_one_line(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).replace(|c: char| c.is_ascii_control(), " ")
 }
 
 /// FNV-1a: spreads well enough for tags and needs no state.
@@ -106,116 +88,35 @@ fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// The bindings that a REGISTER leaves: its own, for as long as it asked; none after a removal.
-fn bindings(request: &Request<'_>) -> String {
-    let asked = request.value("Expires").and_then(number).unwrap_or(EXPIRES);
-    let mut lines = String::new();
-    for contact in request.headers.iter().filter(|header| header.is("Contact") && header.value != b"*") {
-        let text = String::from_utf8_lossy(contact.value);
-        // Its own `expires` outranks the field (§10.2.1.1). More than one contact in a line would want splitting; no
-        // phone here sends that.
-        let (uri, params) = text.split_once('>').unwrap_or((&text, ""));
-        let own = params.split(';').find_map(|param| {
-            let (name, value) = split_param(param.as_bytes());
-            if name.eq_ignore_ascii_case(b"expires") { number(value?) } else { None }
-        });
-        let expires = own.unwrap_or(asked);
-        if expires > 0 {
-            let close = if text.contains('>') { ">" } else { "" };
-            lines.push_str(&format!("Contact: {uri}{close};expires={expires}\r\n"));
-        }
-    }
-    lines
-}
-
-fn number(value: &[u8]) -> Option<u32> {
-    std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
-}
-
-/// `name=value` or `name` of a parameter.
-fn split_param(param: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match param.iter().position(|&byte| byte == b'=') {
-        Some(at) => (param[..at].trim_ascii(), Some(param[at + 1..].trim_ascii())),
-        None => (param.trim_ascii(), None),
-    }
-}
-
-/// The topmost Via value, which says where the reply goes, and what follows it in the same line.
-struct TopVia<'a> {
-    /// `SIP/2.0/UDP host:port`
-    sent_by: &'a [u8],
-    params: Vec<&'a [u8]>,
-    host: &'a [u8],
-    port: Option<u16>,
-    /// Further values, from the comma on.
-    rest: &'a [u8],
-}
-
-impl<'a> TopVia<'a> {
-    fn read(line: &'a [u8]) -> Option<Self> {
-        let end = line.iter().position(|&byte| byte == b',').unwrap_or(line.len());
-        let mut parts = line[..end].split(|&byte| byte == b';');
-        let sent_by = parts.next()?.trim_ascii();
-        let place = sent_by[sent_by.iter().rposition(u8::is_ascii_whitespace)?..].trim_ascii();
-        let bracket = place.iter().rposition(|&byte| byte == b']').map_or(0, |at| at + 1);
-        let colon = place[bracket..].iter().position(|&byte| byte == b':').map(|at| bracket + at);
-        let port = colon.and_then(|at| std::str::from_utf8(&place[at + 1..]).ok()?.parse().ok());
-        let host = &place[..colon.unwrap_or(place.len())];
-        Some(Self { sent_by, params: parts.collect(), host, port, rest: &line[end..] })
-    }
-
-    /// An empty `rport` asks for the reply to go where the request came from (RFC 3581 §4).
-    fn asks_rport(param: &[u8]) -> bool {
-        let (name, value) = split_param(param);
-        name.eq_ignore_ascii_case(b"rport") && value.is_none_or(<[u8]>::is_empty)
-    }
-
-    fn reply_port(&self, source: SocketAddr) -> u16 {
-        let asked = self.params.iter().any(|param| Self::asks_rport(param));
-        if asked { source.port() } else { self.port.unwrap_or(5060) }
-    }
-
-    /// The value as the reply has it: `rport` filled in, `received` where sent-by is a name or another address
-    /// (RFC 3261 §18.2.1) and always beside `rport` (RFC 3581 §4). A `received` of the sender's own making is not
-    /// copied.
-    fn stamped(&self, source: SocketAddr) -> Vec<u8> {
-        let address = source.ip().to_canonical();
-        let mut value = self.sent_by.to_vec();
-        let mut received = self.address() != Some(address);
-        for param in &self.params {
-            if Self::asks_rport(param) {
-                received = true;
-                let _ = write!(value, ";rport={}", source.port());
-            } else if !split_param(param).0.eq_ignore_ascii_case(b"received") {
-                value.push(b';');
-                value.extend_from_slice(param);
-            }
-        }
-        if received {
-            let _ = write!(value, ";received={address}");
-        }
-        value.extend_from_slice(self.rest);
-        value
-    }
-
-    fn address(&self) -> Option<IpAddr> {
-        let text = std::str::from_utf8(self.host).ok()?;
-        text.trim_start_matches('[').trim_end_matches(']').parse().ok()
-    }
+/// The bindings that a REGISTER leaves: its own, for as long as it asked; none after a removal. The `expires` of a
+/// Contact outranks the header (RFC 3261 §10.2.1.1).
+fn bindings(request: &Message<'_>) -> Vec<String> {
+    let asked = request.expires().ok().flatten().unwrap_or(EXPIRES);
+    let binding = |contact| match contact {
+        Ok(Contact::Address { address, expires }) => Some((address.addr_spec, expires.unwrap_or(asked))),
+        Ok(Contact::Star) | Err(_) => None,
+    };
+    let lasting = request.contacts().filter_map(binding).filter(|&(_, expires)| expires > 0);
+    lasting.map(|(uri, expires)| format!("<{}>;expires={expires}", String::from_utf8_lossy(uri))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Datagram, read};
+    use sip_parse::{Index, Mode};
 
     fn answer_to(text: &str, source: &str) -> Option<Answer> {
-        let Datagram::Request(request) = read(text.as_bytes()) else { panic!("not a request: {text}") };
+        let mut index: Index = Index::new();
+        let request = index.parse(text.as_bytes(), Mode::Lenient).unwrap();
         answer(&request, source.parse().unwrap(), "192.0.2.1:5060".parse().unwrap())
     }
 
     fn replies_to(text: &str, source: &str) -> (SocketAddr, Vec<String>) {
         let answer = answer_to(text, source).expect("an answer");
+        for reply in &answer.datagrams {
+            let mut index: Index = Index::new();
+            index.parse(reply, Mode::Strict).and_then(|reply| reply.validate().map(drop)).unwrap();
+        }
         (answer.to, answer.datagrams.into_iter().map(|reply| String::from_utf8(reply).unwrap()).collect())
     }
 
@@ -236,7 +137,7 @@ mod tests {
         let tag = fnv(b"a84b4c76e66710<sip:alice@example.com>;tag=1928301774");
         let expected = format!(
             "SIP/2.0 200 OK\r\n\
-             Via: SIP/2.0/UDP 10.1.1.1:4540;rport=9988;branch=z9hG4bKkjshdyff;received=192.0.2.77\r\n\
+             Via: SIP/2.0/UDP 10.1.1.1:4540;branch=z9hG4bKkjshdyff;received=192.0.2.77;rport=9988\r\n\
              From: <sip:alice@example.com>;tag=1928301774\r\n\
              To: sip:user@example.com;tag={tag:016x}\r\n\
              Call-ID: a84b4c76e66710\r\n\
@@ -258,7 +159,7 @@ mod tests {
              Via: SIP/2.0/UDP server10.biloxi.com;branch=z9hG4bK4b43c2ff8.1\r\n\
              Via: SIP/2.0/UDP bigbox3.site3.atlanta.com;branch=z9hG4bK77ef4c2312983.1;received=192.0.2.2\r\n\
              v: SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bKnashds8;received=192.0.2.1\r\n\
-             Record-Route: <sip:server10.biloxi.com;lr>\r\n\
+             Record-Route: <sip:server10.biloxi.com;lr>,\r\n\x20<sip:bigbox3.site3.atlanta.com;lr>\r\n\
              Max-Forwards: 68\r\n\
              To: Bob <sip:bob@biloxi.com>\r\n\
              From: Alice <sip:alice@atlanta.com>;tag=1928301774\r\n\
@@ -278,7 +179,7 @@ mod tests {
         let to_of = |reply: &str| reply.lines().find(|line| line.starts_with("To: ")).unwrap().to_owned();
         assert_eq!(to_of(ringing), to_of(ok));
         assert!(to_of(ok).starts_with("To: Bob <sip:bob@biloxi.com>;tag="));
-        assert!(ok.contains("Record-Route: <sip:server10.biloxi.com;lr>\r\n"));
+        assert!(ok.contains("Record-Route: <sip:server10.biloxi.com;lr>,   <sip:bigbox3.site3.atlanta.com;lr>\r\n"));
         let (head, body) = ok.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())) && body.starts_with("v=0\r\n"));
     }
@@ -295,12 +196,12 @@ mod tests {
         let cases = [
             ("SIP/2.0/UDP 192.0.2.9:6000;branch=z", 6000, "SIP/2.0/UDP 192.0.2.9:6000;branch=z"),
             ("SIP/2.0/UDP 192.0.2.9;branch=z", 5060, "SIP/2.0/UDP 192.0.2.9;branch=z"),
-            ("SIP/2.0/UDP pc;rport;branch=z", 4000, "SIP/2.0/UDP pc;rport=4000;branch=z;received=192.0.2.9"),
+            ("SIP/2.0/UDP pc;rport;branch=z", 4000, "SIP/2.0/UDP pc;branch=z;received=192.0.2.9;rport=4000"),
             ("SIP/2.0/UDP pc:7000;received=1.2.3.4", 7000, "SIP/2.0/UDP pc:7000;received=192.0.2.9"),
             (
                 "SIP/2.0/UDP pc;rport, SIP/2.0/UDP b",
                 4000,
-                "SIP/2.0/UDP pc;rport=4000;received=192.0.2.9, SIP/2.0/UDP b",
+                "SIP/2.0/UDP pc;received=192.0.2.9;rport=4000, SIP/2.0/UDP b",
             ),
         ];
         for (via, port, stamped) in cases {
@@ -315,7 +216,7 @@ mod tests {
         let via = "SIP/2.0/UDP [2001:db8::9]:6000;branch=z;rport";
         let (to, replies) = replies_to(&minimal("OPTIONS", via, "<sip:b@x>", ""), "[2001:db8::9]:6000");
         assert_eq!(to, "[2001:db8::9]:6000".parse().unwrap());
-        assert!(replies[0].contains("[2001:db8::9]:6000;branch=z;rport=6000;received=2001:db8::9\r\n"));
+        assert!(replies[0].contains("[2001:db8::9]:6000;branch=z;received=2001:db8::9;rport=6000\r\n"));
     }
 
     #[test]
@@ -338,6 +239,10 @@ mod tests {
             ("Contact: <sip:a@h>\r\nExpires: 60\r\n", "Contact: <sip:a@h>;expires=60\r\n"),
             ("m: <sip:a@h>;expires=120\r\nExpires: 60\r\n", "Contact: <sip:a@h>;expires=120\r\n"),
             ("Contact: <sip:a@h>\r\n", "Contact: <sip:a@h>;expires=3600\r\n"),
+            (
+                "m: A <sip:a@h>;q=1, sip:b@h;expires=7\r\n",
+                "Contact: <sip:a@h>;expires=3600\r\nContact: <sip:b@h>;expires=7\r\n",
+            ),
             ("Contact: *\r\nExpires: 0\r\n", ""),
             ("Contact: <sip:a@h>;expires=0\r\n", ""),
         ] {

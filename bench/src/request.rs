@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use sip_parse::{Message, StartLine};
+
 /// Digits of a patched number.
 const DIGITS: usize = 10;
 /// Where a template has the number of the message; no SIP text holds it by itself.
@@ -143,27 +145,18 @@ impl Template {
     }
 }
 
-/// The number of the message that this one answers, if its top Via's branch is of this run.
-pub(crate) fn number_of(reply: &[u8], run: &str) -> Option<u64> {
-    let at = reply.windows(COOKIE.len()).position(|window| window == COOKIE.as_bytes())? + COOKIE.len();
-    let digits = reply[at..].strip_prefix(run.as_bytes())?.get(..DIGITS)?;
-    let mut number = 0;
-    for digit in digits {
-        number = number * 10 + u64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
-    }
-    Some(number)
-}
-
-/// The status code of a reply.
-pub(crate) fn status_of(reply: &[u8]) -> Option<u16> {
-    let digits = reply.strip_prefix(b"SIP/2.0 ")?.get(..3)?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
+/// The status of a reply, and what follows the word of this run in the branch of its topmost Via; `None` if it replies
+/// to no request of this run.
+pub(crate) fn reply_to<'a>(message: &Message<'a>, run: &str) -> Option<(u16, &'a str)> {
+    let StartLine::Response { code, .. } = message.start_line() else { return None };
+    let branch = std::str::from_utf8(message.top_via().ok()?.branch?).ok()?;
+    Some((code, branch.strip_prefix(COOKIE)?.strip_prefix(run)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Datagram, read};
+    use sip_parse::{Index, Mode, Reply};
 
     #[test]
     fn the_number_goes_in_and_comes_back() {
@@ -175,30 +168,28 @@ mod tests {
             "[2001:db8::1]:5060".parse().unwrap(),
         );
         for number in [0, 7, 1_234_567_890] {
-            let message = template.numbered(number).to_vec();
-            assert_eq!(number_of(&message, "0badcafe"), Some(number));
-            assert_eq!(number_of(&message, "0badcaff"), None);
+            let (mut index, mut reply): (Index, _) = (Index::new(), [0; 1500]);
+            let request = index.parse(template.numbered(number), Mode::Strict).unwrap();
+            assert_eq!(reply_to(&request, "0badcafe"), None, "no reply");
+            let length = Reply::new(486, "Busy Here").to_tag(b"t").write(&request, &mut reply).unwrap();
+            let reply = index.parse(&reply[..length], Mode::Strict).unwrap();
+            assert_eq!(reply_to(&reply, "0badcafe"), Some((486, &*format!("{number:010}"))));
+            assert_eq!(reply_to(&reply, "0badcaff"), None);
         }
     }
 
     #[test]
     fn every_template_is_what_it_claims() {
-        let (local, to) = ("192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5060".parse().unwrap());
-        for method in ["OPTIONS", "REGISTER", "INVITE"] {
+        let (local, to): (SocketAddr, _) = ("192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5060".parse().unwrap());
+        let mut index: Index = Index::new();
+        for (method, body) in [("OPTIONS", ""), ("REGISTER", ""), ("INVITE", &sdp(local.ip()))] {
             let mut template = Template::request(method, "00000000", "u", local, to);
-            let Datagram::Request(request) = read(template.numbered(1)) else { panic!("{method} is not a request") };
-            assert_eq!(request.method, method.as_bytes());
-            let length: usize = std::str::from_utf8(request.value("Content-Length").unwrap()).unwrap().parse().unwrap();
-            assert_eq!(length, request.body.len(), "{method}");
+            let message = index.parse(template.numbered(1), Mode::Strict).unwrap();
+            assert_eq!(message.validate().unwrap().cseq.method.as_bytes(), method.as_bytes());
+            assert_eq!(message.body(), body.as_bytes(), "{method}");
         }
         for which in 0..3 {
-            assert!(matches!(read(Template::garbage(which).numbered(1)), Datagram::Garbage), "garbage {which}");
+            assert!(index.parse(Template::garbage(which).numbered(1), Mode::Lenient).is_err(), "garbage {which}");
         }
-    }
-
-    #[test]
-    fn a_status_is_read_from_status_lines_only() {
-        assert_eq!(status_of(b"SIP/2.0 200 OK\r\n"), Some(200));
-        assert_eq!(status_of(b"OPTIONS sip:x SIP/2.0\r\n"), None);
     }
 }

@@ -11,9 +11,9 @@ use std::thread::JoinHandle;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use serde::{Deserialize, Serialize};
+use sip_parse::{Error as SipError, Index, Kind, Mode, StartLine, classify};
 use socket2::{Domain, Socket, Type};
 
-use crate::message::{Datagram, read};
 use crate::reply::answer;
 use crate::stop::LOOK;
 use crate::{Error, Result, Stop};
@@ -183,10 +183,10 @@ fn open(address: SocketAddr) -> Result<UdpSocket> {
 }
 
 fn serve(socket: &UdpSocket, local: SocketAddr, stats: &Mutex<ServerStats>, stop: &Stop) {
-    let mut buffer = vec![0; 65_536];
+    let (mut buffer, mut index) = (vec![0; 65_536], Index::new());
     while !stop.is_set() {
         match socket.recv_from(&mut buffer) {
-            Ok((length, source)) => take(&buffer[..length], source, socket, local, stats),
+            Ok((length, source)) => take(&buffer[..length], &mut index, source, socket, local, stats),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => {
                 eprintln!("receive on {local}: {error}");
@@ -196,19 +196,27 @@ fn serve(socket: &UdpSocket, local: SocketAddr, stats: &Mutex<ServerStats>, stop
     }
 }
 
-fn take(datagram: &[u8], source: SocketAddr, socket: &UdpSocket, local: SocketAddr, stats: &Mutex<ServerStats>) {
+fn take(
+    datagram: &[u8],
+    index: &mut Index,
+    source: SocketAddr,
+    socket: &UdpSocket,
+    local: SocketAddr,
+    stats: &Mutex<ServerStats>,
+) {
     // Counted before the reply leaves: who has the reply finds the request counted.
     let mut counts = locked(stats);
     counts.received += 1;
     counts.count_source(source.ip().to_canonical());
-    let request = match read(datagram) {
-        Datagram::KeepAlive => return counts.keepalives += 1,
-        Datagram::Response(_) => return counts.responses += 1,
-        Datagram::Garbage => return counts.garbage += 1,
-        Datagram::Request(request) => request,
+    let message = match index.parse(datagram, Mode::Lenient) {
+        Ok(message) => message,
+        Err(SipError::Empty) => return counts.keepalives += 1,
+        Err(_) if matches!(classify(datagram), Kind::Nul | Kind::Jak) => return counts.keepalives += 1,
+        Err(_) => return counts.garbage += 1,
     };
-    let Some(answer) = answer(&request, source, local) else { return counts.garbage += 1 };
-    counts.count_method(request.method);
+    let StartLine::Request { method, .. } = message.start_line() else { return counts.responses += 1 };
+    let Some(answer) = answer(&message, source, local) else { return counts.garbage += 1 };
+    counts.count_method(method.as_bytes());
     counts.replies += answer.datagrams.len() as u64;
     drop(counts);
     let failed = answer.datagrams.iter().filter(|reply| socket.send_to(reply, answer.to).is_err()).count() as u64;

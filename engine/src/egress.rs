@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
-use sip_parse::{Index, Method, StartLine};
+use sip_parse::{Index, Method, Mode, StartLine};
 use vos_common::rule::Addr;
 use vos_common::state::REPLY_HEAD;
 
@@ -69,7 +69,7 @@ fn read(record: &[u8]) -> Option<(IpAddr, &[u8])> {
 }
 
 fn answers_options(response: &[u8], index: &mut Index) -> bool {
-    let Ok(message) = index.parse(response) else { return false };
+    let Ok(message) = index.parse(response, Mode::Lenient) else { return false };
     let success = matches!(message.start_line(), StartLine::Response { code: 200..=299, .. });
     success && message.cseq().is_ok_and(|cseq| cseq.method == Method::Options)
 }

@@ -1,10 +1,9 @@
 //! Bytes in, action out. No sockets, no clock, no memory but the view of fragments that it is given: what the fuzzer
 //! drives and the worker calls for every packet.
 
-use sip_parse::{Index, StartLine};
+use sip_parse::{Error, Index, Mode, StartLine, classify};
 use vos_common::packet::{self, Flow, UDP, WHOLE};
 use vos_common::reason::Reason;
-use vos_common::sip::{self, Payload};
 
 use crate::reassembly::{Piece, Reassembly};
 
@@ -38,7 +37,7 @@ pub enum Kind {
     Request,
     /// A SIP response.
     Response,
-    /// CRLF, NUL, empty.
+    /// Line ends, NULs, `jaK`, nothing.
     KeepAlive,
     /// STUN.
     Stun,
@@ -105,17 +104,15 @@ fn udp_payload(datagram: &[u8], v4: bool) -> &[u8] {
 }
 
 fn kind(payload: &[u8], index: &mut Index) -> Kind {
-    if let Ok(message) = index.parse(payload) {
-        return match message.start_line() {
-            StartLine::Request { .. } => Kind::Request,
-            StartLine::Response { .. } => Kind::Response,
-        };
-    }
-    // Not a message: what XDP took it for. Its reading wants room for headers in front; there are none here.
-    match sip::classify(&payload, 0, payload.len(), |_, _| None) {
-        Payload::KeepAlive => Kind::KeepAlive,
-        Payload::Stun => Kind::Stun,
-        _ => Kind::Unparsed,
+    match index.parse(payload, Mode::Lenient).map(|message| message.start_line()) {
+        Ok(StartLine::Request { .. }) => Kind::Request,
+        Ok(StartLine::Response { .. }) => Kind::Response,
+        Err(Error::Empty) => Kind::KeepAlive,
+        Err(_) => match classify(payload) {
+            sip_parse::Kind::Nul | sip_parse::Kind::Jak => Kind::KeepAlive,
+            sip_parse::Kind::Stun => Kind::Stun,
+            _ => Kind::Unparsed,
+        },
     }
 }
 
@@ -184,7 +181,9 @@ mod tests {
             (&[b"\r\n", &cases::request("REGISTER")[..]].concat(), Kind::Request),
             (b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\r\n\r\n", Kind::Response),
             (b"\r\n\r\n", Kind::KeepAlive),
+            (b"\r\n\r\n\r\n", Kind::KeepAlive),
             (b"\0", Kind::KeepAlive),
+            (b"jaK", Kind::KeepAlive),
             (b"", Kind::KeepAlive),
             (b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl", Kind::Stun),
             (b"INVITE sip:a@b SIP/2.0\r\nno colon here\r\n\r\n", Kind::Unparsed),

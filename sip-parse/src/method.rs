@@ -1,10 +1,13 @@
 use core::fmt;
 
+use crate::Mode;
+use crate::key::{self, Table};
+
 /// The method of a request (RFC 3261 §7.1), or the one that a `CSeq` names.
 ///
 /// RFC 3261 §7.1 makes methods case-sensitive, but OpenSIPS and Kamailio recognise theirs without
 /// case and answer `options`. A shield must read what the server behind it reads, or writing in
-/// lower case would be enough to pass it: known methods are recognised in any case.
+/// lower case would be enough to pass it: [`Mode::Lenient`] recognises known methods in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method<'a> {
     /// RFC 3261 §13
@@ -40,23 +43,15 @@ pub enum Method<'a> {
 }
 
 impl<'a> Method<'a> {
-    /// The method that `token` names, in any case.
-    pub fn of(token: &'a [u8]) -> Self {
-        let known = match token.len() {
-            3 => [Self::Ack, Self::Bye].as_slice(),
-            4 => &[Self::Info],
-            5 => &[Self::Prack, Self::Refer],
-            6 => &[Self::Invite, Self::Cancel, Self::Notify, Self::Update],
-            7 => &[Self::Options, Self::Publish, Self::Message],
-            8 => &[Self::Register],
-            9 => &[Self::Subscribe],
-            _ => &[],
-        };
-        known.iter().copied().find(|method| method.as_bytes().eq_ignore_ascii_case(token)).unwrap_or(Self::Other(token))
+    /// The method that `token` names; one in another case is another method in [`Mode::Strict`].
+    pub fn of(token: &'a [u8], mode: Mode) -> Self {
+        let known = KNOWN.get(key::lower(key::of(token)), token.len());
+        let is_same = |method: &Self| mode == Mode::Lenient || method.as_bytes() == token;
+        known.filter(is_same).unwrap_or(Self::Other(token))
     }
 
     /// The method as RFC 3261 spells it; an unknown one as it was written.
-    pub fn as_bytes(self) -> &'a [u8] {
+    pub const fn as_bytes(self) -> &'a [u8] {
         match self {
             Self::Invite => b"INVITE",
             Self::Ack => b"ACK",
@@ -82,3 +77,24 @@ impl fmt::Display for Method<'_> {
         write!(f, "{}", self.as_bytes().escape_ascii())
     }
 }
+
+static KNOWN: Table<Method<'static>, 16> = Table::new(
+    &[
+        ("INVITE", Method::Invite),
+        ("ACK", Method::Ack),
+        ("BYE", Method::Bye),
+        ("CANCEL", Method::Cancel),
+        ("OPTIONS", Method::Options),
+        ("REGISTER", Method::Register),
+        ("PRACK", Method::Prack),
+        ("SUBSCRIBE", Method::Subscribe),
+        ("NOTIFY", Method::Notify),
+        ("PUBLISH", Method::Publish),
+        ("INFO", Method::Info),
+        ("REFER", Method::Refer),
+        ("MESSAGE", Method::Message),
+        ("UPDATE", Method::Update),
+    ],
+    0x264d_3c06_a388_c609,
+    Method::Other(b""),
+);

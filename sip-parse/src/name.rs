@@ -1,102 +1,133 @@
 use core::fmt;
 
-/// The headers this crate knows by name (RFC 3261 §7.3.3, §20), long and compact forms alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Name {
-    /// `Via`, `v` (§20.42)
-    Via,
-    /// `From`, `f` (§20.20)
-    From,
-    /// `To`, `t` (§20.39)
-    To,
-    /// `Call-ID`, `i` (§20.8)
-    CallId,
-    /// `CSeq` (§20.16)
-    CSeq,
-    /// `Contact`, `m` (§20.10)
-    Contact,
-    /// `Max-Forwards` (§20.22)
-    MaxForwards,
-    /// `Content-Length`, `l` (§20.14)
-    ContentLength,
-    /// `Content-Type`, `c` (§20.15)
-    ContentType,
-    /// `User-Agent` (§20.41)
-    UserAgent,
-    /// `Server` (§20.35)
-    Server,
-    /// `Route` (§20.34)
-    Route,
-    /// `Record-Route` (§20.30)
-    RecordRoute,
-    /// `Expires` (§20.19)
-    Expires,
-    /// `Authorization` (§20.7)
-    Authorization,
-    /// `Proxy-Authorization` (§20.28)
-    ProxyAuthorization,
-    /// `WWW-Authenticate` (§20.44)
-    WwwAuthenticate,
-    /// `Proxy-Authenticate` (§20.27)
-    ProxyAuthenticate,
-    /// `Allow` (§20.5)
-    Allow,
-    /// `Supported`, `k` (§20.37)
-    Supported,
-    /// `Require` (§20.32)
-    Require,
-    /// `Subject`, `s` (§20.36)
-    Subject,
-    /// `Event`, `o` (RFC 6665 §8.2.1)
-    Event,
-    /// `Refer-To`, `r` (RFC 3515 §2.1)
-    ReferTo,
-    /// Any other header.
-    Other,
+use crate::key::{self, Table};
+
+/// Makes [`Name`] and the tables about it from one list.
+macro_rules! names {
+    ($($variant:ident $long:literal $(/ $compact:literal)? $count:ident $section:literal,)*) => {
+        /// The headers this crate knows by name: those of RFC 3261 §20, and a few that came after.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Name {
+            $(
+                #[doc = concat!("`", $long, "`", $(", `", $compact, "`",)? " (", $section, ")")]
+                $variant,
+            )*
+            /// Any other header.
+            Other,
+        }
+
+        impl Name {
+            /// The long form; `Other` for a header that has no name here.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $long,)*
+                    Self::Other => "Other",
+                }
+            }
+
+            /// The RFC and the section that define this header.
+            pub const fn section(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $section,)*
+                    Self::Other => "RFC 3261 §7.3.1",
+                }
+            }
+
+            /// Whether a message may have several of this header (§7.3.1).
+            pub(crate) const fn may_repeat(self) -> bool {
+                match self {
+                    $(Self::$variant => Count::$count.may_repeat(),)*
+                    Self::Other => true,
+                }
+            }
+        }
+
+        /// Every spelling of every name.
+        const SPELLINGS: &[(&str, Name)] = &[$(($long, Name::$variant), $(($compact, Name::$variant),)?)*];
+    };
+}
+
+enum Count {
+    One,
+    Many,
+}
+
+impl Count {
+    const fn may_repeat(&self) -> bool {
+        matches!(self, Self::Many)
+    }
+}
+
+names! {
+    Via "Via" / "v" Many "RFC 3261 §20.42",
+    From "From" / "f" One "RFC 3261 §20.20",
+    To "To" / "t" One "RFC 3261 §20.39",
+    CallId "Call-ID" / "i" One "RFC 3261 §20.8",
+    CSeq "CSeq" One "RFC 3261 §20.16",
+    Contact "Contact" / "m" Many "RFC 3261 §20.10",
+    MaxForwards "Max-Forwards" One "RFC 3261 §20.22",
+    ContentLength "Content-Length" / "l" One "RFC 3261 §20.14",
+    ContentType "Content-Type" / "c" One "RFC 3261 §20.15",
+    UserAgent "User-Agent" One "RFC 3261 §20.41",
+    Server "Server" One "RFC 3261 §20.35",
+    Route "Route" Many "RFC 3261 §20.34",
+    RecordRoute "Record-Route" Many "RFC 3261 §20.30",
+    Expires "Expires" One "RFC 3261 §20.19",
+    Authorization "Authorization" Many "RFC 3261 §20.7",
+    ProxyAuthorization "Proxy-Authorization" Many "RFC 3261 §20.28",
+    WwwAuthenticate "WWW-Authenticate" Many "RFC 3261 §20.44",
+    ProxyAuthenticate "Proxy-Authenticate" Many "RFC 3261 §20.27",
+    AuthenticationInfo "Authentication-Info" Many "RFC 3261 §20.6",
+    Allow "Allow" Many "RFC 3261 §20.5",
+    Supported "Supported" / "k" Many "RFC 3261 §20.37",
+    Require "Require" Many "RFC 3261 §20.32",
+    ProxyRequire "Proxy-Require" Many "RFC 3261 §20.29",
+    Unsupported "Unsupported" Many "RFC 3261 §20.40",
+    Subject "Subject" / "s" One "RFC 3261 §20.36",
+    RetryAfter "Retry-After" One "RFC 3261 §20.33",
+    MinExpires "Min-Expires" One "RFC 3261 §20.23",
+    Date "Date" One "RFC 3261 §20.17",
+    Timestamp "Timestamp" One "RFC 3261 §20.38",
+    Warning "Warning" Many "RFC 3261 §20.43",
+    ReplyTo "Reply-To" One "RFC 3261 §20.31",
+    Organization "Organization" One "RFC 3261 §20.25",
+    Priority "Priority" One "RFC 3261 §20.26",
+    InReplyTo "In-Reply-To" Many "RFC 3261 §20.21",
+    MimeVersion "MIME-Version" One "RFC 3261 §20.24",
+    Accept "Accept" Many "RFC 3261 §20.1",
+    AcceptEncoding "Accept-Encoding" Many "RFC 3261 §20.2",
+    AcceptLanguage "Accept-Language" Many "RFC 3261 §20.3",
+    AlertInfo "Alert-Info" Many "RFC 3261 §20.4",
+    CallInfo "Call-Info" Many "RFC 3261 §20.9",
+    ErrorInfo "Error-Info" Many "RFC 3261 §20.18",
+    ContentDisposition "Content-Disposition" One "RFC 3261 §20.11",
+    ContentEncoding "Content-Encoding" / "e" Many "RFC 3261 §20.12",
+    ContentLanguage "Content-Language" Many "RFC 3261 §20.13",
+    Event "Event" / "o" One "RFC 6665 §8.2.1",
+    ReferTo "Refer-To" / "r" One "RFC 3515 §2.1",
 }
 
 impl Name {
-    pub(crate) const COUNT: usize = Self::Other as usize + 1;
-
-    /// The header that `token` names, in any case.
-    pub(crate) fn of(token: &[u8]) -> Self {
-        let key = Key::of(token);
-        let entry = &TABLE[key.slot()];
-        // A key holds the first and last eight bytes: of longer names the middle is yet to be seen.
-        let is_known = key == entry.key && (token.len() <= 16 || entry.spelling.eq_ignore_ascii_case(token));
-        if is_known { entry.name } else { Self::Other }
+    /// Whether a list without members is one (§25.1).
+    pub(crate) const fn may_be_empty(self) -> bool {
+        matches!(self, Self::Allow | Self::Supported | Self::Accept | Self::AcceptEncoding | Self::AcceptLanguage)
     }
 
-    /// The long form; `Other` for a header that has no name here.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Via => "Via",
-            Self::From => "From",
-            Self::To => "To",
-            Self::CallId => "Call-ID",
-            Self::CSeq => "CSeq",
-            Self::Contact => "Contact",
-            Self::MaxForwards => "Max-Forwards",
-            Self::ContentLength => "Content-Length",
-            Self::ContentType => "Content-Type",
-            Self::UserAgent => "User-Agent",
-            Self::Server => "Server",
-            Self::Route => "Route",
-            Self::RecordRoute => "Record-Route",
-            Self::Expires => "Expires",
-            Self::Authorization => "Authorization",
-            Self::ProxyAuthorization => "Proxy-Authorization",
-            Self::WwwAuthenticate => "WWW-Authenticate",
-            Self::ProxyAuthenticate => "Proxy-Authenticate",
-            Self::Allow => "Allow",
-            Self::Supported => "Supported",
-            Self::Require => "Require",
-            Self::Subject => "Subject",
-            Self::Event => "Event",
-            Self::ReferTo => "Refer-To",
-            Self::Other => "Other",
-        }
+    pub(crate) const COUNT: usize = Self::Other as usize + 1;
+
+    /// The header that `token` names, in any case (§7.3.1, §7.3.3).
+    pub fn of(token: &[u8]) -> Self {
+        let found = TABLE.get(key::lower(key::of(token)), token.len());
+        // Of longer names the beginning has been compared only.
+        let is_whole = |name: &Self| token.len() <= 16 || name.as_str().as_bytes().eq_ignore_ascii_case(token);
+        found.filter(is_whole).unwrap_or(Self::Other)
+    }
+
+    /// The header named by the first `length` bytes of `head`, fewer than 16.
+    #[inline]
+    pub(crate) fn of_head(head: &[u8; 16], length: usize) -> Option<Self> {
+        TABLE.get(key::lower(key::of_head(head, length)), length)
     }
 }
 
@@ -106,111 +137,4 @@ impl fmt::Display for Name {
     }
 }
 
-/// Every spelling of every name, where [`Key::slot`] finds it.
-static TABLE: [Entry; 64] = {
-    let mut table = [Entry::NONE; 64];
-    let mut i = 0;
-    while i < SPELLINGS.len() {
-        let (spelling, name) = SPELLINGS[i];
-        let key = Key::of(spelling);
-        assert!(table[key.slot()].spelling.is_empty(), "two names share a slot: change Key::FACTOR");
-        table[key.slot()] = Entry { key, spelling, name };
-        i += 1;
-    }
-    table
-};
-
-const SPELLINGS: &[(&[u8], Name)] = &[
-    (b"via", Name::Via),
-    (b"v", Name::Via),
-    (b"from", Name::From),
-    (b"f", Name::From),
-    (b"to", Name::To),
-    (b"t", Name::To),
-    (b"call-id", Name::CallId),
-    (b"i", Name::CallId),
-    (b"cseq", Name::CSeq),
-    (b"contact", Name::Contact),
-    (b"m", Name::Contact),
-    (b"max-forwards", Name::MaxForwards),
-    (b"content-length", Name::ContentLength),
-    (b"l", Name::ContentLength),
-    (b"content-type", Name::ContentType),
-    (b"c", Name::ContentType),
-    (b"user-agent", Name::UserAgent),
-    (b"server", Name::Server),
-    (b"route", Name::Route),
-    (b"record-route", Name::RecordRoute),
-    (b"expires", Name::Expires),
-    (b"authorization", Name::Authorization),
-    (b"proxy-authorization", Name::ProxyAuthorization),
-    (b"www-authenticate", Name::WwwAuthenticate),
-    (b"proxy-authenticate", Name::ProxyAuthenticate),
-    (b"allow", Name::Allow),
-    (b"supported", Name::Supported),
-    (b"k", Name::Supported),
-    (b"require", Name::Require),
-    (b"subject", Name::Subject),
-    (b"s", Name::Subject),
-    (b"event", Name::Event),
-    (b"o", Name::Event),
-    (b"refer-to", Name::ReferTo),
-    (b"r", Name::ReferTo),
-];
-
-#[derive(Clone, Copy)]
-struct Entry {
-    key: Key,
-    spelling: &'static [u8],
-    name: Name,
-}
-
-impl Entry {
-    const NONE: Self = Self { key: Key::of(b""), spelling: b"", name: Name::Other };
-}
-
-/// A name in registers: its length, and its first and last eight bytes (which overlap) without
-/// case. Two names of at most 16 bytes that differ in more than case have different keys.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Key {
-    first: u64,
-    last: u64,
-    len: usize,
-}
-
-impl Key {
-    /// Found by trial, some thousands of them: no two spellings share one of 64 slots.
-    const FACTOR: u64 = 0x6b84_317b_f2a6_6d03;
-
-    const fn of(token: &[u8]) -> Self {
-        let (first, last) = match (token.first_chunk(), token.last_chunk()) {
-            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-            _ => (short(token), 0),
-        };
-        Self { first: fold(first), last: fold(last), len: token.len() }
-    }
-
-    const fn slot(self) -> usize {
-        let mixed = self.first ^ self.last.rotate_left(29) ^ self.len as u64;
-        (mixed.wrapping_mul(Self::FACTOR) >> 58) as usize
-    }
-}
-
-/// Fewer than eight bytes as one number.
-const fn short(token: &[u8]) -> u64 {
-    if let (Some(first), Some(last)) = (token.first_chunk(), token.last_chunk()) {
-        u32::from_le_bytes(*first) as u64 | (u32::from_le_bytes(*last) as u64) << 32
-    } else if let (Some(first), Some(last)) = (token.first_chunk(), token.last_chunk()) {
-        u16::from_le_bytes(*first) as u64 | (u16::from_le_bytes(*last) as u64) << 16
-    } else if let [byte] = token {
-        *byte as u64
-    } else {
-        0
-    }
-}
-
-/// Eight bytes in lower case: what has bit 6 set gets bit 5. Among the letters and `-` of the known
-/// names this confuses nothing; `-`, having no bit 6, stays apart from CR.
-const fn fold(bytes: u64) -> u64 {
-    bytes | (bytes & 0x4040_4040_4040_4040) >> 1
-}
+static TABLE: Table<Name, 256> = Table::new(SPELLINGS, 0x28fa_361a_6661_b877, Name::Other);

@@ -1,52 +1,98 @@
-use crate::reader::{DISPLAY, Reader, is_uri, trim_end};
+use crate::class::{DISPLAY, LONE_DISPLAY, LWS, TOKEN, URI};
+use crate::reader::{Reader, trim_end};
+use crate::{Mode, Params, Result, Uri, key};
 
-/// The value of `From` or `To`: a name-addr or an addr-spec, and the tag (RFC 3261 §20.10, §20.20,
-/// §20.39).
+const TAG: u128 = key::of(b"tag");
+
+/// A name-addr or addr-spec with its parameters: `From`, `To`, a `Contact`, a `Route`
+/// (RFC 3261 §20.10, §20.20, §20.30, §20.34, §20.39).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameAddr<'a> {
     /// The display name without its quotes, escapes as they are; `None` if there is none.
     pub display: Option<&'a [u8]>,
-    /// The URI with its own parameters; nothing in it is decoded.
-    pub uri: &'a [u8],
-    /// The `tag` of the header, never one of the URI (§19.3).
+    /// The URI as it was written, with its own parameters: [`uri`](Self::uri) decodes it.
+    pub addr_spec: &'a [u8],
+    /// The `tag` of the header, never one of the URI (§19.3); of several the last, as the servers
+    /// read it. `None` if there is none or it is empty.
     pub tag: Option<&'a [u8]>,
+    /// The parameters of the header, never those of the URI (§20.10).
+    pub params: Params<'a>,
+    is_bracketed: bool,
+    mode: Mode,
 }
 
 impl<'a> NameAddr<'a> {
-    /// Reads a whole header value; `None` if it is malformed.
-    pub(crate) fn parse(value: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(value);
-        let (display, uri) = address(&mut reader)?;
+    /// The URI.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Uri`](crate::Error::Uri)
+    pub fn uri(&self) -> Result<Uri<'a>> {
+        Uri::parse(self.addr_spec, self.mode)
+    }
+
+    /// Reads the address that comes next and the parameters behind it.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let display = display_name(reader)?;
+        let is_bracketed = reader.eat(b'<');
+        let addr_spec = if is_bracketed { bracketed_uri(reader)? } else { bare_uri(reader)? };
         let mut tag = None;
-        reader.params(|param| {
-            if param.name.eq_ignore_ascii_case(b"tag") {
-                tag = Some(param.value?);
+        let params = Params::read(reader, |param| {
+            if key::lower(key::of(param.name)) == TAG {
+                tag = param.value.filter(|tag| !tag.is_empty());
             }
             Some(())
         })?;
-        reader.peek().is_none().then_some(Self { display, uri, tag })
+        Some(Self { display, addr_spec, tag, params, is_bracketed, mode: reader.mode })
+    }
+
+    /// The same, with the brackets that `Route` wants.
+    pub(crate) fn read_bracketed(reader: &mut Reader<'a>) -> Option<Self> {
+        Self::read(reader).filter(|address| address.is_bracketed || !address.mode.is_strict())
     }
 }
 
-/// `[ display-name ] LAQUOT URI RAQUOT`, or a URI without brackets: what follows its first `;` is
-/// then the header's (§20.10).
-fn address<'a>(reader: &mut Reader<'a>) -> Option<(Option<&'a [u8]>, &'a [u8])> {
-    if reader.eat(b'"') {
-        let display = reader.take_quoted()?;
-        reader.skip_lws();
-        return Some((Some(display), bracketed_uri(reader)?));
-    }
-    let text = trim_end(reader.take(DISPLAY));
-    if reader.peek() == Some(b'<') {
-        Some(((!text.is_empty()).then_some(text), bracketed_uri(reader)?))
-    } else {
-        is_uri(text).then_some((None, text))
+/// `*( token LWS ) / quoted-string`, if a `<` follows: else what comes next is a URI. `None` if it is
+/// malformed.
+fn display_name<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a [u8]>> {
+    match reader.peek() {
+        Some(b'<') => Some(None),
+        Some(b'"') => {
+            let name = reader.take_quoted()?;
+            reader.skip_lws();
+            (reader.peek() == Some(b'<')).then_some(Some(name))
+        }
+        _ => {
+            let before = *reader;
+            let name = trim_end(reader.take(reader.class(DISPLAY, LONE_DISPLAY)));
+            if reader.peek() != Some(b'<') {
+                *reader = before;
+                return Some(None);
+            }
+            let is_display = !reader.is_strict() || name.iter().all(|&byte| TOKEN.has(byte) || LWS.has(byte));
+            is_display.then_some(Some(name))
+        }
     }
 }
 
+/// What comes before `>`. Strict: a URI of which every character is looked at. Lenient: what holds
+/// nothing that ends a URI, which is as far as servers look before they need it; they pass over white
+/// space at both ends.
 fn bracketed_uri<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
-    if !reader.eat(b'<') {
-        return None;
+    if reader.is_strict() {
+        return Uri::take_bracketed(reader);
     }
-    reader.take_until(b'>').filter(|uri| is_uri(uri))
+    let uri = reader.take_until(b'>')?;
+    Some(trim_end(&uri[LWS.run(uri)..])).filter(|uri| URI.spans(uri))
+}
+
+/// A URI without brackets: what follows its first `;` is the header's. One that holds a comma, a
+/// question mark or a semicolon must stand in brackets (§20.10).
+fn bare_uri<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+    let uri = trim_end(reader.take(reader.class(DISPLAY, LONE_DISPLAY)));
+    let is_uri = match reader.mode {
+        Mode::Strict => !uri.contains(&b'?') && Uri::parse(uri, Mode::Strict).is_ok(),
+        Mode::Lenient => URI.spans(uri),
+    };
+    is_uri.then_some(uri)
 }

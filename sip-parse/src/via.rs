@@ -1,12 +1,20 @@
-use crate::reader::{DIGIT, HOST, IPV6, Reader, TOKEN, decimal};
+use crate::class::TOKEN;
+use crate::reader::{Reader, decimal, port_number};
+use crate::{Host, Params, key};
+
+const BRANCH: u128 = key::of(b"branch");
+const RECEIVED: u128 = key::of(b"received");
+const RPORT: u128 = key::of(b"rport");
+const TTL: u128 = key::of(b"ttl");
+const MADDR: u128 = key::of(b"maddr");
 
 /// One `Via` value: the hop that sent the message and where its response goes (RFC 3261 §20.42).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Via<'a> {
     /// What the message was sent over, as the sender says.
     pub transport: Transport<'a>,
-    /// The host of `sent-by`; an IPv6 address keeps its brackets.
-    pub host: &'a [u8],
+    /// The host of `sent-by`.
+    pub host: Host<'a>,
     /// The port of `sent-by`, if it was written (§18.1.1: 5060, for TLS 5061, if not).
     pub port: Option<u16>,
     /// The transaction (§8.1.1.7); RFC 2543 had none.
@@ -16,6 +24,11 @@ pub struct Via<'a> {
     pub received: Option<&'a [u8]>,
     /// The source port the next hop saw, if the sender asked (RFC 3581).
     pub rport: Rport,
+    /// All parameters, those above included.
+    pub params: Params<'a>,
+    /// All of it, and the part before the parameters, as they were written.
+    pub(crate) written: &'a [u8],
+    pub(crate) sent: &'a [u8],
 }
 
 /// The transport that a [`Via`] names (RFC 3261 §20.42), in any case.
@@ -49,29 +62,56 @@ pub enum Rport {
 }
 
 impl<'a> Via<'a> {
-    /// Reads the first of the values in a `Via` header; `None` if it is malformed.
-    pub(crate) fn first(value: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(value);
-        let transport = sent_protocol(&mut reader)?;
-        reader.skip_lws();
-        let host = host(&mut reader)?;
-        let port = if reader.eat_separator(b':') { Some(port_number(reader.take(DIGIT))?) } else { None };
-
-        let mut via = Self { transport, host, port, branch: None, received: None, rport: Rport::Absent };
-        reader.params(|param| {
-            if param.name.eq_ignore_ascii_case(b"branch") {
-                via.branch = Some(param.value?);
-            } else if param.name.eq_ignore_ascii_case(b"received") {
-                via.received = Some(param.value?);
-            } else if param.name.eq_ignore_ascii_case(b"rport") {
-                via.rport = match param.value {
-                    Some(digits) => Rport::Port(port_number(digits)?),
-                    None => Rport::Requested,
-                };
+    /// Reads the value that comes next.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        reader.enter_via();
+        let before = *reader;
+        let transport = sent_protocol(reader)?;
+        reader.eat_lws().then_some(())?;
+        let (host, port) = Host::read_with_port(reader, true)?;
+        let sent = reader.since(&before);
+        let (mut branch, mut received, mut rport) = (None, None, Rport::Absent);
+        let is_strict = reader.is_strict();
+        let params = Params::read(reader, |param| {
+            let name = key::lower(key::of(param.name));
+            if is_strict && param.is_quoted && [BRANCH, RECEIVED, RPORT, TTL, MADDR].contains(&name) {
+                return None;
+            }
+            match name {
+                BRANCH => branch = Some(param.value?),
+                RECEIVED if !is_strict || param.value.is_some() => {
+                    received = param.value.filter(|text| !text.is_empty());
+                }
+                RPORT => rport = Rport::read(param.value, is_strict)?,
+                TTL if is_strict => {
+                    let _up_to_255: u8 = decimal(param.value?)?.try_into().ok()?;
+                }
+                RECEIVED => return None,
+                MADDR if is_strict && param.value.is_none() => return None,
+                _ => {}
             }
             Some(())
         })?;
-        matches!(reader.peek(), None | Some(b',')).then_some(via)
+        // RFC 2543 had comments here, and servers pass over one at the end.
+        if !is_strict && reader.after_lws() == Some(b'(') {
+            reader.skip_lws();
+            reader.take_comment()?;
+            reader.skip_lws();
+        }
+        let written = reader.since(&before);
+        Some(Self { transport, host, port, branch, received, rport, params, written, sent })
+    }
+}
+
+impl Rport {
+    /// `None` is a value that strict mode refuses: more than a port number. Servers take it for a
+    /// request.
+    fn read(value: Option<&[u8]>, is_strict: bool) -> Option<Self> {
+        match (value, value.and_then(port_number)) {
+            (_, Some(port)) => Some(Self::Port(port)),
+            (None, _) => Some(Self::Requested),
+            (Some(_), None) => (!is_strict).then_some(Self::Requested),
+        }
     }
 }
 
@@ -90,22 +130,18 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// `SIP SLASH 2.0 SLASH transport`
+/// `SIP SLASH 2.0 SLASH transport`: the grammar leaves protocol and version open, §8.1.1.7 does not.
 fn sent_protocol<'a>(reader: &mut Reader<'a>) -> Option<Transport<'a>> {
-    let is_sip = reader.take(TOKEN).eq_ignore_ascii_case(b"SIP")
-        && reader.eat_separator(b'/')
-        && reader.take(TOKEN) == b"2.0"
-        && reader.eat_separator(b'/');
-    is_sip.then_some(())?;
+    // As most write it: without white space.
+    if reader.eat_exactly(b"SIP/2.0/") {
+        reader.skip_lws();
+    } else {
+        let is_sip = reader.take(TOKEN).eq_ignore_ascii_case(b"SIP")
+            && reader.eat_separator(b'/')
+            && reader.take(TOKEN) == b"2.0"
+            && reader.eat_separator(b'/');
+        is_sip.then_some(())?;
+    }
     let transport = reader.take_some(TOKEN)?;
     Some(Transport::of(transport))
-}
-
-/// `hostname / IPv4address / IPv6reference`
-fn host<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
-    if reader.peek() == Some(b'[') { reader.take_bracketed(IPV6) } else { reader.take_some(HOST) }
-}
-
-fn port_number(digits: &[u8]) -> Option<u16> {
-    decimal(digits)?.try_into().ok()
 }

@@ -1,285 +1,244 @@
-//! What a message is, where its headers are, and where its body ends.
+//! Where the headers of a datagram are, what they are called, and where its body ends.
 
-use sip_parse::{Error, Index, MAX_DATAGRAM, Message, Method, Name, StartLine};
+mod common;
 
-/// Asks `question` of the message in `datagram`.
-fn read<T>(datagram: &[u8], question: impl FnOnce(Message<'_>) -> T) -> Result<T, Error> {
-    let mut index: Index = Index::new();
-    index.parse(datagram).map(question)
-}
+use common::{BOTH, START_LINE, indexed, read, text, verdict, with_body, with_lines};
+use sip_parse::{Error, Index, MAX_DATAGRAM, MAX_HEADERS, Mode, Name, StartLine};
 
-/// Whether the message in `datagram` is read.
-fn verdict(datagram: &[u8]) -> Result<(), Error> {
-    read(datagram, |_| ())
-}
-
-/// The verdict on a message with this first line.
-fn start_line(line: &str) -> Result<String, Error> {
-    let datagram = format!("{line}\r\nX: y\r\n\r\n");
-    read(datagram.as_bytes(), |message| match message.start_line() {
-        StartLine::Request { method, uri } => format!("{method} to {}", uri.escape_ascii()),
-        StartLine::Response { code, reason } => format!("{code} for {}", reason.escape_ascii()),
+/// Each header of a request with these lines, behind those that every request has.
+fn headers(lines: &str, mode: Mode) -> Result<Vec<String>, Error> {
+    read(with_lines(lines), mode, |message| {
+        let lines = message.headers().skip(6);
+        lines.map(|header| format!("{} {}={}", header.name, text(header.written), text(header.value))).collect()
     })
 }
 
-/// The headers of a request, each as `Name written=value`.
-fn headers(lines: &str) -> Result<Vec<String>, Error> {
-    read(format!("INVITE sip:a@b SIP/2.0\r\n{lines}\r\n").as_bytes(), |message| {
-        message
-            .headers()
-            .map(|header| {
-                let (written, value) = (header.written.escape_ascii(), header.value.escape_ascii());
-                format!("{} {written}={value}", header.name)
-            })
-            .collect()
-    })
-}
-
-/// The body of a message with these header lines and `rest` after its empty line.
-fn body(lines: &str, rest: &str) -> Result<String, Error> {
-    read(format!("INVITE sip:a@b SIP/2.0\r\n{lines}\r\n{rest}").as_bytes(), |message| {
-        String::from_utf8(message.body().to_vec()).unwrap()
-    })
-}
-
-mod start_lines {
-    use super::*;
-
-    #[test]
-    fn a_request_has_a_method_and_a_uri() {
-        assert_eq!(start_line("INVITE sip:b@c SIP/2.0").unwrap(), "INVITE to sip:b@c");
-        assert_eq!(start_line("NEW%2b tel:+1 SIP/2.0").unwrap(), "NEW%2b to tel:+1");
-    }
-
-    #[test]
-    fn a_response_has_a_code_and_perhaps_a_reason() {
-        assert_eq!(start_line("SIP/2.0 486 Busy Here").unwrap(), "486 for Busy Here");
-        assert_eq!(start_line("SIP/2.0 100 ").unwrap(), "100 for ");
-    }
-
-    #[test]
-    fn methods_and_the_version_are_known_in_any_case() {
-        assert_eq!(start_line("options sip:b@c sip/2.0").unwrap(), "OPTIONS to sip:b@c");
-        assert_eq!(start_line("sIp/2.0 200 ok").unwrap(), "200 for ok");
-    }
-
-    #[test]
-    fn every_method_is_known_by_the_name_it_prints() {
-        let methods = [
-            Method::Invite,
-            Method::Ack,
-            Method::Bye,
-            Method::Cancel,
-            Method::Options,
-            Method::Register,
-            Method::Prack,
-            Method::Subscribe,
-            Method::Notify,
-            Method::Publish,
-            Method::Info,
-            Method::Refer,
-            Method::Message,
-            Method::Update,
-            Method::Other(b"KDMQ"),
-        ];
-        for method in methods {
-            assert_eq!(Method::of(method.as_bytes()), method);
-            let lower = method.as_bytes().to_ascii_lowercase();
-            let is_other = matches!(method, Method::Other(_));
-            assert_eq!(Method::of(&lower) == method, !is_other);
-        }
-    }
-
-    #[test]
-    fn other_first_lines_are_refused_by_name() {
-        let refused = [
-            ("", Error::StartLine), // an empty line is skipped, and `X: y` is no start line
-            ("INVITE", Error::StartLine),
-            ("INVITE sip:b@c", Error::StartLine),
-            ("INVITE sip:b@c HTTP/1.1", Error::StartLine),
-            ("INVITE sip:b@c SIP/2.0 ", Error::StartLine),
-            ("INVITE sip:b@c SIP/2.01", Error::Version),
-            ("INVITE sip:b@c SIP/3.0", Error::Version),
-            ("SIP/3.0 200 OK", Error::Version),
-            ("INV(TE sip:b@c SIP/2.0", Error::Method),
-            (" INVITE sip:b@c SIP/2.0", Error::Method),
-            ("INVITE  sip:b@c SIP/2.0", Error::RequestUri),
-            ("INVITE sip:b c SIP/2.0", Error::RequestUri),
-            ("INVITE sip:b\tc SIP/2.0", Error::RequestUri),
-            ("INVITE <sip:b@c> SIP/2.0", Error::RequestUri),
-            ("SIP/2.0 20 OK", Error::StatusLine),
-            ("SIP/2.0 2000 OK", Error::StatusLine),
-            ("SIP/2.0 2x0 OK", Error::StatusLine),
-            ("SIP/2.0 200", Error::StatusLine),
-        ];
-        for (line, error) in refused {
-            let expected = if line.is_empty() { Error::StartLine } else { error };
-            assert_eq!(start_line(line), Err(expected), "{line:?}");
-        }
-    }
-
-    #[test]
-    fn line_ends_before_it_are_skipped() {
-        assert_eq!(start_line("\r\n\n\r\n\r\nBYE sip:b@c SIP/2.0").unwrap(), "BYE to sip:b@c");
-    }
-
-    #[test]
-    fn a_keep_alive_is_empty() {
-        for keep_alive in [&b""[..], b"\r\n", b"\r\n\r\n"] {
-            assert_eq!(verdict(keep_alive), Err(Error::Empty));
-        }
-    }
-}
-
-mod header_lines {
-    use super::*;
-
-    #[test]
-    fn names_are_known_in_any_case_and_in_compact_form() {
-        let lines = "Via: 1\r\nv: 2\r\nV: 3\r\nCALL-ID: 4\r\ni: 5\r\nProxy-AuthorizatioN: 6\r\n";
-        let found = headers(lines).unwrap();
+#[track_caller]
+fn check(lines: &str, expected: &[&str]) {
+    for mode in BOTH {
         assert_eq!(
-            found,
-            [
-                "Via Via=1",
-                "Via v=2",
-                "Via V=3",
-                "Call-ID CALL-ID=4",
-                "Call-ID i=5",
-                "Proxy-Authorization Proxy-AuthorizatioN=6",
-            ]
+            headers(lines, mode).as_deref(),
+            Ok(&expected.iter().map(|&line| line.into()).collect::<Vec<_>>()[..])
         );
     }
+}
 
-    #[test]
-    fn every_known_name_is_found_by_what_it_prints() {
-        let names = [
-            Name::Via,
-            Name::From,
-            Name::To,
-            Name::CallId,
-            Name::CSeq,
-            Name::Contact,
-            Name::MaxForwards,
-            Name::ContentType,
-            Name::UserAgent,
-            Name::Server,
-            Name::Route,
-            Name::RecordRoute,
-            Name::Expires,
-            Name::Authorization,
-            Name::ProxyAuthorization,
-            Name::WwwAuthenticate,
-            Name::ProxyAuthenticate,
-            Name::Allow,
-            Name::Supported,
-            Name::Require,
-            Name::Subject,
-            Name::Event,
-            Name::ReferTo,
-        ];
-        for name in names {
-            assert_eq!(headers(&format!("{name}:1\r\n")).unwrap(), [format!("{name} {name}=1")]);
-        }
-        assert_eq!(headers("Content-Length:0\r\n").unwrap(), ["Content-Length Content-Length=0"]);
+#[track_caller]
+fn refused(lines: &str, expected: Error) {
+    for mode in BOTH {
+        assert_eq!(headers(lines, mode), Err(expected), "{mode:?}: {lines:?}");
     }
+}
 
-    #[test]
-    fn compact_forms_are_those_of_the_registry() {
-        let compact = [
-            ("c", "Content-Type"),
-            ("f", "From"),
-            ("i", "Call-ID"),
-            ("k", "Supported"),
-            ("m", "Contact"),
-            ("o", "Event"),
-            ("r", "Refer-To"),
-            ("s", "Subject"),
-            ("t", "To"),
-            ("v", "Via"),
-            ("x", "Other"),
-        ];
-        for (letter, name) in compact {
-            assert_eq!(headers(&format!("{letter}: 1\r\n")).unwrap(), [format!("{name} {letter}=1")]);
-        }
-        assert_eq!(headers("l: 0\r\n").unwrap(), ["Content-Length l=0"]);
-    }
+/// What has no other name of its own.
+const LONG_NAMES: [&str; 40] = [
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Alert-Info",
+    "Allow",
+    "Authentication-Info",
+    "Authorization",
+    "Call-Info",
+    "Contact",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Type",
+    "Date",
+    "Error-Info",
+    "Event",
+    "Expires",
+    "In-Reply-To",
+    "MIME-Version",
+    "Min-Expires",
+    "Organization",
+    "Priority",
+    "Proxy-Authenticate",
+    "Proxy-Authorization",
+    "Proxy-Require",
+    "Record-Route",
+    "Refer-To",
+    "Reply-To",
+    "Require",
+    "Retry-After",
+    "Route",
+    "Server",
+    "Subject",
+    "Supported",
+    "Timestamp",
+    "Unsupported",
+    "User-Agent",
+    "Via",
+    "WWW-Authenticate",
+    "Warning",
+];
 
-    #[test]
-    fn a_name_that_only_resembles_another_is_other() {
-        for name in ["Vib", "Viaa", "Vi", "Froma", "Call.ID", "Call-IE", "Max-Forwardz"] {
-            assert_eq!(headers(&format!("{name}: 1\r\n")).unwrap(), [format!("Other {name}=1")]);
-        }
-        // The ends of Proxy-Authenticate, but not its middle.
-        let lines = "Proxy-Au__nticate: 1\r\nProxy-Auxxenticate: 1\r\n";
-        assert_eq!(headers(lines).unwrap(), ["Other Proxy-Au__nticate=1", "Other Proxy-Auxxenticate=1"]);
-        assert_eq!(headers("Call\rID: 1\r\n"), Err(Error::HeaderName));
-    }
+/// The registry's, as far as §20, RFC 3515 and RFC 6665 filled it.
+const COMPACT_NAMES: [(&str, &str); 9] = [
+    ("c", "Content-Type"),
+    ("e", "Content-Encoding"),
+    ("k", "Supported"),
+    ("m", "Contact"),
+    ("o", "Event"),
+    ("r", "Refer-To"),
+    ("s", "Subject"),
+    ("v", "Via"),
+    ("x", "Other"),
+];
 
-    #[test]
-    fn white_space_around_the_colon_is_nobodys() {
-        assert_eq!(headers("To \t :\t sip:b@c \t\r\n").unwrap(), ["To To=sip:b@c"]);
-    }
-
-    #[test]
-    fn a_value_may_be_empty() {
-        let found = headers("Supported:\r\nSubject:  \r\ns :\r\n\t\r\nX:y\r\n").unwrap();
-        assert_eq!(found, ["Supported Supported=", "Subject Subject=", "Subject s=", "Other X=y"]);
-    }
-
-    #[test]
-    fn a_folded_value_spans_its_folds() {
-        let lines = "Subject: I know\r\n  you're there,\r\n\tpick up\r\nTo:\r\n sip:b@c\r\n";
-        let found = headers(lines).unwrap();
-        assert_eq!(found, [r"Subject Subject=I know\r\n  you\'re there,\r\n\tpick up", "To To=sip:b@c"]);
-    }
-
-    #[test]
-    fn lines_may_end_in_lf() {
-        let datagram = b"INVITE sip:a@b SIP/2.0\nTo: sip:b@c\n ;tag=x\ni: 1\nl: 4\n\nbody";
-        let tag = |message: Message<'_>| message.to().unwrap().tag.unwrap().to_vec();
-        assert_eq!(read(datagram, tag).unwrap(), b"x");
-        assert_eq!(read(datagram, |message| message.body().to_vec()).unwrap(), b"body");
-    }
-
-    #[test]
-    fn a_line_that_is_no_header_is_refused() {
-        for line in ["no colon", ": no name", "two words: 1", " : fold of nothing", "a\0b: 1", "é: 1"] {
-            assert_eq!(headers(&format!("{line}\r\nX: y\r\n")), Err(Error::HeaderName), "{line:?}");
+/// §7.3.1: names compare without case.
+#[test]
+fn names_are_known_in_any_case() {
+    for name in LONG_NAMES {
+        for written in [name.to_owned(), name.to_ascii_lowercase(), name.to_ascii_uppercase()] {
+            check(&format!("{written}: 1\r\n"), &[&format!("{name} {written}=1")]);
+            assert_eq!(Name::of(written.as_bytes()).as_str(), name);
         }
     }
+    for name in ["From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length"] {
+        assert_eq!(Name::of(name.to_ascii_uppercase().as_bytes()).as_str(), name);
+    }
+}
 
-    #[test]
-    fn without_the_empty_line_a_message_is_not_whole() {
-        let whole = b"INVITE sip:a@b SIP/2.0\r\nTo: sip:b@c\r\n\r\n";
-        for end in 24..whole.len() {
-            assert_eq!(verdict(&whole[..end]), Err(Error::NoEmptyLine), "{end}");
+/// §7.3.3: a name is the same in its compact form.
+#[test]
+fn compact_names_are_those_of_the_registry() {
+    for (letter, name) in COMPACT_NAMES {
+        let upper = letter.to_ascii_uppercase();
+        check(&format!("{letter}: 1\r\n"), &[&format!("{name} {letter}=1")]);
+        check(&format!("{upper} : 1\r\n"), &[&format!("{name} {upper}=1")]);
+    }
+    let of_mandatory = [("f", Name::From), ("i", Name::CallId), ("l", Name::ContentLength), ("t", Name::To)];
+    for (letter, name) in of_mandatory {
+        assert_eq!(Name::of(letter.as_bytes()), name);
+    }
+    let compact: Vec<_> = COMPACT_NAMES[..8].iter().map(|(letter, _)| *letter).chain(["f", "i", "l", "t"]).collect();
+    for letter in 'a'..='z' {
+        let is_known = Name::of(&[letter as u8]) != Name::Other;
+        assert_eq!(is_known, compact.contains(&letter.to_string().as_str()), "{letter}");
+    }
+}
+
+/// `extension-header = header-name HCOLON header-value` (§25.1)
+#[test]
+fn a_name_that_only_resembles_another_is_other() {
+    let names = [
+        "Vib",
+        "Viaa",
+        "Vi",
+        "Froma",
+        "Call.ID",
+        "Call-IE",
+        "CallID",
+        "Max-Forwardz",
+        "Proxy-Au__nticate",
+        "Proxy-Auxxenticate",
+        "Proxy-AuthorizatioM",
+        "Proxy-Authorizationn",
+        "X",
+        "!%*_+`~-.",
+    ];
+    for name in names {
+        check(&format!("{name}: 1\r\n"), &[&format!("Other {name}=1")]);
+    }
+}
+
+/// `header-name = token` (§25.1)
+#[test]
+fn a_line_is_a_name_a_colon_and_a_value() {
+    let lines = ["no colon", ": no name", "two words: 1", "a\0b: 1", "\u{e9}: 1", "X(A): 1", "X\u{7f}: 1", "<X>: 1"];
+    for line in lines {
+        refused(&format!("{line}\r\nY: z\r\n"), Error::HeaderName);
+    }
+    refused("X\r\n : 1\r\n", Error::HeaderName);
+    for mode in BOTH {
+        // The first line goes on with nothing.
+        for fold in [" Y: z", "\tY: z", " "] {
+            let datagram = format!("{START_LINE}\r\n{fold}\r\n\r\n");
+            assert_eq!(verdict(&datagram, mode), Err(Error::HeaderName), "{mode:?}: {fold:?}");
         }
-        assert_eq!(verdict(whole), Ok(()));
-        assert_eq!(verdict(&whole[..22]), Err(Error::StartLine));
     }
+}
 
-    #[test]
-    fn the_first_of_several_counts() {
-        let lines = "i: 1\r\nCall-ID: 2\r\n";
-        let datagram = format!("INVITE sip:a@b SIP/2.0\r\n{lines}\r\n");
-        let call_id = |message: Message<'_>| message.call_id().map(<[u8]>::to_vec);
-        assert_eq!(read(datagram.as_bytes(), call_id).unwrap().unwrap(), b"1");
-    }
+#[test]
+fn a_value_may_be_empty_or_begin_with_a_colon() {
+    check("Supported:\r\nSubject:  \r\nX::z\r\n", &["Supported Supported=", "Subject Subject=", "Other X=:z"]);
+}
 
-    #[test]
-    fn what_is_missing_is_named() {
-        let question = |message: Message<'_>| {
-            assert_eq!(message.top_via().err(), Some(Error::Missing(Name::Via)));
-            assert_eq!(message.from().err(), Some(Error::Missing(Name::From)));
-            assert_eq!(message.to().err(), Some(Error::Missing(Name::To)));
-            assert_eq!(message.call_id().err(), Some(Error::CallId));
-            assert_eq!(message.cseq().err(), Some(Error::Missing(Name::CSeq)));
+/// The order of lines is kept, and lines of one name are found among others (§7.3.1).
+#[test]
+fn headers_are_found_by_name() {
+    for mode in BOTH {
+        read(with_lines("k: a\r\nX: 1\r\nSUPPORTED: b\r\nX: 2\r\nk:\r\n"), mode, |message| {
+            assert_eq!(message.headers().len(), 11);
+            assert_eq!(message.header(Name::Supported), Some(&b"a"[..]));
+            assert_eq!(message.lines(Name::Supported).collect::<Vec<_>>(), [&b"a"[..], b"b", b""]);
+            assert_eq!(message.lines(Name::Other).collect::<Vec<_>>(), [b"1", b"2"]);
             assert_eq!(message.header(Name::Contact), None);
-        };
-        read(b"INVITE sip:a@b SIP/2.0\r\nCall-ID:\r\n\r\n", question).unwrap();
-        assert_eq!(Error::Missing(Name::CSeq).to_string(), "no CSeq");
+            assert_eq!(message.lines(Name::Contact).count(), 0);
+            assert_eq!(message.mode(), mode);
+        })
+        .unwrap();
     }
+}
+
+/// §7.5: line ends before the start line are ignored; for servers these may be any CR and LF.
+#[test]
+fn line_ends_may_stand_before_the_start_line() {
+    for (before, strict) in
+        [("\r\n", Ok(())), ("\r\n\r\n\r\n", Ok(())), ("\n", Err(Error::LineEnd)), ("\r\r\n", Err(Error::LineEnd))]
+    {
+        let datagram = format!("{before}{}", with_body("l: 4\r\n", "body"));
+        assert_eq!(verdict(&datagram, Mode::Strict), strict, "{before:?}");
+        assert_eq!(verdict(&datagram, Mode::Lenient), Ok(()), "{before:?}");
+        let parts = |message: sip_parse::Message<'_>| {
+            assert!(matches!(message.start_line(), StartLine::Request { uri: b"sip:bob@example.com", .. }));
+            assert_eq!((message.body(), message.datagram()), (&b"body"[..], datagram.as_bytes()));
+            assert_eq!(message.call_id(), Ok(&b"1@client.example.org"[..]));
+        };
+        read(&datagram, Mode::Lenient, parts).unwrap();
+    }
+}
+
+/// RFC 5626 §3.5.1
+#[test]
+fn a_keep_alive_is_empty() {
+    for mode in BOTH {
+        for keep_alive in ["", "\r\n", "\r\n\r\n"] {
+            assert_eq!(verdict(keep_alive, mode), Err(Error::Empty));
+        }
+    }
+}
+
+/// `*( message-header ) CRLF` (§25.1 Request); servers do without the empty line, never without the
+/// end of a header.
+#[test]
+fn headers_end_with_an_empty_line() {
+    let whole = "INVITE sip:a@b SIP/2.0\r\nTo: sip:b@c\r\nX: y\r\n\r\n";
+    for end in 0..whole.len() {
+        let cut = &whole[..end];
+        let expected = match end {
+            0 => Some(Error::Empty),
+            1..24 => Some(Error::StartLine),
+            24 | 37 | 43 => None,
+            44 => Some(Error::HeaderName), // a CR, which begins no name
+            _ if !cut[24..].contains(':') => Some(Error::HeaderName),
+            38 => Some(Error::HeaderName),
+            _ => Some(Error::NoEmptyLine),
+        };
+        assert_eq!(indexed(cut, Mode::Lenient).err(), expected, "{cut:?}");
+        let strict = indexed(cut, Mode::Strict).err();
+        assert_eq!(strict, expected.or(Some(Error::NoEmptyLine)), "{cut:?}");
+    }
+    assert_eq!(read(whole, Mode::Lenient, |message| message.body().len()), Ok(0));
+}
+
+/// A line of blanks goes on with the header before it (§7.3.1): it is not the empty line.
+#[test]
+fn a_line_of_blanks_does_not_end_the_headers() {
+    check("X: y\r\n \r\nZ: z\r\n", &["Other X=y", "Other Z=z"]);
+    check("X: y\r\n \r\n\t\r\n z\r\n", &["Other X=y\\r\\n \\r\\n\\t\\r\\n z"]);
 }
 
 mod limits {
@@ -287,69 +246,127 @@ mod limits {
 
     #[test]
     fn a_full_table_is_an_error() {
-        let mut index = Index::<3>::default();
         let with = |count| format!("BYE sip:a@b SIP/2.0\r\n{}\r\n", "X: y\r\n".repeat(count));
-        assert_eq!(index.parse(with(3).as_bytes()).unwrap().headers().len(), 3);
-        assert_eq!(index.parse(with(4).as_bytes()).err(), Some(Error::TooManyHeaders));
-        assert_eq!(index.parse(with(2).as_bytes()).unwrap().headers().len(), 2);
+        let mut index = Index::<3>::default();
+        assert_eq!(index.parse(with(3).as_bytes(), Mode::Lenient).unwrap().headers().len(), 3);
+        assert_eq!(index.parse(with(4).as_bytes(), Mode::Lenient).err(), Some(Error::TooManyHeaders));
+        assert_eq!(index.parse(with(2).as_bytes(), Mode::Lenient).unwrap().headers().len(), 2);
+        assert_eq!(read(with(MAX_HEADERS), Mode::Lenient, |message| message.headers().len()), Ok(MAX_HEADERS));
+        assert_eq!(indexed(with(MAX_HEADERS + 1), Mode::Lenient), Err(Error::TooManyHeaders));
     }
 
     #[test]
     fn nothing_of_the_packet_before_is_left() {
         let mut index: Index = Index::new();
-        let before = index.parse(b"BYE sip:a@b SIP/2.0\r\nTo: sip:b@c\r\n\r\n").unwrap();
+        let before = index.parse(b"BYE sip:a@b SIP/2.0\r\nTo: sip:b@c\r\nl: 0\r\n\r\n", Mode::Lenient).unwrap();
         assert!(before.to().is_ok());
-        let after = index.parse(b"BYE sip:a@b SIP/2.0\r\ni: 1\r\n\r\n").unwrap();
-        assert_eq!(after.to(), Err(Error::Missing(Name::To)));
+        let after = index.parse(b"BYE sip:a@b SIP/2.0\r\ni: 1\r\n\r\nbody", Mode::Lenient).unwrap();
+        assert_eq!(after.to().err(), Some(Error::Missing(Name::To)));
+        assert_eq!(after.body(), b"body");
+        assert_eq!(index.parse(b"BYE sip:a@b SIP/2.0\r\n\r\n", Mode::Strict).err(), Some(Error::Missing(Name::Via)));
     }
 
+    /// §18.1.1: a datagram has 65,535 bytes at most.
     #[test]
     fn the_longest_datagram_is_read_to_its_end() {
         let mut datagram = b"BYE sip:a@b SIP/2.0\r\nX: ".to_vec();
         datagram.resize(MAX_DATAGRAM - 8, b'x');
         datagram.extend(b"\r\ni:z\n\r\n");
         assert_eq!(datagram.len(), MAX_DATAGRAM);
-        let call_id = |message: Message<'_>| message.call_id().map(<[u8]>::to_vec);
-        assert_eq!(read(&datagram, call_id).unwrap().unwrap(), b"z");
+        let call_id = read(&datagram, Mode::Lenient, |message| message.call_id().map(<[u8]>::to_vec));
+        assert_eq!(call_id, Ok(Ok(b"z".to_vec())));
         datagram.push(b'!');
-        assert_eq!(verdict(&datagram), Err(Error::TooLong));
+        assert_eq!(verdict(&datagram, Mode::Lenient), Err(Error::TooLong));
+        assert_eq!(verdict(&datagram, Mode::Strict), Err(Error::TooLong));
+    }
+
+    /// The scanner looks at 64 bytes at a time: wherever a line end falls, it is found.
+    #[test]
+    fn a_line_may_end_anywhere() {
+        for length in 0..200 {
+            let subject = "x".repeat(length);
+            let datagram = with_body(&format!("s: {subject}\r\nl: 4\r\n"), "body");
+            for mode in BOTH {
+                let found = read(&datagram, mode, |message| {
+                    (message.header(Name::Subject).unwrap().len(), message.body().to_vec())
+                });
+                assert_eq!(found, Ok((length, b"body".to_vec())));
+            }
+            for (line_end, strict, lenient) in
+                [("\n", Err(Error::LineEnd), Ok(())), ("\r\r\n", Err(Error::LineEnd), Err(Error::LineEnd))]
+            {
+                let datagram = with_lines(&format!("s: {subject}{line_end}X: y\r\n"));
+                assert_eq!(verdict(&datagram, Mode::Strict), strict, "{length}");
+                assert_eq!(verdict(&datagram, Mode::Lenient), lenient, "{length}");
+            }
+        }
     }
 }
 
 mod bodies {
     use super::*;
 
-    #[test]
-    fn without_content_length_the_body_is_the_rest() {
-        assert_eq!(body("", "v=0\r\n\r\ns=-").unwrap(), "v=0\r\n\r\ns=-");
-        assert_eq!(body("", "").unwrap(), "");
-    }
-
-    #[test]
-    fn what_follows_the_body_is_ignored() {
-        assert_eq!(body("Content-Length: 4\r\n", "bodyBYE sip:").unwrap(), "body");
-        assert_eq!(body("l:0\r\n", "BYE sip:").unwrap(), "");
-    }
-
-    #[test]
-    fn a_body_that_is_cut_is_refused() {
-        assert_eq!(body("l: 5\r\n", "body"), Err(Error::BodyCut));
-        assert_eq!(body("l: 4294967295\r\n", "body"), Err(Error::BodyCut));
-    }
-
-    #[test]
-    fn content_length_is_a_number() {
-        for value in ["", "-1", "+4", "4 4", "4;x", "0x4", "4294967296", "99999999999999999999"] {
-            let lines = format!("Content-Length: {value}\r\n");
-            assert_eq!(body(&lines, "body"), Err(Error::ContentLength), "{value:?}");
+    /// The body of a message with these lines and `rest` behind its empty line.
+    #[track_caller]
+    fn body(lines: &str, rest: &str, strict: Result<&str, Error>, lenient: Result<&str, Error>) {
+        for (mode, expected) in [(Mode::Strict, strict), (Mode::Lenient, lenient)] {
+            let found = read(with_body(lines, rest), mode, |message| text(message.body()));
+            assert_eq!(found.as_deref(), expected.as_ref().map(|text| *text), "{mode:?}: {lines:?}");
         }
-        assert_eq!(body("Content-Length:\r\n 0004\r\n", "body").unwrap(), "body");
     }
 
+    /// §18.3
+    #[test]
+    fn a_body_is_as_long_as_its_length_says() {
+        for (lines, expected) in [
+            ("", "v=0\\r\\n\\r\\n"),
+            ("Content-Length: 7\r\n", "v=0\\r\\n\\r\\n"),
+            ("Content-Length: 5\r\n", "v=0\\r\\n"),
+            ("l:0\r\n", ""),
+            ("l: 00005 \t\r\n", "v=0\\r\\n"),
+            ("l :\r\n 5\r\n", "v=0\\r\\n"),
+        ] {
+            body(lines, "v=0\r\n\r\n", Ok(expected), Ok(expected));
+        }
+        body("", "", Ok(""), Ok(""));
+    }
+
+    /// What a body is made of is nobody's business here (§7.4).
+    #[test]
+    fn a_body_holds_any_bytes() {
+        body("", "a\rb\nc\0", Ok("a\\rb\\nc\\x00"), Ok("a\\rb\\nc\\x00"));
+        body("l: 6\r\n", "\r\r\n\n\r\0", Ok("\\r\\r\\n\\n\\r\\x00"), Ok("\\r\\r\\n\\n\\r\\x00"));
+    }
+
+    /// §18.3: it ends before the end of its body; servers take what there is.
+    #[test]
+    fn a_body_may_be_cut() {
+        body("l: 5\r\n", "body", Err(Error::BodyCut), Ok("body"));
+        body("l: 2147483609\r\n", "body", Err(Error::BodyCut), Ok("body"));
+        body("l: 2147483639\r\n", "body", Err(Error::BodyCut), Ok("body"));
+    }
+
+    /// §20.14, and the largest number that servers read
+    #[test]
+    fn its_length_is_a_number() {
+        let malformed = Err(Error::Malformed(Name::ContentLength));
+        for value in
+            ["", "-1", "+4", "4 4", "4;x", "4,4", "0x4", "x", "4294967296", "4294967300", "99999999999999999999"]
+        {
+            body(&format!("Content-Length: {value}\r\n"), "body", malformed, malformed);
+        }
+        for value in ["2147483640", "4294967295"] {
+            body(&format!("Content-Length: {value}\r\n"), "body", Err(Error::BodyCut), malformed);
+        }
+    }
+
+    /// §7.3.1: it is there once. To servers the second means nothing, so it must not say another thing.
     #[test]
     fn two_lengths_must_agree() {
-        assert_eq!(body("l: 4\r\nContent-Length: 04\r\n", "body").unwrap(), "body");
-        let conflict = Err(Error::ContentLengthConflict);
-        assert_eq!(body("l: 4\r\nContent-Length: 3\r\n", "body"), conflict);
+        let repeated = Err(Error::Repeated(Name::ContentLength));
+        body("l: 4\r\nContent-Length: 04\r\n", "body", repeated, Ok("body"));
+        body("l: 4\r\nContent-Length: 3\r\n", "body", repeated, Err(Error::ContentLengthConflict));
+        body("l: 3\r\nContent-Length: 4\r\n", "body", repeated, Err(Error::ContentLengthConflict));
+        body("l: 4\r\nl: x\r\n", "body", repeated, Err(Error::Malformed(Name::ContentLength)));
     }
 }

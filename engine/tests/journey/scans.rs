@@ -63,8 +63,7 @@ fn options_in_disguise_find_nothing_either() {
         phone.set_read_timeout(Some(site::PATIENCE)).unwrap();
         site.told(&["allow", &from.to_string()]);
         for datagram in datagrams("open") {
-            let first = site.exchange(&phone, &datagram);
-            assert!(first.starts_with("SIP/2.0 "), "{first}");
+            site.exchange(&phone, &datagram);
         }
         site.told(&["unallow", &from.to_string()]);
         let before = site.stats();

@@ -1,0 +1,467 @@
+use crate::aor::Aor;
+use crate::class::{HNV, PARAM, PASSWORD, URI, URIC, USER};
+use crate::host::Host;
+use crate::reader::{Reader, find};
+use crate::{Error, Mode, Result};
+
+/// URIs with more parameters or headers than this are equivalent only if these are written alike:
+/// comparing them in any order takes time by their number and length. No real URI has more than ten.
+pub const MAX_COMPARED: usize = 32;
+
+/// The same for the length of all parameters or headers together, in bytes.
+pub const MAX_COMPARED_LENGTH: usize = 1024;
+
+/// A URI (RFC 3261 §19.1, §25.1 `addr-spec`). Nothing in it is unescaped.
+#[derive(Clone, Copy, Debug)]
+pub enum Uri<'a> {
+    /// `sip:` and `sips:`
+    Sip(SipUri<'a>),
+    /// `tel:` (RFC 3966)
+    Tel(TelUri<'a>),
+    /// `urn:` (RFC 8141), such as `urn:service:sos` (RFC 5031)
+    Urn {
+        /// Which names these are: `service`. Compares without case.
+        nid: &'a [u8],
+        /// The name: `sos.fire`.
+        nss: &'a [u8],
+    },
+    /// A URI of any other scheme, which servers answer with 416.
+    Other {
+        /// Compares without case.
+        scheme: &'a [u8],
+        /// What follows the colon.
+        rest: &'a [u8],
+    },
+}
+
+/// `sip:user:password@host:port;uri-parameters?headers` (RFC 3261 §19.1.1)
+#[derive(Clone, Copy, Debug)]
+pub struct SipUri<'a> {
+    /// `sips`: over TLS all the way.
+    pub secure: bool,
+    /// What stands before the `@`, without the password.
+    pub user: Option<&'a [u8]>,
+    /// What stands between the first colon and the `@`.
+    pub password: Option<&'a [u8]>,
+    /// The domain or the address.
+    pub host: Host<'a>,
+    /// The port if it was written; 0 to 65535.
+    pub port: Option<u16>,
+    /// What stands between the first semicolon behind the host and the question mark.
+    pub params: UriParams<'a>,
+    /// What follows the question mark (§19.1.1 `headers`).
+    pub headers: Option<&'a [u8]>,
+}
+
+/// `tel:number;parameters` (RFC 3966)
+#[derive(Clone, Copy, Debug)]
+pub struct TelUri<'a> {
+    /// With its visual separators.
+    pub number: &'a [u8],
+    /// `phone-context`, `ext`, `isub`, …
+    pub params: UriParams<'a>,
+}
+
+/// `;name=value` of a URI, in the order they were written (RFC 3261 §19.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UriParams<'a>(&'a [u8]);
+
+impl<'a> Uri<'a> {
+    /// Reads a URI that is all of `bytes`.
+    ///
+    /// The user ends at the first `@`, the password begins at the first `:` before it: both
+    /// grammars agree on that. [`Mode::Strict`] then looks at every character (§25.1), lenient only
+    /// at the host, the port, and for what no URI holds: white space, control characters, quotes,
+    /// angle brackets.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Uri`]
+    pub fn parse(bytes: &'a [u8], mode: Mode) -> Result<Self> {
+        Self::read(bytes, mode).ok_or(Error::Uri)
+    }
+
+    fn read(bytes: &'a [u8], mode: Mode) -> Option<Self> {
+        let Some((secure, rest)) = sip_scheme(bytes) else {
+            return Self::read_other(bytes, mode);
+        };
+        if !mode.is_strict() {
+            return SipUri::read(rest, secure).map(Self::Sip);
+        }
+        let mut reader = Reader::new(rest, mode);
+        let uri = SipUri::read_strict(&mut reader, secure)?;
+        reader.is_at_end().then_some(Self::Sip(uri))
+    }
+
+    /// Steps over the URI that comes next up to its `>`, by the grammar.
+    #[inline(always)]
+    pub(crate) fn take_bracketed(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+        let before = *reader;
+        let Some((secure, rest)) = sip_scheme(reader.rest()) else {
+            return reader.take_until(b'>').filter(|uri| Self::read_other(uri, Mode::Strict).is_some());
+        };
+        reader.take_bytes(before.rest().len() - rest.len());
+        SipUri::read_strict(reader, secure)?;
+        let uri = reader.since(&before);
+        reader.eat(b'>').then_some(uri)
+    }
+
+    /// Reads a URI that is neither `sip` nor `sips`.
+    fn read_other(bytes: &'a [u8], mode: Mode) -> Option<Self> {
+        let (scheme, rest) = split(bytes, b':');
+        let rest = rest?;
+        let is_uric = if mode.is_strict() { URIC.spans_escaped(rest) } else { URI.spans(rest) };
+        (is_scheme(scheme) && is_uric && !rest.is_empty()).then_some(())?;
+        if is(scheme, b"tel") {
+            return Some(TelUri::read(rest)).filter(|uri| !uri.number.is_empty()).map(Self::Tel);
+        }
+        Some(match split(rest, b':') {
+            (nid, Some(nss)) if is(scheme, b"urn") => Self::Urn { nid, nss },
+            _ => Self::Other { scheme, rest },
+        })
+    }
+
+    /// A Request-URI has no headers (§19.1.1, table 1).
+    pub(crate) fn may_be_requested(self) -> bool {
+        !matches!(self, Self::Sip(SipUri { headers: Some(_), .. }))
+    }
+
+    /// Whether the two name the same thing: §19.1.4 for `sip` and `sips`, RFC 3966 §5 for `tel`,
+    /// RFC 8141 §3 for `urn`; byte by byte for others.
+    pub fn is_equivalent(self, other: Uri<'_>) -> bool {
+        match (self, other) {
+            (Self::Sip(one), Uri::Sip(another)) => one.is_equivalent(another),
+            (Self::Tel(one), Uri::Tel(another)) => one.is_equivalent(another),
+            (Self::Urn { nid, nss }, Uri::Urn { nid: other_nid, nss: other_nss }) => {
+                is(nid, other_nid) && canonical_nss(nid, nss).eq(canonical_nss(other_nid, other_nss))
+            }
+            (Self::Other { scheme, rest }, Uri::Other { scheme: other_scheme, rest: other_rest }) => {
+                is(scheme, other_scheme) && rest == other_rest
+            }
+            _ => false,
+        }
+    }
+
+    /// Who this is: the address-of-record that a registrar knows it by.
+    pub fn aor(self) -> Aor<'a> {
+        Aor(self)
+    }
+}
+
+impl<'a> SipUri<'a> {
+    /// Reads what follows `sip:` as servers do.
+    fn read(text: &'a [u8], secure: bool) -> Option<Self> {
+        let (user, password, hostport) = match split(text, b'@') {
+            (userinfo, Some(hostport)) => {
+                let (user, password) = split(userinfo, b':');
+                (Some(user), password, hostport)
+            }
+            _ => (None, None, text),
+        };
+        let mut reader = Reader::new(hostport, Mode::Lenient);
+        let (host, port) = Host::read_with_port(&mut reader, false)?;
+        let (params, headers) = split(reader.rest(), b'?');
+        let is_uri = URI.spans(text)
+            && user.is_none_or(|user| !user.is_empty())
+            && find(b'@', reader.rest()).is_none()
+            && matches!(params, [] | [b';', ..]);
+        is_uri.then_some(Self { secure, user, password, host, port, params: UriParams(params), headers })
+    }
+
+    /// Reads what comes next by the grammar: `[ userinfo ] hostport uri-parameters [ headers ]`.
+    fn read_strict(reader: &mut Reader<'a>, secure: bool) -> Option<Self> {
+        let (user, password) = match userinfo(reader) {
+            Some((user, password)) => (Some(user), password),
+            None => (None, None),
+        };
+        let (host, port) = Host::read_with_port(reader, false)?;
+        let params = UriParams(reader.take_bytes(uri_parameters(reader.rest())?));
+        let headers = if reader.eat(b'?') { Some(reader.take_bytes(headers(reader.rest())?)) } else { None };
+        Some(Self { secure, user, password, host, port, params, headers })
+    }
+
+    /// §19.1.4
+    fn is_equivalent(self, other: SipUri<'_>) -> bool {
+        self.secure == other.secure
+            && are_equal(self.user, other.user)
+            && are_equal(self.password, other.password)
+            && self.host == other.host
+            && self.port == other.port
+            && self.params.are_equivalent(other.params)
+            && headers_are_equivalent(self.headers, other.headers)
+    }
+}
+
+impl<'a> TelUri<'a> {
+    fn read(text: &'a [u8]) -> Self {
+        let number = find(b';', text).map_or(text, |at| &text[..at]);
+        Self { number, params: UriParams(&text[number.len()..]) }
+    }
+
+    /// Neither visual separators nor the order of parameters count (RFC 3966 §5).
+    fn is_equivalent(self, other: TelUri<'_>) -> bool {
+        let includes = |one: UriParams<'_>, another: UriParams<'_>| {
+            one.into_iter().all(|(name, value)| match (value, another.get(name)) {
+                (Some(value), Some(Some(found))) if is_number_param(name) => canonical(value).eq(canonical(found)),
+                (value, Some(found)) => are_same(value, found),
+                (_, None) => false,
+            })
+        };
+        digits(self.number).eq(digits(other.number))
+            && (self.params == other.params
+                || self.params.are_comparable(other.params)
+                    && includes(self.params, other.params)
+                    && includes(other.params, self.params))
+    }
+
+    /// Where a local number is one: in canonical form, empty if the number is global (RFC 3966
+    /// §5.1.5).
+    pub(crate) fn context(self) -> impl Iterator<Item = u8> + Clone + 'a {
+        canonical(self.params.get(b"phone-context").flatten().unwrap_or_default())
+    }
+}
+
+fn is_number_param(name: &[u8]) -> bool {
+    is_equal_ignoring_case(name, b"phone-context") || is_equal_ignoring_case(name, b"ext")
+}
+
+/// A number or a domain without case and escapes, and a number without visual separators.
+fn canonical(text: &[u8]) -> impl Iterator<Item = u8> + Clone + '_ {
+    let is_number = text.first().is_some_and(|byte| *byte == b'+' || byte.is_ascii_digit());
+    let is_separator = move |byte: &u8| is_number && b"-.()".contains(byte);
+    unescaped(text).map(|(byte, _)| byte.to_ascii_lowercase()).filter(move |byte| !is_separator(byte))
+}
+
+/// The name of a URN as it compares: without the components behind it, with escapes in upper case,
+/// and services in lower case (RFC 8141 §3, RFC 5031 §4.2).
+pub(crate) fn canonical_nss(nid: &[u8], nss: &[u8]) -> impl Iterator<Item = u8> + Clone {
+    let end = nss.windows(2).position(|pair| matches!(pair, b"?+" | b"?=")).unwrap_or(nss.len());
+    let end = find(b'#', &nss[..end]).unwrap_or(end);
+    let is_service = is(nid, b"service");
+    let mut in_escape = 0u8;
+    nss[..end].iter().map(move |&byte| {
+        let is_hex_digit = in_escape > 0;
+        in_escape = if byte == b'%' { 2 } else { in_escape.saturating_sub(1) };
+        match byte {
+            _ if is_hex_digit => byte.to_ascii_uppercase(),
+            _ if is_service => byte.to_ascii_lowercase(),
+            _ => byte,
+        }
+    })
+}
+
+/// A number without its visual separators.
+pub(crate) fn digits(number: &[u8]) -> impl Iterator<Item = u8> + Clone {
+    number.iter().filter(|byte| !b"-.()".contains(byte)).map(u8::to_ascii_lowercase)
+}
+
+impl<'a> UriParams<'a> {
+    /// As they were written, from the first semicolon on.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The value of the parameter called `name`: of several the last, as the servers read it.
+    /// `Some(None)` if it is there without one.
+    pub fn get(self, name: &[u8]) -> Option<Option<&'a [u8]>> {
+        self.into_iter().filter(|&(found, _)| is_equal_ignoring_case(found, name)).last().map(|(_, value)| value)
+    }
+
+    /// Whether there are few enough of them in both.
+    fn are_comparable(self, other: UriParams<'_>) -> bool {
+        self.0.len().max(other.0.len()) <= MAX_COMPARED_LENGTH
+            && self.into_iter().count().max(other.into_iter().count()) <= MAX_COMPARED
+    }
+
+    /// Those in both are the same, and none of `user`, `ttl`, `method`, `maddr`, `transport` is in
+    /// one alone (§19.1.4).
+    fn are_equivalent(self, other: UriParams<'_>) -> bool {
+        const MUST_MATCH: [&[u8]; 5] = [b"user", b"ttl", b"method", b"maddr", b"transport"];
+        let agree = |one: UriParams<'_>, another: UriParams<'_>| {
+            one.into_iter().all(|(name, value)| match another.get(name) {
+                Some(found) => are_same(value, found),
+                None => !MUST_MATCH.iter().any(|must| is_equal_ignoring_case(name, must)),
+            })
+        };
+        self.0 == other.0 || self.are_comparable(other) && agree(self, other) && agree(other, self)
+    }
+}
+
+impl<'a> IntoIterator for UriParams<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+    type IntoIter = UriParamIter<'a>;
+
+    fn into_iter(self) -> UriParamIter<'a> {
+        UriParamIter(self.0)
+    }
+}
+
+/// The names and values of [`UriParams`].
+#[derive(Clone, Debug)]
+pub struct UriParamIter<'a>(&'a [u8]);
+
+impl<'a> Iterator for UriParamIter<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.0.strip_prefix(b";")?;
+        let end = find(b';', text).unwrap_or(text.len());
+        self.0 = &text[end..];
+        Some(split(&text[..end], b'='))
+    }
+}
+
+/// `sip:` or `sips:`, and what follows it.
+fn sip_scheme(bytes: &[u8]) -> Option<(bool, &[u8])> {
+    match bytes {
+        [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..] => Some((false, rest)),
+        [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => Some((true, rest)),
+        _ => None,
+    }
+}
+
+/// `userinfo = user [ ":" password ] "@"`; if it is something else, nothing is read.
+fn userinfo<'a>(reader: &mut Reader<'a>) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    let mut own = *reader;
+    let user = own.take_bytes(USER.run_escaped(own.rest()));
+    let password = own.eat(b':').then(|| own.take_bytes(PASSWORD.run_escaped(own.rest())));
+    (!user.is_empty() && own.eat(b'@')).then_some(())?;
+    *reader = own;
+    Some((user, password))
+}
+
+/// The length of `*( ";" pname [ "=" pvalue ] )`.
+fn uri_parameters(text: &[u8]) -> Option<usize> {
+    let mut rest = text;
+    while let [b';', param @ ..] = rest {
+        let name = PARAM.run_escaped(param);
+        rest = &param[name..];
+        let mut value = 1;
+        if let [b'=', text @ ..] = rest {
+            value = PARAM.run_escaped(text);
+            rest = &text[value..];
+        }
+        if name == 0 || value == 0 {
+            return None;
+        }
+    }
+    Some(text.len() - rest.len())
+}
+
+/// The length of `header *( "&" header )`, `header = hname "=" hvalue`.
+fn headers(text: &[u8]) -> Option<usize> {
+    let mut rest = text;
+    loop {
+        let name = HNV.run_escaped(rest);
+        let [b'=', value @ ..] = &rest[name..] else { return None };
+        rest = &value[HNV.run_escaped(value)..];
+        match rest {
+            _ if name == 0 => return None,
+            [b'&', next @ ..] => rest = next,
+            _ => return Some(text.len() - rest.len()),
+        }
+    }
+}
+
+/// Any that is in one is in the other (§19.1.4).
+fn headers_are_equivalent(one: Option<&[u8]>, another: Option<&[u8]>) -> bool {
+    fn headers(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone {
+        text.split(|&byte| byte == b'&').map(|header| split(header, b'='))
+    }
+    let includes = |one: &[u8], another: &[u8]| {
+        headers(one).all(|(name, value)| {
+            headers(another)
+                .any(|(found, found_value)| is_equal_ignoring_case(name, found) && are_equal(value, found_value))
+        })
+    };
+    match (one, another) {
+        (Some(one), Some(another)) => {
+            let (count, other_count) = (headers(one).count(), headers(another).count());
+            let is_comparable =
+                count == other_count && count <= MAX_COMPARED && one.len().max(another.len()) <= MAX_COMPARED_LENGTH;
+            one == another || is_comparable && includes(one, another) && includes(another, one)
+        }
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// What stands before and after the first `separator`.
+fn split(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    match find(separator, text) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+/// `absoluteURI = scheme ":" ( hier-part / opaque-part )`
+pub(crate) fn is_absolute_uri(text: &[u8]) -> bool {
+    match split(text, b':') {
+        (scheme, Some(rest)) => is_scheme(scheme) && !rest.is_empty() && URIC.spans_escaped(rest),
+        _ => false,
+    }
+}
+
+/// `scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )`
+fn is_scheme(scheme: &[u8]) -> bool {
+    scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
+}
+
+/// Without case.
+fn is(one: &[u8], another: &[u8]) -> bool {
+    one.eq_ignore_ascii_case(another)
+}
+
+/// The bytes that a text with escapes stands for (§19.1.2), and whether each was escaped. What is
+/// not an escape stands for itself.
+pub(crate) fn unescaped(text: &[u8]) -> impl Iterator<Item = (u8, bool)> + Clone + '_ {
+    let mut rest = text;
+    core::iter::from_fn(move || {
+        let (byte, after) = match rest {
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                ((hex(*high) << 4 | hex(*low), true), after)
+            }
+            [byte, after @ ..] => ((*byte, false), after),
+            [] => return None,
+        };
+        rest = after;
+        Some(byte)
+    })
+}
+
+/// The same, for comparing: a reserved character is not the same as its escape (§19.1.4).
+fn comparable(text: &[u8]) -> impl Iterator<Item = (u8, bool)> + Clone + '_ {
+    unescaped(text).map(|(byte, escaped)| (byte, escaped && b";/?:@&=+$,".contains(&byte)))
+}
+
+/// The value of a hexadecimal digit.
+fn hex(digit: u8) -> u8 {
+    if digit.is_ascii_digit() { digit - b'0' } else { (digit | 0x20) - b'a' + 10 }
+}
+
+fn is_equal(one: &[u8], another: &[u8]) -> bool {
+    comparable(one).eq(comparable(another))
+}
+
+fn is_equal_ignoring_case(one: &[u8], another: &[u8]) -> bool {
+    let lower = |(byte, reserved): (u8, bool)| (byte.to_ascii_lowercase(), reserved);
+    comparable(one).map(lower).eq(comparable(another).map(lower))
+}
+
+fn are_equal(one: Option<&[u8]>, another: Option<&[u8]>) -> bool {
+    match (one, another) {
+        (Some(one), Some(another)) => is_equal(one, another),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Values of parameters: without case.
+fn are_same(one: Option<&[u8]>, another: Option<&[u8]>) -> bool {
+    match (one, another) {
+        (Some(one), Some(another)) => is_equal_ignoring_case(one, another),
+        (None, None) => true,
+        _ => false,
+    }
+}
