@@ -8,7 +8,7 @@ export PROFILE := test-fast
 BIN := target/$(PROFILE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo bench test install bpf fmt clean
+.PHONY: demo bench bench-parse test fuzz install bpf fmt clean
 
 demo: build
 	$(SUDO) $(BIN)/vos-bench demo --engine $(BIN)/vos-engine --vosctl $(BIN)/vosctl
@@ -23,8 +23,28 @@ bench: build
 	$(SUDO) $(BIN)/vos-bench rtt --core 0
 	$(SUDO) $(BIN)/vos-bench rtt --flood
 
+# The SIP parser beside others, in its two builds where the CPU runs both; the tables in README.md are renewed.
+PEERS := target/peers
+V3 := $(shell grep -qw avx2 /proc/cpuinfo && grep -qw bmi2 /proc/cpuinfo && echo target/x86-64-v3)
+bench-parse:
+	deploy/setup.sh build bench
+	cargo build --release -p vos-bench --features parsers
+	$(if $(V3),RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --release -p vos-bench --features parsers --target-dir $(V3))
+	mkdir -p $(PEERS)
+	cc -O2 -Wall -Wextra -o $(PEERS)/osip2 bench/peers/osip2.c $$(pkg-config --cflags --libs libosip2)
+	cc -O2 -Wall -Wextra -o $(PEERS)/sofia bench/peers/sofia.c $$(pkg-config --cflags --libs sofia-sip-ua)
+	target/release/vos-bench parse $(V3:%=--v3 %/release/vos-bench) \
+		--peer $(PEERS)/osip2 --peer $(PEERS)/sofia --readme README.md
+
 test:
 	deploy/test.sh
+
+# A long campaign: make fuzz FUZZ=3600. The tests run a minute of it.
+FUZZ := 600
+fuzz:
+	deploy/setup.sh build fuzz
+	deploy/fuzz.sh linear
+	deploy/fuzz.sh $(FUZZ)
 
 # An existing configuration is left alone.
 PREFIX := /usr/local
@@ -41,6 +61,7 @@ bpf:
 fmt:
 	cargo fmt --all
 	cargo fmt --manifest-path ebpf/Cargo.toml
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 clean:
 	rm -rf target ebpf/target

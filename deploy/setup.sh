@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# setup.sh [build] [run] [test] [bpf]   install what is missing on Debian 12, as root or through sudo
-# setup.sh rust                         print the directory of the cargo that this project is built with
+# setup.sh PART...   install what is missing on Debian 12, as root or through sudo
+# setup.sh rust      print the directory of the cargo that this project is built with
 #
 #   build  compile vos-engine, vosctl and vos-bench     run   demo and tests: namespaces, ethtool
 #   test   SIP servers, clients and scanners            bpf   change the XDP program (1.5 GB)
+#   fuzz   drive the SIP parser with what nobody sends
+#   bench  other SIP parsers, valgrind
 #
 # What is there is left alone: a second run asks dpkg, needs no network and no root.
 set -euo pipefail
@@ -80,7 +82,23 @@ install_bpf_linker() {
     rm -rf "$tmp"
 }
 
-[ $# -gt 0 ] || die "usage: setup.sh [build] [run] [test] [bpf], or setup.sh rust"
+# cargo-fuzz is not in Debian. Any compiler that builds this project builds it.
+install_cargo_fuzz() {
+    local version=0.13.2 tools=${FUZZ_TOOLS:-/opt/fuzz-tools} rust tmp
+    [ "$("$tools/bin/cargo-fuzz" --version 2>/dev/null)" != "cargo-fuzz $version" ] || return 0
+    echo "setup: building cargo-fuzz $version into $tools"
+    rust=$(rust_dir)
+    tmp=$(mktemp -d)
+    env -u RUSTFLAGS PATH="$rust:$PATH" \
+        "$rust/cargo" install cargo-fuzz --version "$version" --locked --root "$tmp" >"$log" 2>&1 || {
+        tail -n 20 "$log" >&2
+        die "cargo-fuzz did not build"
+    }
+    as_root install -D "$tmp/bin/cargo-fuzz" "$tools/bin/cargo-fuzz"
+    rm -rf "$tmp"
+}
+
+[ $# -gt 0 ] || die "usage: setup.sh [build] [run] [test] [bpf] [fuzz] [bench], or setup.sh rust"
 if [ "$*" = rust ]; then rust_dir; exit; fi
 command -v apt-get >/dev/null || die "this is not Debian: install by hand what $0 lists, then use cargo"
 
@@ -98,7 +116,13 @@ for part; do
         [ "$(rust_dir)" != /usr/bin ] || packages+=(rustfmt-web rust-web-clippy)
         ;;
     bpf) packages+=(cargo-web rustc-web rust-web-src llvm-22 llvm-22-dev) ;;
-    *) die "no part named $part: build, run, test, bpf" ;;
+    fuzz)
+        # libFuzzer is C++; valgrind counts instructions.
+        packages+=(g++ gcc libc6-dev ca-certificates valgrind)
+        [ "$(rust_dir)" != /usr/bin ] || packages+=(cargo-web rustc-web)
+        ;;
+    bench) packages+=(libosip2-dev libsofia-sip-ua-dev valgrind) ;;
+    *) die "no part named $part: build, run, test, bpf, fuzz, bench" ;;
     esac
 done
 
@@ -107,4 +131,5 @@ log=$(mktemp)
 trap 'rm -f "$log"; policy_off' EXIT
 install_missing "${packages[@]}"
 if [[ " $* " == *' bpf '* ]]; then install_bpf_linker; fi
+if [[ " $* " == *' fuzz '* ]]; then install_cargo_fuzz; fi
 echo "setup: $* ready ($((SECONDS - started)) s)"

@@ -4,6 +4,9 @@
 
 /// The whole path in two namespaces: what passes, what is dropped, counted on both sides.
 mod demo;
+/// The SIP parser beside others, on the same messages.
+#[cfg(feature = "parsers")]
+mod parse;
 /// Figures for people: numbers in groups, tables of times.
 mod report;
 /// Round trips by each path, side by side.
@@ -50,6 +53,9 @@ enum Command {
     Demo(demo::DemoOptions),
     /// Compare round trips: plain kernel, filter alone, relay sleeping and busy-polling
     Rtt(rtt::RttOptions),
+    /// Compare the SIP parser with others: time, instructions, allocations (`make bench-parse` builds what it needs)
+    #[cfg(feature = "parsers")]
+    Parse(parse::ParseOptions),
 }
 
 #[derive(clap::Args)]
@@ -91,6 +97,8 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         }
         Command::Demo(options) => demo::run(&options, stop),
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
+        #[cfg(feature = "parsers")]
+        Command::Parse(options) => parse::run(&options, stop).map(|()| true),
     }
 }
 
