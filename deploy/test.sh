@@ -39,13 +39,14 @@ has() { "$rust/cargo-$1" --version >/dev/null 2>&1 || skip "this Rust toolchain 
 
 setup() {
     deploy/setup.sh build run test
-    if [ "$require_all" = 1 ]; then deploy/setup.sh bpf; fi
+    if [ "$require_all" = 1 ]; then deploy/setup.sh bpf fuzz; fi
     cargo --version
 }
 format() {
     has fmt
     "$rust/cargo-fmt" fmt --all --check
     "$rust/cargo-fmt" fmt --manifest-path ebpf/Cargo.toml --check
+    "$rust/cargo-fmt" fmt --manifest-path fuzz/Cargo.toml --check
 }
 lint() {
     has clippy
@@ -71,6 +72,10 @@ kernel() {
     tests "$([ "$EUID" = 0 ] || echo sudo -E)" --test '*'
 }
 bpf() { deploy/bpf.sh check; }
+fuzz() {
+    deploy/fuzz.sh linear
+    deploy/fuzz.sh 60
+}
 guest() { # KERNEL BIND
     KERNEL=$1 GUEST_ARGS=$2 deploy/zcvm/run.sh "${GUEST_DIR:-target/guest}" deploy/zcvm/journey.sh \
         "$bin/vos-engine" "$bin/vosctl" "$bin/vos-bench"
@@ -84,6 +89,7 @@ stage lint lint
 stage unit unit
 stage kernel kernel
 stage bpf bpf
+stage fuzz fuzz
 stage guest guest backports zerocopy
 stage guest-6.1 guest bookworm copy
 
