@@ -50,7 +50,7 @@ format() {
 }
 lint() {
     has clippy
-    "$rust/cargo-clippy" clippy --workspace --all-targets --locked --profile "$profile" -- -D warnings
+    "$rust/cargo-clippy" clippy --workspace --all-targets --features vos-bench/parsers --locked --profile "$profile" -- -D warnings
 }
 build() { cargo build --workspace --bins --locked --profile "$profile"; }
 
