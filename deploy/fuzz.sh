@@ -123,7 +123,7 @@ linear() {
         awk -F '\t' -v names="$(wc -l <"$costs/names")" '
             { ratio = $2 / $1 }
             ratio > worst { worst = ratio }
-            ratio > 2.3 { printf "fuzz: twice the bytes, %.2f times the instructions (%d): %s\n", ratio, $2, $3; failed = 1 }
+            ratio > 2.3 { printf "fuzz: twice the bytes, %.2f times the instructions (%.0f): %s\n", ratio, $2, $3; failed = 1 }
             END {
                 if (NR != names || NR == 0 || $3 == "") { print "fuzz: callgrind counted", NR, "of", names; failed = 1 }
                 printf "fuzz: linear: %d inputs, twice the bytes take %.2f times the instructions at most\n", NR, worst

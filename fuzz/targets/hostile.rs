@@ -13,6 +13,8 @@ use std::{env, fs};
 use invariants::inputs::{MESSAGES, URIS};
 use sip_parse::Mode;
 
+const LENGTHS: [usize; 2] = [8_000, 16_000];
+
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -30,21 +32,20 @@ fn write(folder: &str, inputs: impl Iterator<Item = Vec<u8>>) {
 }
 
 fn read() {
-    for mode in [Mode::Strict, Mode::Lenient] {
-        for hostile in MESSAGES {
-            let [half, whole] = [8_000, 16_000].map(|length| hostile.message(length));
+    for hostile in MESSAGES {
+        let [half, whole] = LENGTHS.map(|length| hostile.message(length));
+        for mode in [Mode::Strict, Mode::Lenient] {
             println!("{mode:?} message: {}", hostile.name);
-            [half, whole].iter().for_each(|bytes| counted(|| drop(invariants::ask_message(bytes, mode))));
+            [&half, &whole].into_iter().for_each(|bytes| counted(&|| drop(invariants::ask_message(bytes, mode))));
         }
-        for hostile in URIS {
-            let [half, whole] = [8_000, 16_000].map(|length| hostile.uri(length));
-            println!("{mode:?} URI: {}", hostile.name);
-            [half, whole].iter().for_each(|bytes| counted(|| drop(invariants::ask_uri(bytes, mode))));
-        }
+    }
+    for hostile in URIS {
+        println!("URI: {}", hostile.name);
+        LENGTHS.map(|length| hostile.uri(length)).iter().for_each(|bytes| counted(&|| invariants::uri(bytes)));
     }
 }
 
 #[inline(never)]
-fn counted(reading: impl Fn()) {
+fn counted(reading: &dyn Fn()) {
     reading();
 }

@@ -153,7 +153,8 @@ fn event_type(reader: &mut Reader<'_>) -> bool {
 /// `*( SEMI accept-param )`
 fn params_with_q(reader: &mut Reader<'_>) -> bool {
     let each = |param: crate::Param<'_>| {
-        let is_right = !param.name.eq_ignore_ascii_case(b"q") || param.value.is_some_and(is_qvalue);
+        let is_q = param.name.eq_ignore_ascii_case(b"q");
+        let is_right = !is_q || !param.is_quoted && param.value.is_some_and(is_qvalue);
         is_right.then_some(())
     };
     Params::read(reader, each).is_some()

@@ -126,7 +126,7 @@ impl<'a> Uri<'a> {
         !matches!(self, Self::Sip(SipUri { headers: Some(_), .. }))
     }
 
-    /// Whether the two name the same thing: §19.1.4 for `sip` and `sips`, RFC 3966 §5 for `tel`,
+    /// Whether the two name the same thing: §19.1.4 for `sip` and `sips`, RFC 3966 §4 for `tel`,
     /// RFC 8141 §3 for `urn`; byte by byte for others.
     pub fn is_equivalent(self, other: Uri<'_>) -> bool {
         match (self, other) {
@@ -198,7 +198,7 @@ impl<'a> TelUri<'a> {
         Self { number, params: UriParams(&text[number.len()..]) }
     }
 
-    /// Neither visual separators nor the order of parameters count (RFC 3966 §5).
+    /// Neither visual separators nor the order of parameters count (RFC 3966 §4).
     fn is_equivalent(self, other: TelUri<'_>) -> bool {
         let includes = |one: UriParams<'_>, another: UriParams<'_>| {
             one.into_iter().all(|(name, value)| match (value, another.get(name)) {

@@ -182,6 +182,8 @@ fn other_values_are_refused() {
         "<sip:b@c>;tag=1 (comment)",
         "<sip:b@c>;tag=1\x002",
         "<sip:b@c>;tag=\"1",
+        "<sip:b@c>;tag=1\"2",
+        "<sip:b@c>;tag=1\"2\"",
     ];
     for value in refused {
         BOTH.into_iter().for_each(|mode| check(value, mode, None));
@@ -260,6 +262,9 @@ fn a_contact_has_a_lifetime() {
         ("<sip:a@b>;expires", malformed, Ok("sip:a@b for None")),
         ("<sip:a@b>;q=1.5", malformed, Ok("sip:a@b for None")),
         ("<sip:a@b>;q", malformed, Ok("sip:a@b for None")),
+        ("<sip:a@b>;q=\"0.5\"", malformed, Ok("sip:a@b for None")),
+        ("<sip:a@b>;expires=\"5\"", malformed, Ok("sip:a@b for Some(5)")),
+        ("<sip:a@b>;expires=4;expires=5", Ok("sip:a@b for Some(5)"), Ok("sip:a@b for Some(5)")),
         ("sip:a@b?x=y", malformed, Ok("sip:a@b?x=y for None")),
         ("*;q=1", malformed, malformed),
         ("<sip:a@b", malformed, malformed),

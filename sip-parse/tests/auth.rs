@@ -98,12 +98,13 @@ fn a_nonce_count_is_hexadecimal() {
     let count = |value: &str, mode| ask(value, mode, |auth| format!("{:?}", auth.nonce_count()));
     assert_eq!(count("Digest nc=0000001f", Mode::Strict).as_deref(), Some("Some(31)"));
     assert_eq!(count("Digest nc=ffffffff", Mode::Lenient).as_deref(), Some("Some(4294967295)"));
-    for value in ["Digest nc=1f", "Digest nc=00000000g", "Digest nc=0000000g", "Digest nc=\"\""] {
+    for value in ["Digest nc=1f", "Digest nc=00000000g", "Digest nc=0000000g", "Digest nc=0000001F", "Digest nc=\"\""] {
         assert_eq!(count(value, Mode::Strict), None, "{value}");
     }
     assert_eq!(count("Digest nc=1f", Mode::Lenient).as_deref(), Some("Some(31)"));
     assert_eq!(count("Digest nc=100000000", Mode::Lenient).as_deref(), Some("None"));
     assert_eq!(count("Digest nc=x", Mode::Lenient).as_deref(), Some("None"));
+    assert_eq!(count("Digest nc=+1f", Mode::Lenient).as_deref(), Some("None"));
 }
 
 /// §25.1 COMMA, EQUAL, quoted-string
@@ -183,7 +184,9 @@ fn an_open_quote_swallows_a_parameter_for_servers() {
 
 #[test]
 fn other_values_are_refused() {
-    for value in ["", "Digest", "Basic", "Digest username=\"u\",", "username=\"u\"", "Dig(est a=b", "="] {
+    for value in
+        ["", "Digest", "Basic", "Digest username=\"u\",", "username=\"u\"", "Digest,a=b,c=d", "Dig(est a=b", "="]
+    {
         check(value, None, None);
     }
     let refused = [
@@ -194,6 +197,12 @@ fn other_values_are_refused() {
         "Digest \"u\"",
         "Digest username=\"u\"x",
         // `auth-param = auth-param-name EQUAL ( token / quoted-string )`
+        "Digest nc=\"0000000G\"",
+        "Digest response=\"ABCDEF\"",
+        "Bearer a b",
+        "Bearer a;b",
+        "Bearer =a",
+        "Bearer ==",
         "Digest a=",
         "Digest a=[::1]",
         "Digest a=b@c",

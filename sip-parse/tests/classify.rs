@@ -91,9 +91,16 @@ fn an_opening_handshake_is_known() {
 
 #[test]
 fn anything_else_is_garbage() {
-    for garbage in
-        ["x", "INVITE", "INVITE sip:b@c SIP/2.0", "INVITE sip:b@c SIP/3.0\r\n", "SIP/2.0 20 OK\r\n", "SIP/2.0\r\n"]
-    {
+    for garbage in [
+        "x",
+        "INVITE",
+        "INVITE sip:b@c SIP/2.0",
+        "INVITE sip:b@c SIP/3.0\r\n",
+        "SIP/2.0 20 OK\r\n",
+        "SIP/2.0\r\n",
+        " INVITE sip:b@c SIP/2.0\r\n",
+        "\tSIP/2.0 200 OK\r\n",
+    ] {
         check(garbage, Kind::Garbage);
     }
     for garbage in [&b"\0x"[..], b"jaK\0", b"jak", b"\xff\xff\xff\xff"] {

@@ -48,7 +48,7 @@ const RULES: &[Rule] = &[
     ], &[
         "text", "text/", "/html", "text html", "text/html,", ",text/html", "text/html,,a/b", "text/html;", "text/html;;q=1",
         "text/html;q", "text/html;q=", "text/html;q=2", "text/html;q=1.1", "text/html;q=1.001", "text/html;q=1.0000", "text/html;q=0.1234",
-        "text/html;q=-1", "text/html;q=.5", "text/html;x=\"open", "te(xt/html",
+        "text/html;q=-1", "text/html;q=\"0.5\"", "text/html;q=.5", "text/html;x=\"open", "te(xt/html",
     ]),
     rule(Name::AcceptEncoding, "RFC 3261 §20.2", "[ encoding *(COMMA encoding) ]", &[
         "gzip", "", "*", "gzip;q=1.0, identity; q=0.5, *;q=0", "x-y , z",
@@ -102,7 +102,7 @@ const RULES: &[Rule] = &[
         "<sip:a@b>;ExPiReS=3600;reg-id=1;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\"",
     ], &[
         "", "*;q=1", "*, <sip:a@b>", "<sip:a@b>, *", "**", "sip:a@b?x=y", "sip:a,b@c", "<sip:a@b>;q=1.5", "<sip:a@b>;q",
-        "<sip:a@b>;expires=x", "<sip:a@b>;expires=-1", "<sip:a@b>;expires", "<sip:a@b>,", ",<sip:a@b>", "<sip:a@b>,,<sip:c@d>",
+        "<sip:a@b>;expires=x", "<sip:a@b>;expires=-1", "<sip:a@b>;expires=\"5\"", "<sip:a@b>;q=\"0.5\"", "<sip:a@b>;expires", "<sip:a@b>,", ",<sip:a@b>", "<sip:a@b>,,<sip:c@d>",
         "<sip:a@b", "< sip:a@b>", "Bob, B <sip:a@b>", "alice", "<>", "<sip:a@b> x",
     ]),
     rule(Name::ContentDisposition, "RFC 3261 §20.11", "disp-type *( SEMI disp-param )", &[
@@ -195,7 +195,7 @@ const RULES: &[Rule] = &[
         "", "SIP/2.0/UDP", "SIP/2.0 UDP h", "SIP/2.0/ h", "/2.0/UDP h", "SIP/3.0/UDP h", "HTTP/1.1/TCP h", "SIP/2.0/UDPh",
         "SIP/2.0/UDP[::1]", "SIP/2.0/U(P h", "SIP/2.0/UDP h i", "SIP/2.0/UDP h:", "SIP/2.0/UDP h:x", "SIP/2.0/UDP h;", "SIP/2.0/UDP h;;x",
         "SIP/2.0/UDP h;=x", "SIP/2.0/UDP h;x=", "SIP/2.0/UDP h;x=a@b", "SIP/2.0/UDP h;x=\"open", "SIP/2.0/UDP h;branch", "SIP/2.0/UDP h;branch=",
-        "SIP/2.0/UDP h;branch=1 2", "SIP/2.0/UDP h;received", "SIP/2.0/UDP h;received=example.com", "SIP/2.0/UDP h;received=1.2.3",
+        "SIP/2.0/UDP h;branch=1 2", "SIP/2.0/UDP h;branch=\"1\"", "SIP/2.0/UDP h;ttl=\"1\"", "SIP/2.0/UDP h;received", "SIP/2.0/UDP h;received=example.com", "SIP/2.0/UDP h;received=1.2.3",
         "SIP/2.0/UDP h;ttl", "SIP/2.0/UDP h;ttl=256", "SIP/2.0/UDP h;ttl=x", "SIP/2.0/UDP h;maddr", "SIP/2.0/UDP h;rport=",
         "SIP/2.0/UDP h;rport=x", "SIP/2.0/UDP [::1", "SIP/2.0/UDP []", "SIP/2.0/UDP [host]", "SIP/2.0/UDP 2001:db8::1", "SIP/2.0/UDP h_x",
         "SIP/2.0/UDP -h", "SIP/2.0/UDP h-", "SIP/2.0/UDP h..x", "SIP/2.0/UDP .h", "SIP/2.0/UDP 1.2.3", "SIP/2.0/UDP h.1",
@@ -288,6 +288,7 @@ const ADDRESSES: &[&str] = &[
     "<sip:a@[2001:db8::1]:5060>;x=[::1];y=192.0.2.1",
     "\"a\r\n b\"\r\n <sip:a@b>\r\n ;x\r\n =\r\n y",
     "-.!%*_+`'~ <sip:a@b>",
+    "<sip:a@b>;received=example.com;branch=\"q\"",
 ];
 const NO_ADDRESSES: &[&str] = &[
     "",
@@ -323,6 +324,7 @@ const NO_ADDRESSES: &[&str] = &[
     "<sip:a@b>;x=y z",
     "<sip:a@b>;x=y@z",
     "<sip:a@b>;x=\"y\"z",
+    "<sip:a@b>;received=::1",
     "<sip:a@b> x",
     "<sip:a@b>, <sip:c@d>",
     "<sip:{a}@b>",
@@ -498,13 +500,27 @@ fn every_part_is_made_of_its_characters() {
 fn text_is_utf_8() {
     for name in [Name::Subject, Name::Organization] {
         for bad in [&b"\xe9"[..], b"\xff", b"a\xd0b", b"\xfe\x80"] {
-            let mut datagram = with_lines(&format!("{name}: ")).into_bytes();
-            datagram.truncate(datagram.len() - 2);
-            datagram.extend(bad);
-            datagram.extend(b"\r\n\r\n");
+            let start = with_lines(&format!("{name}: "));
+            let datagram = [start.strip_suffix("\r\n").unwrap().as_bytes(), bad, b"\r\n\r\n"].concat();
             assert_eq!(verdict(&datagram, Mode::Strict), Err(Error::Malformed(name)), "{name}: {}", common::text(bad));
             assert_eq!(verdict(&datagram, Mode::Lenient), Ok(()), "{name}: {}", common::text(bad));
         }
+    }
+}
+
+/// `header-value = *(TEXT-UTF8char / UTF8-CONT / LWS)` (§25.1): what continues a character may stand alone.
+#[test]
+fn an_unknown_header_holds_text_that_may_begin_in_the_middle_of_a_character() {
+    for (bytes, expected) in [
+        (&b"a\x80b"[..], Ok(())),
+        (b"\xbf\xbf", Ok(())),
+        (b"a\xe9b", Err(Error::ControlCharacter)),
+        (b"\xff", Err(Error::ControlCharacter)),
+    ] {
+        let start = with_lines("X: ");
+        let datagram = [start.strip_suffix("\r\n").unwrap().as_bytes(), bytes, b"\r\n\r\n"].concat();
+        assert_eq!(verdict(&datagram, Mode::Strict), expected, "{}", common::text(bytes));
+        assert_eq!(verdict(&datagram, Mode::Lenient), Ok(()), "{}", common::text(bytes));
     }
 }
 

@@ -3,6 +3,7 @@
 mod common;
 mod corpus;
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 
 use common::{BOTH, read, verdict, with, with_lines, with_start_line, without};
@@ -82,6 +83,17 @@ fn a_tag_that_is_there_stays() {
     assert!(response.contains("\r\nTo: sip:bob@example.com;tag=t1\r\n"), "{response}");
 }
 
+/// §25.1 `tag-param = "tag" EQUAL token`: one without a value makes way, so that there are not two.
+#[test]
+fn a_tag_without_a_value_is_replaced() {
+    for value in
+        ["<sip:bob@example.com>;tag;x=y", "<sip:bob@example.com>;x=y;tag=", "<sip:bob@example.com>;TAG=\"\";x=y"]
+    {
+        let response = answer(with("To", value), Mode::Lenient, FORBIDDEN).unwrap();
+        assert!(response.contains("\r\nTo: <sip:bob@example.com>;x=y;tag=t1\r\n"), "{response}");
+    }
+}
+
 #[test]
 fn without_a_tag_only_100_is_sent() {
     for mode in BOTH {
@@ -112,6 +124,13 @@ fn received_is_added_where_the_host_says_another_thing() {
     // `via-received = "received" EQUAL (IPv4address / IPv6address)`: no brackets (§25.1)
     top_via("SIP/2.0/UDP [2001:db8::2]", "[2001:db8::1]:9", "SIP/2.0/UDP [2001:db8::2];received=2001:db8::1");
     top_via("SIP/2.0/UDP h", "[2001:db8::1]:9", "SIP/2.0/UDP h;received=2001:db8::1");
+}
+
+/// An IPv4 address may come in the guise of an IPv6 one: from a socket that is open to both.
+#[test]
+fn a_mapped_address_is_the_one_that_is_meant() {
+    top_via("SIP/2.0/UDP 192.0.2.4", "[::ffff:192.0.2.4]:9", "SIP/2.0/UDP 192.0.2.4");
+    top_via("SIP/2.0/UDP h", "[::ffff:192.0.2.4]:9", "SIP/2.0/UDP h;received=192.0.2.4");
 }
 
 /// RFC 3581 §4: the port, and the address even if it is the same
@@ -226,6 +245,15 @@ fn more_headers_may_be_given() {
     }
 }
 
+/// §7.3.1: what is copied is there once.
+#[test]
+fn what_is_copied_may_not_be_given_again() {
+    for name in ["Via", "v", "From", "TO", "Call-Id", "i", "CSeq", "Content-Length", "l"] {
+        let given = [("X", "y"), (name, "1")];
+        assert_eq!(answer(REQUEST, Mode::Strict, FORBIDDEN.headers(&given)), Err(ReplyError::Given), "{name}");
+    }
+}
+
 /// What is given must not become a line of its own.
 #[test]
 fn what_is_given_cannot_begin_a_line() {
@@ -269,6 +297,7 @@ fn every_refusal_is_explained() {
         (ReplyError::Request(Error::Missing(Name::CSeq)), "the request cannot be answered: no CSeq"),
     ] {
         assert_eq!(error.to_string(), what);
+        assert_eq!(error.source().is_some(), matches!(error, ReplyError::Request(_)));
     }
 }
 

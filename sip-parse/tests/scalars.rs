@@ -80,6 +80,7 @@ fn call_id_is_compared_byte_by_byte() {
         ("a\r\n b", None, Some("a\\r\\n b")),
         ("a,;=|^", None, Some("a,;=|^")),
         ("a\0b", None, Some("a\\x00b")),
+        ("a\0", None, None), // one server cuts it off, the other does not
         ("", None, Some("")),
     ];
     check(Name::CallId, answer, rows);
@@ -92,6 +93,8 @@ fn max_forwards_is_a_number() {
     let rows: &[Row] = &[
         ("70", Some("Some(70)"), Some("Some(70)")),
         ("000", Some("Some(0)"), Some("Some(0)")),
+        ("255", Some("Some(255)"), Some("Some(255)")),
+        ("256", None, Some("Some(256)")),
         ("4294967366", None, None),
         ("", None, None),
         ("-1", None, None),
@@ -101,8 +104,6 @@ fn max_forwards_is_a_number() {
     check(Name::MaxForwards, answer, rows);
     for mode in BOTH {
         assert_eq!(read(without("Max-Forwards"), mode, |message| message.max_forwards()), Ok(Ok(None)));
-        let beyond = common::verdict(with("Max-Forwards", "256"), mode);
-        assert_eq!(beyond.is_ok(), mode == Mode::Lenient);
     }
 }
 

@@ -64,9 +64,21 @@ fn lines_may_end_in_lf() {
 /// §5.1: the version is 0, and comes first.
 #[test]
 fn a_description_begins_with_its_version() {
-    for body in
-        ["", "v=1\r\n", "v=00\r\n", "v=\r\n", "s=-\r\nv=0\r\n", "o=x\r\n", "--boundary\r\n", "V=0\r\n", "v =0\r\n"]
-    {
+    for body in [
+        "",
+        "v=1\r\n",
+        "v=00\r\n",
+        "v=\r\n",
+        "s=-\r\nv=0\r\n",
+        "o=x\r\n",
+        "--boundary\r\n",
+        "\r\nv=0\r\n",
+        "x\r\nv=0\r\n",
+        "v=0\r",
+        "v=0 \r\n",
+        "V=0\r\n",
+        "v =0\r\n",
+    ] {
         assert_eq!(Sdp::new(body.as_bytes()).err(), Some(Error::Sdp), "{body:?}");
     }
     assert!(Sdp::new(b"v=0").is_ok());

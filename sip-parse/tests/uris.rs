@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use common::{BOTH, expect, text};
 use proptest::prelude::*;
 use proptest::sample::select;
-use sip_parse::{Error, MAX_COMPARED, Mode, SipUri, Uri};
+use sip_parse::{Error, MAX_COMPARED, MAX_COMPARED_LENGTH, Mode, SipUri, Uri};
 
 fn parse(uri: &str, mode: Mode) -> Uri<'_> {
     Uri::parse(uri.as_bytes(), mode).unwrap_or_else(|error| panic!("{mode:?}: {uri}: {error}"))
@@ -139,6 +139,8 @@ fn lenient_mode_reads_what_servers_read() {
         ("sip:u@h%41.com", "sip user=u host=h%41.com"),
         ("sip:u@-h", "sip user=u host=-h"),
         ("sip:u@h-", "sip user=u host=h-"),
+        ("sip:u@h-.com", "sip user=u host=h-.com"),
+        ("sip:u@h.-com", "sip user=u host=h.-com"),
         ("sip:u@h..com", "sip user=u host=h..com"),
         ("sip:u@1.2.3", "sip user=u host=1.2.3"),
         ("sip:u@h:", "sip user=u host=h"),
@@ -202,6 +204,7 @@ fn what_is_no_uri_is_refused() {
         "sip:a\x7f@h",
         "<sip:a@h>",
         "tel:+1 2",
+        "tel:;phone-context=x",
         "http://h/a b",
         "urn:service:so s",
     ];
@@ -228,6 +231,8 @@ fn a_host_may_be_an_address() {
         ("[::ffff:192.0.2.10]", Some("::ffff:192.0.2.10")),
         ("[2001:db8::192.0.2.1]", Some("2001:db8::192.0.2.1")),
         ("[2001:db8:::192.0.2.1]", Some("2001:db8::192.0.2.1")),
+        ("[2001:db8::192.000.2.010]", Some("2001:db8::192.0.2.10")),
+        ("[1:2:3:4:5:6:255.255.255.255]", Some("1:2:3:4:5:6:255.255.255.255")),
         ("example.com", None),
         ("1.example", None),
         ("a1.2.3.x4", None),
@@ -239,7 +244,18 @@ fn a_host_may_be_an_address() {
     {
         assert_eq!(ip(host, Mode::Lenient), None, "{host}");
     }
-    for host in ["[1::2::3]", "[12345::]", "[:]", "[1.2.3.4]", "[2001:db8:::1]", "1.2.3", "1.2.3.4.5"] {
+    for host in [
+        "[1::2::3]",
+        "[12345::]",
+        "[:]",
+        "[1.2.3.4]",
+        "[::1.2.3]",
+        "[::1.2.3.256]",
+        "[1:2:3:4:5:6:7:1.2.3.4]",
+        "[2001:db8:::1]",
+        "1.2.3",
+        "1.2.3.4.5",
+    ] {
         assert_eq!(parts(&format!("sip:{host}"), Mode::Strict), Err(Error::Uri), "{host}");
     }
 }
@@ -378,6 +394,22 @@ fn many_parameters_are_compared_as_they_are_written() {
     }
 }
 
+/// So does comparing long ones.
+#[test]
+fn long_parameters_are_compared_as_they_are_written() {
+    for (length, is_equal) in [(MAX_COMPARED_LENGTH, true), (MAX_COMPARED_LENGTH + 1, false)] {
+        let long = "x".repeat(length - 2);
+        for scheme in ["sip:h", "tel:1"] {
+            let [params, others] = [format!("{scheme};a{long}"), format!("{scheme};A{long}")];
+            are_equivalent(&params, &params, true);
+            are_equivalent(&params, &others, is_equal);
+        }
+        let [headers, others] = [format!("sip:h?a{long}="), format!("sip:h?A{long}=")];
+        are_equivalent(&headers, &headers, true);
+        are_equivalent(&headers, &others, is_equal);
+    }
+}
+
 /// RFC 3966 §4; RFC 3261 §19.1.6
 #[test]
 fn telephone_numbers_are_compared_without_separators() {
@@ -465,7 +497,8 @@ mod aors {
             ("tel:+1-(201)-555.0123;ext=5", "tel:+12015550123"),
             ("tel:70-42;Phone-Context=Example.com;x", "tel:7042;phone-context=example.com"),
             ("URN:Service:sos", "urn:service:sos"),
-            ("HTTP://Example.com/A", "http://Example.com/A"),
+            ("urn:example:a%2fb", "urn:example:a%2Fb"),
+            ("HTTP://Example.com/A%2f", "http://Example.com/A%2f"),
         ] {
             for mode in BOTH {
                 assert_eq!(parse(uri, mode).aor().to_string(), expected, "{uri}");

@@ -174,8 +174,11 @@ fn is_reply_to(request: &Message<'_>, response: &Message<'_>, source: Option<Soc
     assert_eq!(response.cseq().map(|cseq| cseq.number), request.cseq().map(|cseq| cseq.number));
     assert_eq!(response.cseq().unwrap().method.as_bytes(), request.cseq().unwrap().method.as_bytes());
 
-    let from = |message: &Message<'_>| message.from().map(|from| (from.addr_spec.to_vec(), from.tag.map(unfolded)));
-    assert_eq!(from(response), from(request));
+    // A malformed From is copied as it is, and may be well formed without its folds.
+    if let Ok(asked_from) = request.from() {
+        let from = response.from().unwrap();
+        assert_eq!((from.addr_spec, from.tag.map(unfolded)), (asked_from.addr_spec, asked_from.tag.map(unfolded)));
+    }
     let (to, asked_to) = (response.to().unwrap(), request.to().unwrap());
     assert_eq!(to.addr_spec, asked_to.addr_spec);
     assert_eq!(to.tag.map(unfolded), asked_to.tag.or(Some(b"of-the-reply")).map(unfolded));
