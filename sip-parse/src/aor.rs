@@ -1,9 +1,10 @@
-use core::fmt;
+use core::fmt::{self, Write};
 use core::hash::{Hash, Hasher};
+use core::net::IpAddr;
 
-use crate::Uri;
 use crate::class::{URIC, USER};
 use crate::uri::{canonical_nss, digits, unescaped};
+use crate::{Host, Uri};
 
 /// An address-of-record in canonical form: what a registrar keys its bindings by, and policy its
 /// memory (RFC 3261 §10.3 step 5).
@@ -20,14 +21,23 @@ impl PartialEq<Aor<'_>> for Aor<'_> {
             (Uri::Sip(one), Uri::Sip(another)) => {
                 one.secure == another.secure
                     && bytes(one.user).eq(bytes(another.user))
-                    && one.host == another.host
+                    && host(one.host).eq(host(another.host))
                     && one.port == another.port
             }
             // A local number is another one in another context (RFC 3966 §5.1.5).
             (Uri::Tel(one), Uri::Tel(another)) => {
-                digits(one.number).eq(digits(another.number)) && one.context().eq(another.context())
+                escaped(digits(one.number)).eq(escaped(digits(another.number)))
+                    && escaped(one.context()).eq(escaped(another.context()))
             }
-            (one, another) => one.is_equivalent(another),
+            (Uri::Urn { nid, nss }, Uri::Urn { nid: other_nid, nss: other_nss }) => {
+                escaped(lower(nid)).eq(escaped(lower(other_nid)))
+                    && escaped(canonical_nss(nid, nss)).eq(escaped(canonical_nss(other_nid, other_nss)))
+            }
+            (Uri::Other { scheme, rest }, Uri::Other { scheme: other_scheme, rest: other_rest }) => {
+                lower(scheme).eq(lower(other_scheme))
+                    && escaped(rest.iter().copied()).eq(escaped(other_rest.iter().copied()))
+            }
+            _ => false,
         }
     }
 }
@@ -41,11 +51,12 @@ impl Hash for Aor<'_> {
                 bytes(uri.user).for_each(|byte| state.write_u8(byte));
                 // No byte of a name: where the user ends is part of what is hashed.
                 state.write_u16(u16::MAX);
-                (uri.host, uri.secure, uri.port).hash(state);
+                host(uri.host).for_each(|byte| state.write_u8(byte));
+                (uri.secure, uri.port).hash(state);
             }
-            Uri::Tel(uri) => digits(uri.number).for_each(|byte| state.write_u8(byte)),
-            Uri::Urn { nid, nss } => canonical_nss(nid, nss).for_each(|byte| state.write_u8(byte)),
-            Uri::Other { rest, .. } => rest.hash(state),
+            Uri::Tel(uri) => escaped(digits(uri.number)).for_each(|byte| state.write_u8(byte)),
+            Uri::Urn { nid, nss } => escaped(canonical_nss(nid, nss)).for_each(|byte| state.write_u8(byte)),
+            Uri::Other { rest, .. } => escaped(rest.iter().copied()).for_each(|byte| state.write_u8(byte)),
         }
     }
 }
@@ -57,58 +68,85 @@ impl fmt::Display for Aor<'_> {
             Uri::Sip(uri) => {
                 f.write_str(if uri.secure { "sips:" } else { "sip:" })?;
                 if let Some(user) = uri.user {
-                    write!(f, "{}@", Escaped(user))?;
+                    put(f, bytes(Some(user)).flat_map(|byte| escape(byte, USER.has(byte))))?;
+                    f.write_str("@")?;
                 }
-                match uri.host.ip() {
-                    Some(core::net::IpAddr::V6(ip)) => write!(f, "[{ip}]")?,
-                    Some(ip) => write!(f, "{ip}")?,
-                    None => write!(f, "{}", Lower(uri.host.as_bytes()))?,
-                }
+                put(f, host(uri.host))?;
                 uri.port.map_or(Ok(()), |port| write!(f, ":{port}"))
             }
             Uri::Tel(uri) => {
                 f.write_str("tel:")?;
-                digits(uri.number).try_for_each(|byte| write_uric(f, byte))?;
+                put(f, escaped(digits(uri.number)))?;
                 if uri.context().next().is_some() {
                     f.write_str(";phone-context=")?;
                 }
-                uri.context().try_for_each(|byte| write_uric(f, byte))
+                put(f, escaped(uri.context()))
             }
             Uri::Urn { nid, nss } => {
-                write!(f, "urn:{}:", Lower(nid))?;
-                canonical_nss(nid, nss).try_for_each(|byte| write_uric(f, byte))
+                f.write_str("urn:")?;
+                put(f, escaped(lower(nid)))?;
+                f.write_str(":")?;
+                put(f, escaped(canonical_nss(nid, nss)))
             }
             Uri::Other { scheme, rest } => {
-                write!(f, "{}:", Lower(scheme))?;
-                rest.iter().try_for_each(|&byte| write_uric(f, byte))
+                put(f, lower(scheme))?;
+                f.write_str(":")?;
+                put(f, escaped(rest.iter().copied()))
             }
         }
     }
 }
 
-/// Without escapes, and written with those it needs.
-struct Escaped<'a>(&'a [u8]);
+/// Bytes that are ASCII.
+fn put(f: &mut fmt::Formatter<'_>, bytes: impl Iterator<Item = u8>) -> fmt::Result {
+    bytes.map(char::from).try_for_each(|char| f.write_char(char))
+}
 
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        unescaped(self.0).try_for_each(|(byte, _)| write_byte(f, byte, USER.has(byte)))
+/// What may not stand in a URI is escaped; what is escaped already stays so.
+fn escaped(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
+    bytes.flat_map(|byte| escape(byte, byte == b'%' || URIC.has(byte)))
+}
+
+fn escape(byte: u8, stays: bool) -> impl Iterator<Item = u8> {
+    let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+    let (bytes, length) = if stays { ([byte, 0, 0], 1) } else { ([b'%', digit(byte >> 4), digit(byte & 15)], 3) };
+    bytes.into_iter().take(length)
+}
+
+/// A name without case, or an address in the form that is usual.
+fn host(host: Host<'_>) -> impl Iterator<Item = u8> {
+    let address = host.ip().map(Address::of);
+    let name = if address.is_some() { &[] } else { host.as_bytes() };
+    address.into_iter().flat_map(Address::bytes).chain(escaped(lower(name)))
+}
+
+/// An address as text.
+struct Address {
+    text: [u8; 48],
+    length: usize,
+}
+
+impl Address {
+    fn of(ip: IpAddr) -> Self {
+        let mut address = Self { text: [0; 48], length: 0 };
+        let _always_fits = match ip {
+            IpAddr::V4(ip) => write!(address, "{ip}"),
+            IpAddr::V6(ip) => write!(address, "[{ip}]"),
+        };
+        address
+    }
+
+    fn bytes(self) -> impl Iterator<Item = u8> {
+        self.text.into_iter().take(self.length)
     }
 }
 
-/// What is escaped already stays so; what may not stand in a URI is escaped.
-fn write_uric(f: &mut fmt::Formatter<'_>, byte: u8) -> fmt::Result {
-    write_byte(f, byte, byte == b'%' || URIC.has(byte))
-}
-
-fn write_byte(f: &mut fmt::Formatter<'_>, byte: u8, as_it_is: bool) -> fmt::Result {
-    if as_it_is { write!(f, "{}", char::from(byte)) } else { write!(f, "%{byte:02X}") }
-}
-
-struct Lower<'a>(&'a [u8]);
-
-impl fmt::Display for Lower<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        lower(Some(self.0)).try_for_each(|byte| write_uric(f, byte))
+impl fmt::Write for Address {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        self.text.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
     }
 }
 
@@ -117,6 +155,6 @@ fn bytes(text: Option<&[u8]>) -> impl Iterator<Item = u8> + '_ {
     unescaped(text.unwrap_or_default()).map(|(byte, _)| byte)
 }
 
-fn lower(text: Option<&[u8]>) -> impl Iterator<Item = u8> + '_ {
-    text.unwrap_or_default().iter().map(u8::to_ascii_lowercase)
+fn lower(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    text.iter().map(u8::to_ascii_lowercase)
 }
