@@ -2,7 +2,7 @@ use core::fmt::{self, Write};
 use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 
-use crate::class::{URIC, USER};
+use crate::class::{PARAM, URIC, USER};
 use crate::uri::{canonical_nss, digits, unescaped};
 use crate::{Host, Uri};
 
@@ -27,7 +27,7 @@ impl PartialEq<Aor<'_>> for Aor<'_> {
             // A local number is another one in another context (RFC 3966 §5.1.5).
             (Uri::Tel(one), Uri::Tel(another)) => {
                 escaped(digits(one.number)).eq(escaped(digits(another.number)))
-                    && escaped(one.context()).eq(escaped(another.context()))
+                    && escaped_param(one.context()).eq(escaped_param(another.context()))
             }
             (Uri::Urn { nid, nss }, Uri::Urn { nid: other_nid, nss: other_nss }) => {
                 escaped(lower(nid)).eq(escaped(lower(other_nid)))
@@ -80,7 +80,7 @@ impl fmt::Display for Aor<'_> {
                 if uri.context().next().is_some() {
                     f.write_str(";phone-context=")?;
                 }
-                put(f, escaped(uri.context()))
+                put(f, escaped_param(uri.context()))
             }
             Uri::Urn { nid, nss } => {
                 f.write_str("urn:")?;
@@ -105,6 +105,11 @@ fn put(f: &mut fmt::Formatter<'_>, bytes: impl Iterator<Item = u8>) -> fmt::Resu
 /// What may not stand in a URI is escaped; what is escaped already stays so.
 fn escaped(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
     bytes.flat_map(|byte| escape(byte, byte == b'%' || URIC.has(byte)))
+}
+
+/// The same for what has been unescaped, and is to be the value of a parameter.
+fn escaped_param(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
+    bytes.flat_map(|byte| escape(byte, PARAM.has(byte)))
 }
 
 fn escape(byte: u8, stays: bool) -> impl Iterator<Item = u8> {

@@ -27,7 +27,9 @@ impl<'a> Auth<'a> {
 
     /// All parameters, in the order they were written.
     pub fn params(&self) -> AuthParams<'a> {
-        let mut params = AuthParams { rest: self.rest, ends_in_comma: false };
+        let has_some = self.is_digest() || has_params(self.rest.rest());
+        let rest = if has_some { self.rest } else { Reader::new(&[], self.rest.mode) };
+        let mut params = AuthParams { rest, ends_in_comma: false };
         // For servers a comma in front hides the parameter behind it.
         if params.rest.eat_separator(b',') {
             params.next();

@@ -113,7 +113,7 @@ impl<'a> Uri<'a> {
         let is_uric = if mode.is_strict() { URIC.spans_escaped(rest) } else { URI.spans(rest) };
         (is_scheme(scheme) && is_uric && !rest.is_empty()).then_some(())?;
         if is(scheme, b"tel") {
-            return Some(TelUri::read(rest)).filter(|uri| !uri.number.is_empty()).map(Self::Tel);
+            return Some(TelUri::read(rest)).filter(|uri| digits(uri.number).next().is_some()).map(Self::Tel);
         }
         Some(match split(rest, b':') {
             (nid, Some(nss)) if is(scheme, b"urn") => Self::Urn { nid, nss },
@@ -227,7 +227,7 @@ fn is_number_param(name: &[u8]) -> bool {
 
 /// A number or a domain without case and escapes, and a number without visual separators.
 fn canonical(text: &[u8]) -> impl Iterator<Item = u8> + Clone + '_ {
-    let is_number = text.first().is_some_and(|byte| *byte == b'+' || byte.is_ascii_digit());
+    let is_number = unescaped(text).next().is_some_and(|(byte, _)| byte == b'+' || byte.is_ascii_digit());
     let is_separator = move |byte: &u8| is_number && b"-.()".contains(byte);
     unescaped(text).map(|(byte, _)| byte.to_ascii_lowercase()).filter(move |byte| !is_separator(byte))
 }
