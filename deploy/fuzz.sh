@@ -3,6 +3,7 @@
 # fuzz.sh reproduce TARGET FILE  run one input again
 # fuzz.sh linear                 count the instructions that hostile inputs of 8 and 16 KB take
 #
+# FUZZ_SEED=N repeats a run; without it each is another.
 # Fuzzing takes a stable compiler: coverage without a sanitizer, which has nothing to find in a crate
 # that forbids unsafe code. Exits 77 where cargo-fuzz or valgrind is missing (deploy/setup.sh fuzz).
 set -euo pipefail
@@ -65,7 +66,7 @@ fuzz() {
     esac
     mkdir -p "$artifacts"
     rm -f "$artifacts"/*
-    RUST_BACKTRACE=0 "$program" -max_total_time="$seconds" -timeout=1 -rss_limit_mb=1024 -dict=fuzz/sip.dict \
+    RUST_BACKTRACE=0 "$program" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=1 -rss_limit_mb=1024 -dict=fuzz/sip.dict \
         -artifact_prefix="$artifacts/" -print_final_stats=1 "${options[@]}" >"$log" 2>&1 || status=$?
     [ "$status" = 0 ] || failed "$target" "$program" "$log"
     summary "$target, $4 inputs" "$log"
