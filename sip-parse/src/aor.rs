@@ -3,7 +3,7 @@ use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 
 use crate::class::{PARAM, URIC, USER};
-use crate::uri::{canonical_nss, digits, unescaped};
+use crate::equivalence::{canonical_nss, digits, unescaped};
 use crate::{Host, Uri};
 
 /// An address-of-record in canonical form: what a registrar keys its bindings by, and policy its
@@ -21,7 +21,7 @@ impl PartialEq<Aor<'_>> for Aor<'_> {
             (Uri::Sip(one), Uri::Sip(another)) => {
                 one.secure == another.secure
                     && bytes(one.user).eq(bytes(another.user))
-                    && host(one.host).eq(host(another.host))
+                    && are_one_host(one.host, another.host)
                     && one.port == another.port
             }
             // A local number is another one in another context (RFC 3966 §5.1.5).
@@ -51,7 +51,10 @@ impl Hash for Aor<'_> {
                 bytes(uri.user).for_each(|byte| state.write_u8(byte));
                 // No byte of a name: where the user ends is part of what is hashed.
                 state.write_u16(u16::MAX);
-                host(uri.host).for_each(|byte| state.write_u8(byte));
+                match uri.host.ip() {
+                    Some(ip) => ip.hash(state),
+                    None => name(uri.host).for_each(|byte| state.write_u8(byte)),
+                }
                 (uri.secure, uri.port).hash(state);
             }
             Uri::Tel(uri) => escaped(digits(uri.number)).for_each(|byte| state.write_u8(byte)),
@@ -71,7 +74,11 @@ impl fmt::Display for Aor<'_> {
                     put(f, bytes(Some(user)).flat_map(|byte| escape(byte, USER.has(byte))))?;
                     f.write_str("@")?;
                 }
-                put(f, host(uri.host))?;
+                match uri.host.ip() {
+                    Some(IpAddr::V4(ip)) => write!(f, "{ip}")?,
+                    Some(IpAddr::V6(ip)) => write!(f, "[{ip}]")?,
+                    None => put(f, name(uri.host))?,
+                }
                 uri.port.map_or(Ok(()), |port| write!(f, ":{port}"))
             }
             Uri::Tel(uri) => {
@@ -118,41 +125,16 @@ fn escape(byte: u8, stays: bool) -> impl Iterator<Item = u8> {
     bytes.into_iter().take(length)
 }
 
-/// A name without case, or an address in the form that is usual.
-fn host(host: Host<'_>) -> impl Iterator<Item = u8> {
-    let address = host.ip().map(Address::of);
-    let name = if address.is_some() { &[] } else { host.as_bytes() };
-    address.into_iter().flat_map(Address::bytes).chain(escaped(lower(name)))
-}
-
-/// An address as text.
-struct Address {
-    text: [u8; 48],
-    length: usize,
-}
-
-impl Address {
-    fn of(ip: IpAddr) -> Self {
-        let mut address = Self { text: [0; 48], length: 0 };
-        let _always_fits = match ip {
-            IpAddr::V4(ip) => write!(address, "{ip}"),
-            IpAddr::V6(ip) => write!(address, "[{ip}]"),
-        };
-        address
-    }
-
-    fn bytes(self) -> impl Iterator<Item = u8> {
-        self.text.into_iter().take(self.length)
+fn are_one_host(one: Host<'_>, another: Host<'_>) -> bool {
+    match (one.ip(), another.ip()) {
+        (None, None) => name(one).eq(name(another)),
+        (one, another) => one == another,
     }
 }
 
-impl fmt::Write for Address {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length + text.len();
-        self.text.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
-    }
+/// The name of a host: without case.
+fn name(host: Host<'_>) -> impl Iterator<Item = u8> {
+    escaped(lower(host.as_bytes()))
 }
 
 /// What a text with escapes stands for; the absent one is the empty one.

@@ -35,15 +35,15 @@ pub(crate) const QDTEXT: Class = Class(1 << 14);
 /// `TEXT-UTF8char / UTF8-CONT / LWS`: any header value
 pub(crate) const TEXT: Class = Class(1 << 15);
 /// `ctext`, which a comment is made of
-pub(crate) const CTEXT: Class = Class(1 << 19);
+pub(crate) const CTEXT: Class = Class(1 << 16);
 /// `Reason-Phrase` without escapes
-pub(crate) const REASON: Class = Class(1 << 20);
+pub(crate) const REASON: Class = Class(1 << 17);
 /// [`VALUE`] where a comma parts nothing
-pub(crate) const LONE_VALUE: Class = Class(1 << 16);
+pub(crate) const LONE_VALUE: Class = Class(1 << 18);
 /// [`DISPLAY`] where a comma parts nothing
-pub(crate) const LONE_DISPLAY: Class = Class(1 << 17);
+pub(crate) const LONE_DISPLAY: Class = Class(1 << 19);
 /// What the name of a parameter is made of for servers: wider than `token`
-pub(crate) const PARAM_NAME: Class = Class(1 << 18);
+pub(crate) const PARAM_NAME: Class = Class(1 << 20);
 
 /// The classes each byte is in.
 static CLASSES: [u32; 256] = {

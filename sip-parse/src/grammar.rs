@@ -5,7 +5,7 @@
 use crate::class::{DIGIT, LWS, TEXT, TOKEN, WORD};
 use crate::contact::is_qvalue;
 use crate::reader::{Reader, decimal, is_utf8};
-use crate::uri::is_absolute_uri;
+use crate::uri::absolute_uri;
 use crate::{Auth, CSeq, Contact, Host, Name, NameAddr, Params, Via};
 
 /// Whether `value` is one of a header called `name`.
@@ -162,7 +162,7 @@ fn params_with_q(reader: &mut Reader<'_>) -> bool {
 
 /// `LAQUOT absoluteURI RAQUOT`
 fn angle_uri(reader: &mut Reader<'_>) -> bool {
-    reader.eat(b'<') && reader.take_until(b'>').is_some_and(is_absolute_uri)
+    reader.eat(b'<') && reader.take_until(b'>').is_some_and(|uri| absolute_uri(uri, reader.mode).is_some())
 }
 
 /// `server-val *( LWS server-val )`, `server-val = product / comment`

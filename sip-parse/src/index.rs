@@ -11,7 +11,7 @@ pub const MAX_DATAGRAM: usize = u16::MAX as usize;
 /// How many headers an [`Index`] holds unless told otherwise.
 ///
 /// The longest message of the test corpus, a response that went round a loop of 70 hops, has 77.
-/// Twice as much costs nothing but 1.3 KB a thread; a message with more is refused, not cut.
+/// This many cost 1.3 KB a thread; a message with more is refused, not cut.
 pub const MAX_HEADERS: usize = 128;
 
 /// Where the headers of a datagram are.

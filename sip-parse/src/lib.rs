@@ -77,6 +77,9 @@ mod list;
 /// URIs: `sip`, `sips`, `tel`, `urn` and others.
 mod uri;
 
+/// Which URIs name the same thing.
+mod equivalence;
+
 /// The one a registrar keys its bindings by.
 mod aor;
 
@@ -118,6 +121,7 @@ pub use auth::{Auth, AuthParams};
 pub use classify::{Kind, classify};
 pub use contact::Contact;
 pub use cseq::CSeq;
+pub use equivalence::{MAX_COMPARED, MAX_COMPARED_LENGTH};
 pub use error::{Error, Result};
 pub use host::Host;
 pub use index::{Index, MAX_DATAGRAM, MAX_HEADERS};
@@ -131,5 +135,5 @@ pub use params::{Param, Params};
 pub use reply::{Reply, ReplyError};
 pub use sdp::{Connection, Lines as SdpLines, Media, MediaLines, Sdp};
 pub use start_line::StartLine;
-pub use uri::{MAX_COMPARED, MAX_COMPARED_LENGTH, SipUri, TelUri, Uri, UriParamIter, UriParams};
+pub use uri::{SipUri, TelUri, Uri, UriParamIter, UriParams};
 pub use via::{Rport, Transport, Via};

@@ -1,3 +1,4 @@
+use crate::class::TOKEN;
 use crate::grammar;
 use crate::index::{Field, Firsts};
 use crate::reader::Reader;
@@ -301,7 +302,7 @@ impl<'a> Message<'a> {
     /// [`Error::Malformed`]
     pub fn event(&self) -> Result<Option<Event<'a>>> {
         self.optional(Name::Event, |reader| {
-            let package = reader.take_some(crate::class::TOKEN)?;
+            let package = reader.take_some(TOKEN)?;
             Some(Event { package, params: Params::skip(reader)? })
         })
     }
@@ -372,5 +373,5 @@ impl<'a> Message<'a> {
 }
 
 fn token<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
-    reader.take_some(crate::class::TOKEN)
+    reader.take_some(TOKEN)
 }

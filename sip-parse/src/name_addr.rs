@@ -18,7 +18,6 @@ pub struct NameAddr<'a> {
     /// The parameters of the header, never those of the URI (§20.10).
     pub params: Params<'a>,
     is_bracketed: bool,
-    mode: Mode,
 }
 
 impl<'a> NameAddr<'a> {
@@ -28,7 +27,7 @@ impl<'a> NameAddr<'a> {
     ///
     /// [`Error::Uri`](crate::Error::Uri)
     pub fn uri(&self) -> Result<Uri<'a>> {
-        Uri::parse(self.addr_spec, self.mode)
+        Uri::parse(self.addr_spec, self.params.mode())
     }
 
     /// Reads the address that comes next and the parameters behind it.
@@ -43,12 +42,13 @@ impl<'a> NameAddr<'a> {
             }
             Some(())
         })?;
-        Some(Self { display, addr_spec, tag, params, is_bracketed, mode: reader.mode })
+        Some(Self { display, addr_spec, tag, params, is_bracketed })
     }
 
     /// The same, with the brackets that `Route` wants.
     pub(crate) fn read_bracketed(reader: &mut Reader<'a>) -> Option<Self> {
-        Self::read(reader).filter(|address| address.is_bracketed || !address.mode.is_strict())
+        let may_be_bare = !reader.is_strict();
+        Self::read(reader).filter(|address| address.is_bracketed || may_be_bare)
     }
 }
 

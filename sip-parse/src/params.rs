@@ -42,6 +42,11 @@ impl<'a> Params<'a> {
         self.reader.rest()
     }
 
+    /// Whose reading these are.
+    pub(crate) fn mode(self) -> Mode {
+        self.reader.mode
+    }
+
     /// The name of each, and how all of it was written from its semicolon on.
     pub(crate) fn written(mut self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         core::iter::from_fn(move || {
@@ -73,12 +78,6 @@ impl<'a> Iterator for Params<'a> {
 
     fn next(&mut self) -> Option<Param<'a>> {
         if self.reader.eat_separator(b';') { self.reader.param() } else { None }
-    }
-}
-
-impl Default for Params<'_> {
-    fn default() -> Self {
-        Self { reader: Reader::new(&[], Mode::Lenient) }
     }
 }
 

@@ -270,8 +270,7 @@ pub(crate) fn port_number(digits: &[u8]) -> Option<u16> {
 
 /// The position of the first `byte`, eight bytes at a time.
 ///
-/// Lines, names and values are short, a call of `memchr` costs more than it saves: 60 instructions
-/// for a line of 40 bytes where this takes 45.
+/// Names, values and URIs are a few words long: this is inlined where a library would be called.
 #[inline]
 pub(crate) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);

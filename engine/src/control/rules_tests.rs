@@ -60,12 +60,12 @@ impl World {
         kind_of(self.kernel.lookup(source.parse().expect(source), second * NS))
     }
 
-    /// The rule in one line: most specific live decision, block over allow.
     /// Whether a decision about this source ends in this very second.
     fn some_end(&self, source: IpAddr, second: u64) -> bool {
         self.model.iter().any(|(net, _, until)| net.contains(&source) && *until == Some(second))
     }
 
+    /// The rule in one line: most specific live decision, block over allow.
     fn naive(&self, source: IpAddr, second: u64) -> RuleKind {
         let live = self
             .model
