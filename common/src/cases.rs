@@ -8,16 +8,21 @@ mod packet;
 
 pub use packet::Packet;
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
+use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::string::String;
 use std::vec::Vec;
 use std::{format, vec};
 
+use crate::packet::Frame;
+use crate::rate::{Clocks, Kind, Limit, source_key};
 use crate::reason::Reason;
 use crate::rule::{Addr, MAPPED_BITS, Rule, RuleKind};
-use crate::state::{Config, FRAGMENT_SLOTS, Home, STEALTH};
-use crate::verdict::{Action, Tables, Verdict};
+use crate::signature::{self, Signatures};
+use crate::sip::Class;
+use crate::state::{Config, Home};
+use crate::verdict::{Action, Scope, Tables, Verdict};
 
 /// The guarded host's MAC address.
 pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -51,6 +56,25 @@ const fn v6(words: [u16; 8]) -> [u8; 16] {
     bytes
 }
 
+/// A verified caller.
+pub const VERIFIED_V4: [u8; 4] = [198, 51, 100, 30];
+/// A verified caller; so is the rest of its /64.
+pub const VERIFIED_V6: [u8; 16] = v6([0x2001, 0xdb8, 0xfeed, 7, 0, 0, 0, 1]);
+/// A trusted source.
+pub const TRUSTED_V4: [u8; 4] = [198, 51, 100, 40];
+/// The scanners' patterns.
+pub const PATTERNS: [&str; 5] = ["friendly-scanner", "sipvicious", "VaxSIPUserAgent", "sipcli/", "User-Agent: smap"];
+
+/// Who is verified; ends are relative to `now`.
+pub fn verified(now: u64) -> Vec<(Addr, u64)> {
+    vec![
+        (Addr::v4(VERIFIED_V4), now + HOUR),
+        (Addr::from_bytes(VERIFIED_V6), now + HOUR),
+        // was, an hour ago
+        (Addr::v4([198, 51, 100, 31]), now / 2),
+    ]
+}
+
 /// A rule of the table's world: address, prefix length as for IPv6, rule. Overlaps are resolved as user space would.
 pub type Entry = (Addr, u32, Rule);
 
@@ -70,6 +94,7 @@ pub fn rules(now: u64) -> Vec<Entry> {
         at(v4([198, 51, 100, 8], 32), Rule { kind: 1, until: now / 2, then: 0, then_until: 0 }),
         at(v4([198, 51, 100, 9], 32), Rule { kind: 1, until: now + HOUR, then: 0, then_until: 0 }),
         at(v4([198, 51, 100, 7], 32), allowed),
+        at(v4(TRUSTED_V4, 32), Rule { kind: RuleKind::Trusted as u32, ..Rule::default() }),
         at(v4([100, 64, 0, 0], 10), blocked),
         (Addr::from_bytes(v6([0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 0])), 48, blocked),
         (Addr::from_bytes(v6([0x2001, 0xdb8, 0xa11, 0, 0, 0, 0, 1])), 128, allowed),
@@ -81,6 +106,8 @@ pub fn rules(now: u64) -> Vec<Entry> {
 pub struct Case {
     /// What it shows.
     pub name: String,
+    /// What is configured otherwise; the second value is "now".
+    pub settings: fn(&mut Config, u64),
     /// Frames that came before, in order.
     pub before: Vec<Vec<u8>>,
     /// The frame.
@@ -131,7 +158,7 @@ impl Table {
 
     fn after(&mut self, name: &str, before: &[&Packet], packet: &Packet, expect: Verdict) {
         let before = before.iter().map(|packet| packet.build()).collect();
-        self.0.push(Case { name: name.into(), before, frame: packet.build(), expect });
+        self.0.push(Case { name: name.into(), settings: |_, _| {}, before, frame: packet.build(), expect });
     }
 }
 
@@ -238,12 +265,14 @@ fn ours(t: &mut Table) {
     t.add("own IPv6 source", &Packet::v6(OWN_V6).sip(&invite), dropped(Reason::OwnSource));
     t.0.push(Case {
         name: "ARP".into(),
+        settings: |_, _| {},
         before: vec![],
         frame: [&MAC[..], &[2, 0, 0, 0, 0, 2, 8, 6], &[0; 46]].concat(),
         expect: not_ours,
     });
     t.0.push(Case {
         name: "a frame of 14 bytes".into(),
+        settings: |_, _| {},
         before: vec![],
         frame: [&MAC[..], &[2, 0, 0, 0, 0, 2, 8, 0]].concat(),
         expect: not_ours,
@@ -342,7 +371,7 @@ fn payloads(t: &mut Table) {
         t.add(&format!("a Request-URI of {length} bytes"), &caller().sip(invite.as_bytes()), expect);
     }
     let endless = format!("INVITE sip:{}@example.com SIP/2.0\r\n\r\n", "a".repeat(2_100));
-    t.add("a start line over 2,048 bytes", &caller().sip(endless.as_bytes()), malformed);
+    t.add("a start line over 2,048 bytes", &caller().sip(endless.as_bytes()), dropped(Reason::LongLine));
     for at in 20..60 {
         // the line end at every position within a word of eight
         let line = format!("INVITE sip:{} SIP/2.0\r\n", "a".repeat(at));
@@ -397,7 +426,12 @@ fn fragments(t: &mut Table) {
     t.add("first fragment", &first, SURVIVES);
     t.after("a later fragment follows the first", &[&first], &later, SURVIVES);
     t.after("a middle fragment follows the first", &[&first], &later.clone().fragment(1_000, true, 7), SURVIVES);
-    t.add("a later fragment of something else", &later.clone().fragment(1_000, false, 8), passed(Reason::Fragment));
+    t.add("a later fragment of something unknown", &later.clone().fragment(1_000, false, 8), SURVIVES);
+    t.add(
+        "a later fragment of TCP",
+        &caller().raw(6, &[b'x'; 600]).fragment(1_000, false, 8),
+        passed(Reason::Fragment),
+    );
     let blocked = Packet::v4([203, 0, 113, 66]);
     t.add(
         "a later fragment of a blocked source",
@@ -410,7 +444,8 @@ fn fragments(t: &mut Table) {
         "the rest of OPTIONS in two",
         &[&datagram(&options).fragment(0, true, 9)],
         &later.clone().fragment(1_000, false, 9),
-        passed(Reason::Fragment),
+        // alone it is nothing: the kernel waits for the first in vain
+        SURVIVES,
     );
     t.add(
         "first fragment of 8 bytes",
@@ -430,7 +465,7 @@ fn fragments(t: &mut Table) {
     t.add(
         "a later fragment that looks like UDP to 5060",
         &caller().raw(17, &[0x13, 0xc5, 0x13, 0xc4, 0, 40, 0, 0, b'O', b'P']).fragment(8, false, 11),
-        passed(Reason::Fragment),
+        SURVIVES,
     );
     let first6 = Packet::v6(CALLER_V6).sip(&invite).udp_length(900).fragment(0, true, 0xabcd_ef01);
     t.add("first IPv6 fragment", &first6, SURVIVES);
@@ -478,11 +513,6 @@ fn lengths(t: &mut Table) {
     t.add("a frame that does not fit a chunk", &caller().sip(&long), passed(Reason::Kernel));
 }
 
-/// Where [`FRAGMENT_SLOTS`] keep a key: bits 32 and up.
-fn slot(key: u64) -> u64 {
-    key >> 32 & (FRAGMENT_SLOTS as u64 - 1)
-}
-
 /// The table's world in plain memory.
 #[derive(Debug)]
 pub struct World {
@@ -492,26 +522,75 @@ pub struct World {
     pub now: u64,
     /// The rules.
     pub rules: Vec<Entry>,
+    /// Who is verified, and until when.
+    pub verified: Vec<(Addr, u64)>,
+    /// The patterns, compiled.
+    pub signatures: Box<Signatures>,
     /// Has the queue a live worker?
     pub live: bool,
-    /// By slot, as the kernel's table: who takes another's slot makes it forgotten.
-    followed: RefCell<BTreeMap<u64, (u64, u64)>>,
+    /// Clocks never run out of room here.
+    clocks: RefCell<BTreeMap<(bool, u64), Clocks>>,
+    global: Cell<u64>,
 }
 
 impl World {
     /// As the table expects it, at `now`.
     pub fn at(now: u64) -> Self {
-        Self { config: config(), now, rules: rules(now), live: true, followed: RefCell::default() }
+        let mut signatures = Box::new(Signatures::EMPTY);
+        signatures.compile(&PATTERNS).expect("the table's patterns compile");
+        Self {
+            config: config(),
+            now,
+            rules: rules(now),
+            verified: verified(now),
+            signatures,
+            live: true,
+            clocks: RefCell::default(),
+            global: Cell::new(0),
+        }
+    }
+
+    /// The same for a case: nobody has sent anything, and the case's own settings are in force.
+    pub fn prepare(&mut self, case: &Case) {
+        self.clocks.borrow_mut().clear();
+        self.global.set(0);
+        let clock = self.config.clock;
+        self.config = Config { clock, ..config() };
+        (case.settings)(&mut self.config, self.now);
     }
 }
 
 /// The table's configuration; clock and interface are the suite's business.
 pub fn config() -> Config {
+    const SECOND: u64 = 1_000_000_000;
     let mac = u64::from_le_bytes([MAC[0], MAC[1], MAC[2], MAC[3], MAC[4], MAC[5], 0, 0]);
-    Config { heartbeat_timeout: HOUR, mac, chunk: CHUNK, seed: 0x5eed, flags: STEALTH, ..Config::default() }
+    let rules = Reason::ALL.iter().filter(|reason| reason.is_rule());
+    let off = Reason::Closed.bit() | Reason::UnknownMethod.bit();
+    // `every` of a second, so that a case counts in bursts
+    let limit = |burst: u64| Limit { every: SECOND, ahead: SECOND * (burst - 1) };
+    Config {
+        heartbeat_timeout: HOUR,
+        mac,
+        chunk: CHUNK,
+        seed: 0x5eed,
+        enforce: rules.map(|reason| reason.bit()).sum::<u64>() & !off,
+        silent: Class::Options.bit(),
+        redirect: u64::MAX,
+        limits: [
+            [limit(8), limit(3), limit(4), limit(3)],
+            [limit(12), limit(5), limit(6), limit(4)],
+            [limit(40), limit(20), Limit::NONE, limit(20)],
+        ],
+        prefix: [limit(14), limit(5), limit(7), limit(7)],
+        global: limit(3),
+        sample: Limit { every: SECOND / 10, ahead: SECOND },
+        ..Config::default()
+    }
 }
 
 impl Tables for World {
+    type Clocks = (bool, u64);
+
     fn config(&self) -> &Config {
         &self.config
     }
@@ -543,15 +622,34 @@ impl Tables for World {
         hits.max_by_key(|(_, bits, _)| *bits).map_or_else(Rule::default, |(_, _, rule)| *rule)
     }
 
+    fn verified(&self, key: u64, now: u64) -> bool {
+        self.verified.iter().any(|(addr, until)| source_key(addr, self.config.seed) == key && now < *until)
+    }
+
+    fn clocks(&self, scope: Scope, key: u64) -> (bool, u64) {
+        (scope == Scope::Prefix, key)
+    }
+
+    fn claim(&self, clocks: (bool, u64), kind: Kind, limit: &Limit, now: u64) -> bool {
+        let mut table = self.clocks.borrow_mut();
+        let clock = &mut table.entry(clocks).or_default()[kind as usize];
+        let next = limit.claim(*clock, now);
+        *clock = next.unwrap_or(*clock);
+        next.is_some()
+    }
+
+    fn claim_global(&self, limit: &Limit, now: u64) -> bool {
+        let next = limit.claim(self.global.get(), now);
+        self.global.set(next.unwrap_or(self.global.get()));
+        next.is_some()
+    }
+
+    fn scanner(&self, f: &impl Frame, start: usize, end: usize) -> bool {
+        let patterns = &*self.signatures;
+        signature::scan(f, &patterns, start, end, |at| signature::confirm(f, &patterns, start, end, at) != 0)
+    }
+
     fn live(&self, _: u64) -> bool {
         self.live
-    }
-
-    fn follow(&self, key: u64, now: u64) {
-        self.followed.borrow_mut().insert(slot(key), (key, now));
-    }
-
-    fn followed(&self, key: u64) -> u64 {
-        self.followed.borrow().get(&slot(key)).filter(|(held, _)| *held == key).map_or(0, |(_, at)| *at)
     }
 }

@@ -10,13 +10,17 @@
 pub mod cases;
 /// A frame as it arrives: the only Ethernet, VLAN, IP and UDP offsets in the project.
 pub mod packet;
+/// Rates: clocks, tiers, and where they are kept.
+pub mod rate;
 /// Why a packet went where it went: counter slot, metric label and JSON word in one list.
 pub mod reason;
 /// Source rules: who, what applies, until when, and what afterwards.
 pub mod rule;
+/// Scanner signatures.
+pub mod signature;
 /// What must be seen of SIP before anything else is done: keep-alive, start line, method.
 pub mod sip;
-/// The other maps: configuration, own addresses, ports, fragments.
+/// The other maps: configuration, own addresses, ports, samples.
 pub mod state;
 /// The whole decision.
 pub mod verdict;

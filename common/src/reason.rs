@@ -19,7 +19,7 @@ macro_rules! reasons {
 
             /// Does the XDP program count it? If not, the engine does.
             pub const fn in_kernel(self) -> bool {
-                (self as u8) < Self::Overlap as u8
+                (self as u8) < Self::ForeignDomain as u8
             }
         }
     };
@@ -31,13 +31,15 @@ reasons! {
     NotOurs = "not_ours",
     /// Passed: a source that the kernel refuses or handles itself (loopback, multicast, link-local, own IPv4).
     Martian = "martian",
-    /// Passed: TCP or SCTP to a SIP port from a source that is not blocked.
+    /// Passed: TCP or SCTP to a SIP port, from a source that may connect.
     OtherL4 = "other_l4",
-    /// Passed: a later fragment of something that did not go to the engine.
+    /// Passed: a later fragment that is none of the engine's business.
     Fragment = "fragment",
-    // dropped
+    // dropped, each by a rule that can be enforced, monitored or switched off
     /// Dropped: a rule blocks the source.
     Blocked = "blocked",
+    /// Dropped: `xdp.mode = "closed"`, and the source is neither trusted nor allowed.
+    Closed = "closed",
     /// Dropped: an IPv6 source that is one of this host's own addresses; the kernel would deliver it.
     OwnSource = "own_source",
     /// Dropped: the UDP or IP length does not fit the frame; the kernel drops these too.
@@ -50,18 +52,38 @@ reasons! {
     Short = "short",
     /// Dropped: no start line that begins or ends with `SIP/2.0` (RFC 3261 §7.1, §7.2).
     Malformed = "malformed",
-    /// Dropped: OPTIONS from a source that is not allowed.
+    /// Dropped: no line end within 2,048 bytes.
+    LongLine = "long_line",
+    /// Dropped: a method that no RFC of SIP's registry names, from an unknown source.
+    UnknownMethod = "unknown_method",
+    /// Dropped: a request that unknown sources get no answer to: OPTIONS, or what `xdp.stealth` says.
     Stealth = "stealth",
+    /// Dropped: a scanner's signature in a request from an unknown source.
+    Scanner = "scanner",
+    /// Dropped: more REGISTERs than the source's tier may send.
+    RateRegister = "rate_register",
+    /// Dropped: more INVITEs than the source's tier may send.
+    RateInvite = "rate_invite",
+    /// Dropped: more OPTIONS than the source's tier may send.
+    RateOptions = "rate_options",
+    /// Dropped: more packets of all kinds than the source's tier may send.
+    RateSource = "rate_source",
+    /// Dropped: more than the unknown sources of one /24 or /48 may send together.
+    RatePrefix = "rate_prefix",
+    /// Dropped in attack mode: more than all unknown sources may send together.
+    RateGlobal = "rate_global",
     // survived
     /// Survived every rule and went to the engine.
     Redirected = "redirected",
     /// Survived every rule and took the kernel's path: no live worker on the queue, or not for the engine.
     Kernel = "kernel",
-    /// Monitor mode: a rule would have dropped it. Which one is counted in the second array.
-    Monitored = "monitored",
     // counted by the engine, of what was redirected
+    /// Dropped by the engine: a request from an unknown source to a domain that is not ours.
+    ForeignDomain = "foreign_domain",
     /// Dropped by the engine: overlapping fragments; the kernel would discard the datagram.
     Overlap = "fragment_overlap",
+    /// Dropped by the engine: more datagrams in fragments, or larger ones, than it keeps in view.
+    FragmentOverflow = "fragment_overflow",
     /// Dropped by the engine in raw mode: the IPv4 header checksum is wrong (RFC 1122 §3.2.1.2).
     HeaderChecksum = "header_checksum",
     /// Dropped by the engine in raw mode: the kernel would not take this source on this interface (rp_filter).
@@ -70,7 +92,28 @@ reasons! {
     RelayError = "relay_error",
 }
 
-/// Slots of a counter array: more than there are reasons, so that a new one does not change the map.
-pub const REASON_SLOTS: u32 = 32;
+impl Reason {
+    /// This reason's bit in [`Config::enforce`](crate::state::Config::enforce) and
+    /// [`Config::monitor`](crate::state::Config::monitor).
+    #[inline(always)]
+    pub const fn bit(self) -> u64 {
+        1 << self as u8
+    }
+
+    /// Is it a rule that can be enforced, monitored or switched off? All that drop what the kernel would deliver are.
+    pub const fn is_rule(self) -> bool {
+        let slot = self as u8;
+        (slot >= Self::Blocked as u8 && slot <= Self::RateGlobal as u8) || slot == Self::ForeignDomain as u8
+    }
+
+    /// The reason with this label.
+    pub fn of_label(label: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.label() == label)
+    }
+}
+
+/// Slots of a counter array: more than there are reasons, so that a new one does not change the map. A bit each in
+/// [`Config::enforce`](crate::state::Config::enforce).
+pub const REASON_SLOTS: u32 = 64;
 
 const _: () = assert!(Reason::ALL.len() <= REASON_SLOTS as usize);

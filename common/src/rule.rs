@@ -67,6 +67,8 @@ pub enum RuleKind {
     Blocked = 1,
     /// Passes the rules meant for unknown sources (stealth).
     Allowed = 2,
+    /// Outranks every block; passes all rules but its own, larger, rate limits.
+    Trusted = 3,
 }
 
 /// A map value: `kind` applies until `until`, then `then` until `then_until`, then nothing.

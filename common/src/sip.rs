@@ -9,62 +9,99 @@ pub enum Payload {
     KeepAlive,
     /// A STUN message, with RFC 8489's cookie or in RFC 3489's form.
     Stun,
-    /// A start line that ends with `SIP/2.0`.
-    Request(Class),
     /// A start line that begins with `SIP/2.0`.
     Response,
     /// Under [`DATAGRAM_MIN`] bytes, and no keep-alive.
     Short,
     /// The bytes end before the start line does.
     Unfinished,
+    /// No line end within [`LINE_MAX`] bytes.
+    LongLine,
     /// Anything else.
     Malformed,
+    /// A start line that ends with `SIP/2.0`.
+    Request(Class),
 }
 
 /// Methods that rules tell apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
-    /// Any method without a rule of its own.
-    Other,
+    /// REGISTER.
+    Register,
+    /// INVITE.
+    Invite,
     /// OPTIONS.
     Options,
+    /// ACK, to which nobody answers.
+    Ack,
+    /// BYE, CANCEL, PRACK, UPDATE: they belong to a call that is there.
+    InCall,
+    /// SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH, REFER, INFO.
+    Other,
+    /// A method that IANA's registry of SIP methods does not name.
+    Unknown,
 }
 
+impl Class {
+    /// All classes; the position of each is its number.
+    pub const ALL: [Self; 7] =
+        [Self::Register, Self::Invite, Self::Options, Self::Ack, Self::InCall, Self::Other, Self::Unknown];
+
+    /// This class' bit in [`Config::silent`](crate::state::Config::silent).
+    #[inline(always)]
+    pub const fn bit(self) -> u64 {
+        1 << self as u8
+    }
+}
+
+/// In the numbers of [`Payload::code`]: a request.
+const REQUEST: u64 = 8;
+/// Beside the numbers of [`Payload::code`]: a later fragment, of which nobody knows what it holds.
+pub const LATER_FRAGMENT: u64 = 7;
+
 impl Payload {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 16] = [
         Self::KeepAlive,
         Self::Stun,
-        Self::Request(Class::Other),
-        Self::Request(Class::Options),
         Self::Response,
         Self::Short,
         Self::Unfinished,
+        Self::LongLine,
         Self::Malformed,
+        Self::Malformed,
+        Self::Request(Class::Register),
+        Self::Request(Class::Invite),
+        Self::Request(Class::Options),
+        Self::Request(Class::Ack),
+        Self::Request(Class::InCall),
+        Self::Request(Class::Other),
+        Self::Request(Class::Unknown),
+        Self::Request(Class::Unknown),
     ];
 
-    /// A number below 8 for it: what is handed across a point where the verifier must forget.
+    /// A number below 16 for it: what is handed across a point where the verifier must forget.
     #[inline(always)]
     pub const fn code(self) -> u64 {
         match self {
             Self::KeepAlive => 0,
             Self::Stun => 1,
-            Self::Request(Class::Other) => 2,
-            Self::Request(Class::Options) => 3,
-            Self::Response => 4,
-            Self::Short => 5,
-            Self::Unfinished => 6,
-            Self::Malformed => 7,
+            Self::Response => 2,
+            Self::Short => 3,
+            Self::Unfinished => 4,
+            Self::LongLine => 5,
+            Self::Malformed => 6,
+            Self::Request(class) => REQUEST | class as u64,
         }
     }
 
     /// The payload of a [`code`](Self::code).
     #[inline(always)]
     pub const fn of(code: u64) -> Self {
-        Self::ALL[(code & 7) as usize]
+        Self::ALL[(code & 15) as usize]
     }
 }
 
-/// Longest start line, line end included, bytes. Longer ones are malformed: no server here takes a Request-URI of 2 KB.
+/// Longest start line, line end included, bytes: no server here takes a Request-URI of 2 KB.
 pub const LINE_MAX: usize = 2048;
 /// CRs and LFs skipped in front of a message (RFC 3261 §7.5 asks for it, OpenSIPS and Kamailio do it).
 pub const LEADING_MAX: usize = 16;
@@ -73,13 +110,13 @@ pub const TRAILING_MAX: usize = 4;
 /// OpenSIPS and Kamailio ignore shorter datagrams (MIN_UDP_PACKET), bytes.
 pub const DATAGRAM_MIN: usize = 20;
 
-const fn every(byte: u8) -> u64 {
+pub(crate) const fn every(byte: u8) -> u64 {
     0x0101_0101_0101_0101 * byte as u64
 }
 
 /// High bit set in the lowest byte of `word` that equals `byte`; higher bits may be set in error.
 #[inline(always)]
-const fn find(word: u64, byte: u8) -> u64 {
+pub(crate) const fn find(word: u64, byte: u8) -> u64 {
     let x = word ^ every(byte);
     x.wrapping_sub(every(1)) & !x & every(0x80)
 }
@@ -151,7 +188,7 @@ pub fn classify(
     }
     let at = f.settle(at);
     let Some(feed) = line_feed(f.settle(at + 8), end) else {
-        return if left < LINE_MAX { Payload::Unfinished } else { Payload::Malformed };
+        return if left < LINE_MAX { Payload::Unfinished } else { Payload::LongLine };
     };
     if head | LETTERS_3 == word(*b"sip/2.0 ") {
         return Payload::Response;
@@ -159,13 +196,11 @@ pub fn classify(
     if !ends_with_version(f, at, feed) {
         return Payload::Malformed;
     }
-    Payload::Request(class(head))
+    Payload::Request(class(f, at, head))
 }
 
 /// Case bits of the first three bytes.
 const LETTERS_3: u64 = 0x20_2020;
-/// Case bits of the first seven bytes.
-const LETTERS_7: u64 = 0x20_2020_2020_2020;
 
 #[inline(always)]
 const fn word(bytes: [u8; 8]) -> u64 {
@@ -206,8 +241,42 @@ fn ends_with_version(f: &impl Frame, at: usize, feed: usize) -> bool {
 
 /// Methods compare without case: RFC 3261 §7.1 says otherwise, but OpenSIPS and Kamailio answer `options`.
 #[inline(always)]
-fn class(head: u64) -> Class {
-    let blank = (head >> 56) as u8;
-    let options = (head | LETTERS_7) << 8 == word(*b"options ") << 8;
-    if options && (blank == b' ' || blank == b'\t') { Class::Options } else { Class::Other }
+fn class(f: &impl Frame, at: usize, head: u64) -> Class {
+    // The token in front of the first blank, in lower case, NULs behind it.
+    let blank = find(head, b' ') | find(head, b'\t');
+    let below = (blank & blank.wrapping_neg()) >> 7;
+    let token = (head | every(0x20)) & below.wrapping_sub(1);
+    if below == 0 {
+        // Eight letters, or more.
+        let Some(next) = f.load::<1>(f.settle(at + 8)) else { return Class::Unknown };
+        let blank = |c: u8| c == b' ' || c == b'\t';
+        if token == word(*b"register") && blank(next[0]) {
+            return Class::Register;
+        }
+        if token == word(*b"subscrib") && next[0] | 0x20 == b'e' {
+            return if blank(f.u8(f.settle(at + 9)).unwrap_or(0)) { Class::Other } else { Class::Unknown };
+        }
+        return Class::Unknown;
+    }
+    match token {
+        INVITE => Class::Invite,
+        OPTIONS => Class::Options,
+        ACK => Class::Ack,
+        BYE | CANCEL | PRACK | UPDATE => Class::InCall,
+        NOTIFY | MESSAGE | PUBLISH | REFER | INFO => Class::Other,
+        _ => Class::Unknown,
+    }
 }
+
+const INVITE: u64 = word(*b"invite\0\0");
+const OPTIONS: u64 = word(*b"options\0");
+const ACK: u64 = word(*b"ack\0\0\0\0\0");
+const BYE: u64 = word(*b"bye\0\0\0\0\0");
+const CANCEL: u64 = word(*b"cancel\0\0");
+const PRACK: u64 = word(*b"prack\0\0\0");
+const UPDATE: u64 = word(*b"update\0\0");
+const NOTIFY: u64 = word(*b"notify\0\0");
+const MESSAGE: u64 = word(*b"message\0");
+const PUBLISH: u64 = word(*b"publish\0");
+const REFER: u64 = word(*b"refer\0\0\0");
+const INFO: u64 = word(*b"info\0\0\0\0");

@@ -1,18 +1,18 @@
-//! The maps beside the rules: configuration, own addresses, SIP ports, fragments, heartbeats, egress records.
+//! The maps beside the rules: configuration, own addresses, SIP ports, heartbeats, egress records, samples.
 //!
-//! User space writes them, the kernel reads them; only [`Fragments`] is written by the XDP program.
+//! User space writes them, the kernel reads them.
 
+use crate::rate::{KINDS, Limit};
 use crate::rule::Addr;
 
 /// RX queues that one interface may have under the engine: entries of the XSK map and of the heartbeats.
 pub const MAX_QUEUES: u32 = 256;
 
-/// [`Config::flags`]: count what would be dropped, drop nothing.
-pub const MONITOR: u64 = 1;
-/// [`Config::flags`]: drop OPTIONS from sources that no rule allows.
-pub const STEALTH: u64 = 2;
 /// [`Config::flags`]: at least one IPv6 rule exists (IPv6 has no gate of its own).
-pub const V6_RULES: u64 = 4;
+pub const V6_RULES: u64 = 1;
+
+/// [`Config::redirect`]: bits above this belong to known sources (allowed, verified, trusted).
+pub const KNOWN_SHIFT: u32 = 16;
 
 /// The one value of the CONFIG map.
 #[repr(C)]
@@ -28,10 +28,31 @@ pub struct Config {
     pub chunk: u64,
     /// The interface that re-entry redirects into.
     pub ifindex: u64,
-    /// Keys the hash of the fragment table, so that nobody outside can aim at a slot.
+    /// Keys the hashes of fragments, sources and prefixes, so that nobody outside can aim at a slot.
     pub seed: u64,
-    /// [`MONITOR`] | [`STEALTH`] | [`V6_RULES`].
+    /// [`V6_RULES`].
     pub flags: u64,
+    /// Rules that drop: [`Reason::bit`](crate::reason::Reason::bit)s.
+    pub enforce: u64,
+    /// Rules that only count what they would drop: [`Reason::bit`](crate::reason::Reason::bit)s.
+    pub monitor: u64,
+    /// Requests to which unknown sources get no answer: [`Class::bit`](crate::sip::Class::bit)s.
+    pub silent: u64,
+    /// Survivors that go to the engine: bit [`Payload::code`](crate::sip::Payload::code) for unknown sources, the same
+    /// and [`KNOWN_SHIFT`] for known ones; later fragments have a code of their own.
+    pub redirect: u64,
+    /// Attack mode until then, ns of `CLOCK_MONOTONIC`; 0: never.
+    pub attack_until: u64,
+    /// Which of the two values of the SIGNATURES map is in force, 0 or 1.
+    pub signatures: u64,
+    /// A source's limits, by [`Tier`](crate::rate::Tier) and [`Kind`](crate::rate::Kind).
+    pub limits: [[Limit; KINDS]; 3],
+    /// What the unknown sources of one prefix share, by [`Kind`](crate::rate::Kind).
+    pub prefix: [Limit; KINDS],
+    /// What all unknown sources share in attack mode.
+    pub global: Limit,
+    /// Samples of dropped packets, for each reason and CPU.
+    pub sample: Limit,
 }
 
 /// `bpf_jiffies64` costs nothing, `bpf_ktime_get_ns` 32 ns: time in the kernel is the tick count, scaled.
@@ -123,29 +144,8 @@ impl Homes {
 /// Bits of the port map: one per UDP, TCP and SCTP port.
 pub type Ports = [u64; 1024];
 
-/// Datagrams whose later fragments are followed at a time. One whose slot another takes within
-/// [`FRAGMENT_LIFE`] is forgotten: its later fragments take the kernel's path.
-pub const FRAGMENT_SLOTS: usize = 1024;
-/// How long later fragments are followed, ns; the engine's own view of them lives as long.
+/// How long the engine keeps fragments in view, ns.
 pub const FRAGMENT_LIFE: u64 = 5_000_000_000;
-
-/// First fragments that went on: a hash table inside one array value, overwritten at will.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fragments {
-    /// (key, when) of each.
-    pub slots: [FragmentSlot; FRAGMENT_SLOTS],
-}
-
-/// One datagram in fragments.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct FragmentSlot {
-    /// Hash of source, destination, identification and family.
-    pub key: u64,
-    /// When its first fragment came, ns of `CLOCK_MONOTONIC`.
-    pub at: u64,
-}
 
 /// Mixes two words into one whose upper bits depend on all of them (the finalizer of SplitMix64).
 #[inline(always)]
@@ -173,10 +173,39 @@ pub struct Reply {
     pub data: [u8; REPLY_MAX],
 }
 
+/// Bytes of a dropped frame that a sample holds, at most: all of it on an ordinary link.
+pub const SAMPLE_MAX: usize = 2048;
+
+/// A dropped packet, as it arrived.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Sample {
+    /// When, ns of `CLOCK_MONOTONIC`, to the tick.
+    pub at: u64,
+    /// The [`Reason`](crate::reason::Reason)'s slot.
+    pub reason: u32,
+    /// RX queue.
+    pub queue: u32,
+    /// Bytes of the frame.
+    pub len: u32,
+    /// Bytes that follow.
+    pub captured: u32,
+    /// The frame, cut at [`SAMPLE_MAX`].
+    pub data: [u8; SAMPLE_MAX],
+}
+
+/// Bytes of a [`Sample`] in front of its data.
+pub const SAMPLE_HEAD: usize = size_of::<Sample>() - SAMPLE_MAX;
+
 /// Bytes of a [`Reply`] in front of its data.
 pub const REPLY_HEAD: usize = size_of::<Reply>() - REPLY_MAX;
 
-const _: () = assert!(size_of::<Config>() == 72 && size_of::<Homes>() == 8 + 512 + 4096 && REPLY_HEAD == 24);
+const _: () = assert!(
+    size_of::<Config>() == 15 * 8 + 18 * 16
+        && size_of::<Homes>() == 8 + 512 + 4096
+        && REPLY_HEAD == 24
+        && SAMPLE_HEAD == 24
+);
 
 #[cfg(feature = "user")]
 mod pod {
@@ -186,6 +215,4 @@ mod pod {
     unsafe impl aya::Pod for super::Clock {}
     // SAFETY: repr(C) of u64s, no padding (size asserted above).
     unsafe impl aya::Pod for super::Homes {}
-    // SAFETY: repr(C) of u64s, no padding.
-    unsafe impl aya::Pod for super::Fragments {}
 }

@@ -2,10 +2,11 @@
 
 use crate::{
     packet::{self, FIRST, Flow, Frame, LATER, SCTP, TCP, TOO_DEEP, UDP},
+    rate::{KINDS, Kind, Limit, Tier, prefix_key, source_key},
     reason::Reason,
     rule::{Addr, Rule, RuleKind},
-    sip::{self, Class, Payload},
-    state::{Config, FRAGMENT_LIFE, Home, MONITOR, STEALTH},
+    sip::{self, Class, LATER_FRAGMENT, Payload},
+    state::{Config, Home, KNOWN_SHIFT},
 };
 
 /// What happens to the packet.
@@ -29,8 +30,36 @@ pub struct Verdict {
     pub reason: Reason,
 }
 
+/// A verdict, and what was only watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Judged {
+    /// What is done.
+    pub verdict: Verdict,
+    /// Slot of the first monitored rule that would have dropped the packet; 0 (no rule's slot) if none would.
+    pub would: u64,
+}
+
+impl Judged {
+    /// The first monitored rule that would have dropped the packet.
+    pub fn would(&self) -> Option<Reason> {
+        Reason::ALL.get(self.would as usize).copied().filter(|reason| reason.is_rule())
+    }
+}
+
+/// Whose clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// One source's.
+    Source,
+    /// One prefix'.
+    Prefix,
+}
+
 /// What a verdict is made from besides the packet: maps in the kernel, plain memory in user space.
 pub trait Tables {
+    /// Where the clocks of a source or prefix are.
+    type Clocks: Copy;
+
     /// The configuration.
     fn config(&self) -> &Config;
     /// `CLOCK_MONOTONIC`, ns, to the tick.
@@ -41,12 +70,24 @@ pub trait Tables {
     fn home(&self, addr: &Addr) -> Home;
     /// The rule for this source.
     fn rule(&self, src: &Addr) -> Rule;
+    /// Is the source of this [`source_key`] verified?
+    fn verified(&self, key: u64, now: u64) -> bool;
+    /// The clocks of a [`source_key`] or [`prefix_key`]: its own, or new ones in the place of the oldest.
+    fn clocks(&self, scope: Scope, key: u64) -> Self::Clocks;
+    /// Moves a clock on if the packet conforms; `false` if it does not.
+    fn claim(&self, clocks: Self::Clocks, kind: Kind, limit: &Limit, now: u64) -> bool;
+    /// The same with the one clock that all unknown sources share.
+    fn claim_global(&self, limit: &Limit, now: u64) -> bool;
+    /// Is there a scanner's signature in `start..end`?
+    fn scanner(&self, f: &impl Frame, start: usize, end: usize) -> bool;
     /// Has the packet's queue a live worker?
     fn live(&self, now: u64) -> bool;
-    /// Remembers that the later fragments of `key` follow the first.
-    fn follow(&self, key: u64, now: u64);
-    /// When the first fragment of `key` was remembered; 0 if it was not.
-    fn followed(&self, key: u64) -> u64;
+
+    /// The limits of a tier.
+    #[inline(always)]
+    fn limits(&self, tier: Tier) -> &[Limit; KINDS] {
+        &self.config().limits[tier as usize]
+    }
 
     /// Where the headers are. In the kernel the paths through it are merged behind it.
     #[inline(always)]
@@ -66,84 +107,219 @@ const fn pass(reason: Reason) -> Verdict {
     Verdict { action: Action::Pass, reason }
 }
 
-#[inline(always)]
-const fn drop(reason: Reason) -> Verdict {
-    Verdict { action: Action::Drop, reason }
+/// One packet's way through the rules.
+struct Trial<'a, F, T> {
+    f: &'a F,
+    t: &'a T,
+    would: usize,
 }
+
+impl<F: Frame, T: Tables> Trial<'_, F, T> {
+    /// A rule applies: is the packet dropped? Where the rule is monitored, it is only noted; where it is off, nothing.
+    #[inline(always)]
+    fn drops(&mut self, reason: Reason) -> bool {
+        let config = self.t.config();
+        if config.enforce & reason.bit() != 0 {
+            return true;
+        }
+        if config.monitor & reason.bit() != 0 && self.would == 0 {
+            self.would = self.f.settle(reason as usize);
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn end(&self, verdict: Verdict) -> Judged {
+        Judged { verdict, would: self.would as u64 }
+    }
+
+    #[inline(always)]
+    fn pass(&self, reason: Reason) -> Judged {
+        self.end(pass(reason))
+    }
+
+    #[inline(always)]
+    fn drop(&self, reason: Reason) -> Judged {
+        self.end(Verdict { action: Action::Drop, reason })
+    }
+
+    /// Dropped, or where the rule does not hold left to the kernel, which cannot be spared the packet.
+    #[inline(always)]
+    fn drop_or_leave(&mut self, reason: Reason) -> Judged {
+        if self.drops(reason) { self.drop(reason) } else { self.pass(Reason::Kernel) }
+    }
+
+    /// It survived: to the engine, if that wants it and lives.
+    #[inline(always)]
+    fn survive(&self, own: bool, code: u64, known: bool, now: u64) -> Judged {
+        let bit = code + if known { KNOWN_SHIFT as u64 } else { 0 };
+        let config = self.t.config();
+        if own && config.redirect >> bit & 1 != 0 && self.f.len() as u64 <= config.chunk && self.t.live(now) {
+            return self.end(Verdict { action: Action::Redirect, reason: Reason::Redirected });
+        }
+        self.pass(Reason::Kernel)
+    }
+
+    /// 7. Rates. The reason of the limit that was exceeded and is enforced, or `None`.
+    #[inline(always)]
+    fn rates(&mut self, src: &Addr, key: u64, tier: Tier, kind: Kind, now: u64) -> Option<Reason> {
+        let (t, config) = (self.t, self.t.config());
+        if (config.enforce | config.monitor) & RATES == 0 {
+            return None;
+        }
+        let limits = t.limits(tier);
+        let clocks = t.clocks(Scope::Source, key);
+        // The kind first: what one kind is refused for does not use up what the others share.
+        let reason = match kind {
+            Kind::Register => Reason::RateRegister,
+            Kind::Invite => Reason::RateInvite,
+            Kind::Options => Reason::RateOptions,
+            Kind::All => Reason::RateSource,
+        };
+        if kind != Kind::All && !t.claim(clocks, kind, &limits[kind as usize], now) && self.drops(reason) {
+            return Some(reason);
+        }
+        if !t.claim(clocks, Kind::All, &limits[Kind::All as usize], now) && self.drops(Reason::RateSource) {
+            return Some(Reason::RateSource);
+        }
+        if tier != Tier::Unknown {
+            return None;
+        }
+        let clocks = t.clocks(Scope::Prefix, prefix_key(src, config.seed));
+        let conforms = (kind == Kind::All || t.claim(clocks, kind, &config.prefix[kind as usize], now))
+            && t.claim(clocks, Kind::All, &config.prefix[Kind::All as usize], now);
+        if !conforms && self.drops(Reason::RatePrefix) {
+            return Some(Reason::RatePrefix);
+        }
+        if now < config.attack_until && !t.claim_global(&config.global, now) && self.drops(Reason::RateGlobal) {
+            return Some(Reason::RateGlobal);
+        }
+        None
+    }
+}
+
+const RATES: u64 = Reason::RateRegister.bit()
+    | Reason::RateInvite.bit()
+    | Reason::RateOptions.bit()
+    | Reason::RateSource.bit()
+    | Reason::RatePrefix.bit()
+    | Reason::RateGlobal.bit();
 
 /// The verdict on one frame.
 #[inline(always)]
-pub fn judge(f: &impl Frame, t: &impl Tables) -> Verdict {
+pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
+    let mut trial = Trial { f, t, would: f.settle(0) };
     // 1. Is it ours? The cheapest question first: most packets are no SIP.
-    let Some(flow) = t.flow(f) else { return pass(Reason::NotOurs) };
+    let Some(flow) = t.flow(f) else { return trial.pass(Reason::NotOurs) };
     let l4 = flow.l4 as usize;
-    let known = matches!(flow.proto, UDP | TCP | SCTP);
-    if flow.proto != TOO_DEEP && !known {
-        return pass(Reason::NotOurs);
+    let known_proto = matches!(flow.proto, UDP | TCP | SCTP);
+    if flow.proto != TOO_DEEP && !known_proto {
+        return trial.pass(Reason::NotOurs);
     }
-    if known && flow.fragment != LATER {
-        let Some(port) = f.be16(l4 + 2) else { return pass(Reason::NotOurs) };
+    if known_proto && flow.fragment != LATER {
+        let Some(port) = f.be16(l4 + 2) else { return trial.pass(Reason::NotOurs) };
         if !t.sip_port(port) {
-            return pass(Reason::NotOurs);
+            return trial.pass(Reason::NotOurs);
         }
     }
     let home = t.home(&flow.dst);
     // Linux delivers a unicast packet in a broadcast frame, so it is judged; re-entry is for our own MAC only.
     let (own_mac, group_mac) = (flow.mac == t.config().mac, flow.mac & 1 != 0);
     if home == Home::Foreign || !(own_mac | group_mac) {
-        return pass(Reason::NotOurs);
+        return trial.pass(Reason::NotOurs);
     }
     // One path from here on.
     let own = f.settle(usize::from(own_mac & (home == Home::Own))) != 0;
     if packet::martian(&flow.src) {
-        return pass(Reason::Martian);
+        return trial.pass(Reason::Martian);
     }
     if t.home(&flow.src) == Home::Own {
-        return if flow.src.is_v4() { pass(Reason::Martian) } else { drop(Reason::OwnSource) };
+        return if flow.src.is_v4() { trial.pass(Reason::Martian) } else { trial.drop_or_leave(Reason::OwnSource) };
     }
 
     // 2. Who sends it?
     let now = t.now();
     let rule = t.rule(&flow.src).at(now);
-    if rule == RuleKind::Blocked as u32 {
-        return drop(Reason::Blocked);
+    if rule == RuleKind::Blocked as u32 && trial.drops(Reason::Blocked) {
+        return trial.drop(Reason::Blocked);
     }
+    let named = rule == RuleKind::Allowed as u32 || rule == RuleKind::Trusted as u32;
     if flow.proto == TOO_DEEP {
-        return drop(Reason::TooDeep);
+        return trial.drop_or_leave(Reason::TooDeep);
     }
     if flow.fragment == LATER {
-        let since = t.followed(flow.fragment_key(t.config().seed));
-        let follows = since != 0 && now.wrapping_sub(since) < FRAGMENT_LIFE;
-        return if follows { survivor(f, t, own, now) } else { pass(Reason::Fragment) };
+        // Nobody can tell what it follows before its first fragment comes: the engine sees all that UDP may be.
+        return if flow.proto == UDP {
+            trial.survive(own, LATER_FRAGMENT, named, now)
+        } else {
+            trial.pass(Reason::Fragment)
+        };
     }
+    if !named && trial.drops(Reason::Closed) {
+        return trial.drop(Reason::Closed);
+    }
+    let key = source_key(&flow.src, t.config().seed);
+    let known = named || t.verified(key, now);
+    let tier = if rule == RuleKind::Trusted as u32 {
+        Tier::Trusted
+    } else if known {
+        Tier::Verified
+    } else {
+        Tier::Unknown
+    };
     if flow.proto != UDP {
-        return pass(Reason::OtherL4);
+        // A connection that begins costs the server memory; those that are there are the kernel's business.
+        const SYN_ACK: u8 = 0x12;
+        let begins = flow.proto == TCP && f.u8(l4 + 13).unwrap_or(0) & SYN_ACK == 0x02;
+        if begins && let Some(reason) = trial.rates(&flow.src, key, tier, Kind::All, now) {
+            return trial.drop(reason);
+        }
+        return trial.pass(Reason::OtherL4);
     }
 
     // 4. What is it?
-    let Some(end) = payload_end(f, &flow) else { return drop(Reason::BadLength) };
+    let Some(end) = payload_end(f, &flow) else { return trial.drop_or_leave(Reason::BadLength) };
     let payload = t.classify(f, l4 + 8, end);
-    if flow.fragment == FIRST && !matches!(payload, Payload::Request(_) | Payload::Response | Payload::Malformed) {
+    if flow.fragment == FIRST
+        && !matches!(payload, Payload::Request(_) | Payload::Response | Payload::Malformed | Payload::LongLine)
+        && trial.drops(Reason::FragmentHead)
+    {
         // Who cuts a datagram before its start line ends has something to hide.
-        return drop(Reason::FragmentHead);
+        return trial.drop(Reason::FragmentHead);
     }
     match payload {
-        Payload::Short => return drop(Reason::Short),
-        Payload::Unfinished | Payload::Malformed => return drop(Reason::Malformed),
-        // 5. Stealth: who asks without being expected learns nothing.
-        Payload::Request(Class::Options) if rule != RuleKind::Allowed as u32 && t.config().flags & STEALTH != 0 => {
-            return drop(Reason::Stealth);
+        Payload::Short if trial.drops(Reason::Short) => return trial.drop(Reason::Short),
+        Payload::LongLine if trial.drops(Reason::LongLine) => return trial.drop(Reason::LongLine),
+        Payload::Unfinished | Payload::Malformed if trial.drops(Reason::Malformed) => {
+            return trial.drop(Reason::Malformed);
         }
-        Payload::KeepAlive | Payload::Stun | Payload::Request(_) | Payload::Response => {}
+        Payload::Request(class) if tier == Tier::Unknown => {
+            // 5. Stealth: who asks without being expected learns nothing.
+            if t.config().silent & class.bit() != 0 && trial.drops(Reason::Stealth) {
+                return trial.drop(Reason::Stealth);
+            }
+            if class == Class::Unknown && trial.drops(Reason::UnknownMethod) {
+                return trial.drop(Reason::UnknownMethod);
+            }
+            // 6. Scanners.
+            let watched = (t.config().enforce | t.config().monitor) & Reason::Scanner.bit() != 0;
+            if watched && t.scanner(f, l4 + 8, end) && trial.drops(Reason::Scanner) {
+                return trial.drop(Reason::Scanner);
+            }
+        }
+        _ => {}
+    }
+    // 7. How much of it?
+    if let Some(reason) = trial.rates(&flow.src, key, tier, Kind::of(payload), now) {
+        return trial.drop(reason);
     }
 
     // 8. It survived.
     if flow.fragment == FIRST {
-        t.follow(flow.fragment_key(t.config().seed), now);
+        return trial.survive(own, LATER_FRAGMENT, known, now);
     }
-    survivor(f, t, own, now)
+    trial.survive(own, payload.code(), known, now)
 }
-
 /// The end of the UDP payload, as the kernel would take it; `None` where the kernel would drop the packet.
 #[inline(always)]
 fn payload_end(f: &impl Frame, flow: &Flow) -> Option<usize> {
@@ -161,22 +337,4 @@ fn payload_end(f: &impl Frame, flow: &Flow) -> Option<usize> {
         return Some(end);
     }
     if length < HEADER || l4 + length > end { None } else { Some(l4 + length) }
-}
-
-#[inline(always)]
-fn survivor(f: &impl Frame, t: &impl Tables, own: bool, now: u64) -> Verdict {
-    if own && f.len() as u64 <= t.config().chunk && t.live(now) {
-        return Verdict { action: Action::Redirect, reason: Reason::Redirected };
-    }
-    pass(Reason::Kernel)
-}
-
-/// What is really done: in monitor mode a drop becomes a pass, counted as such, and what it would have been is the
-/// second value, counted apart.
-#[inline(always)]
-pub const fn enforce(verdict: Verdict, flags: u64) -> (Verdict, Option<Reason>) {
-    match verdict.action {
-        Action::Drop if flags & MONITOR != 0 => (pass(Reason::Monitored), Some(verdict.reason)),
-        _ => (verdict, None),
-    }
 }

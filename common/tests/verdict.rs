@@ -3,18 +3,18 @@
 use proptest::prelude::*;
 use vos_common::cases::{self, NOW, World};
 use vos_common::reason::Reason;
-use vos_common::state::MONITOR;
-use vos_common::verdict::{Action, Verdict, enforce, judge};
+use vos_common::verdict::{Action, Verdict, judge};
 
 #[test]
 fn table() {
     let mut wrong = Vec::new();
     for case in cases::all() {
-        let world = World::at(NOW);
+        let mut world = World::at(NOW);
+        world.prepare(&case);
         for frame in &case.before {
             judge(&frame.as_slice(), &world);
         }
-        let got = judge(&case.frame.as_slice(), &world);
+        let got = judge(&case.frame.as_slice(), &world).verdict;
         if got != case.expect {
             wrong.push(format!("{}: {got:?}, expected {:?}", case.name, case.expect));
         }
@@ -26,11 +26,12 @@ fn table() {
 fn without_a_worker_survivors_take_the_kernels_path_and_nothing_else_changes() {
     for case in cases::all() {
         let mut world = World::at(NOW);
+        world.prepare(&case);
         world.live = false;
         for frame in &case.before {
             judge(&frame.as_slice(), &world);
         }
-        let got = judge(&case.frame.as_slice(), &world);
+        let got = judge(&case.frame.as_slice(), &world).verdict;
         let kernel = Verdict { action: Action::Pass, reason: Reason::Kernel };
         let expect = if case.expect == cases::SURVIVES { kernel } else { case.expect };
         assert_eq!(got, expect, "{}", case.name);
@@ -38,15 +39,33 @@ fn without_a_worker_survivors_take_the_kernels_path_and_nothing_else_changes() {
 }
 
 #[test]
-fn monitor_mode_drops_nothing_and_says_what_it_would_have() {
+fn monitored_rules_drop_nothing_and_say_what_they_would_have() {
     for case in cases::all() {
-        let (done, would) = enforce(case.expect, MONITOR);
-        if case.expect.action == Action::Drop {
-            assert_eq!(done, Verdict { action: Action::Pass, reason: Reason::Monitored });
-            assert_eq!(would, Some(case.expect.reason));
-        } else {
-            assert_eq!((done, would), (case.expect, None));
+        let mut world = World::at(NOW);
+        world.prepare(&case);
+        for frame in &case.before {
+            judge(&frame.as_slice(), &world);
         }
+        world.config.monitor = std::mem::take(&mut world.config.enforce);
+        let judged = judge(&case.frame.as_slice(), &world);
+        assert_ne!(judged.verdict.action, Action::Drop, "{}", case.name);
+        let would = (case.expect.action == Action::Drop).then_some(case.expect.reason);
+        assert_eq!(judged.would(), would, "{}", case.name);
+        if would.is_none() {
+            assert_eq!(judged.verdict, case.expect, "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn rules_that_are_off_do_nothing() {
+    for case in cases::all() {
+        let mut world = World::at(NOW);
+        world.prepare(&case);
+        world.config.enforce = 0;
+        let judged = judge(&case.frame.as_slice(), &world);
+        assert_ne!(judged.verdict.action, Action::Drop, "{}", case.name);
+        assert_eq!(judged.would(), None, "{}", case.name);
     }
 }
 
@@ -69,6 +88,6 @@ proptest! {
     fn a_blocked_source_stays_blocked(payload in proptest::collection::vec(any::<u8>(), 0..1_400), length: u16, tag: bool) {
         let mut packet = cases::Packet::v4([203, 0, 113, 66]).sip(&payload).udp_length(length);
         if tag { packet = packet.vlan(0x8100, 0) }
-        prop_assert_eq!(judge(&packet.build().as_slice(), &World::at(NOW)).reason, Reason::Blocked);
+        prop_assert_eq!(judge(&packet.build().as_slice(), &World::at(NOW)).verdict.reason, Reason::Blocked);
     }
 }

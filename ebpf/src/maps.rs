@@ -4,9 +4,11 @@ use aya_ebpf::{
 };
 use vos_common::{
     packet::Flow,
+    rate::{ClockBucket, PREFIX_BUCKETS, SOURCE_BUCKETS, VERIFIED_BUCKETS, VerifiedBucket},
     reason::REASON_SLOTS,
     rule::{Addr, GATE_BLOCKS, GateBlock, Rule},
-    state::{Clock, Config, Fragments, Homes, MAX_QUEUES, Ports, Reply},
+    signature::Signatures,
+    state::{Clock, Config, Homes, MAX_QUEUES, Ports, Reply, Sample},
 };
 
 const NO_PREALLOC: u32 = 1;
@@ -26,6 +28,12 @@ pub static EXACT: HashMap<Addr, Rule> = HashMap::with_max_entries(1 << 20, NO_PR
 pub static PREFIX: LpmTrie<Addr, Rule> = LpmTrie::with_max_entries(1 << 17, NO_PREALLOC);
 #[map]
 pub static GATE: Array<GateBlock> = Array::with_max_entries(GATE_BLOCKS, 0);
+/// Sources that have proven themselves.
+#[map]
+pub static VERIFIED: Array<VerifiedBucket> = Array::with_max_entries(VERIFIED_BUCKETS, 0);
+/// Two values, of which [`Config::signatures`] says which is in force: new patterns are written beside the old.
+#[map]
+pub static SIGNATURES: Array<Signatures> = Array::with_max_entries(2, 0);
 /// When each queue's worker last said that it lives, ns of `CLOCK_MONOTONIC`.
 #[map]
 pub static HEART: Array<u64> = Array::with_max_entries(MAX_QUEUES, 0);
@@ -40,7 +48,21 @@ pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOT
 #[map]
 pub static WOULD_DROP: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
 #[map]
-pub static FRAGMENTS: Array<Fragments> = Array::with_max_entries(1, 0);
+pub static SOURCES: Array<ClockBucket> = Array::with_max_entries(SOURCE_BUCKETS, 0);
+#[map]
+pub static PREFIXES: Array<ClockBucket> = Array::with_max_entries(PREFIX_BUCKETS, 0);
+/// The clock that all unknown sources share in attack mode.
+#[map]
+pub static GLOBAL: Array<u64> = Array::with_max_entries(1, 0);
+/// When the next sample of each reason may be taken.
+#[map]
+pub static SAMPLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
+/// Where a sample is put together: it is larger than the BPF stack.
+#[map]
+pub static SAMPLE: PerCpuArray<Sample> = PerCpuArray::with_max_entries(1, 0);
+/// Dropped packets. 1 MiB hold five seconds of ten a second for each of ten reasons.
+#[map]
+pub static SAMPLES: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// Where `flow` puts its result, so that the verifier forgets the paths that led to it.
 #[map]
 pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);

@@ -1,4 +1,7 @@
-use core::ptr::{read_volatile, write_volatile};
+use core::{
+    arch::asm,
+    ptr::{read_volatile, write_volatile},
+};
 
 use aya_ebpf::{
     bindings::xdp_md,
@@ -7,20 +10,28 @@ use aya_ebpf::{
 };
 use vos_common::{
     packet::{self, DEEPEST, Flow, Frame},
+    rate::{
+        self, CLOCK_WAYS, ClockBucket, Clocks, KINDS, Kind, Limit, PREFIX_BUCKETS, SOURCE_BUCKETS, Tier,
+        VERIFIED_BUCKETS, VERIFIED_WAYS,
+    },
     rule::{Addr, GATE_WORDS, Rule},
+    signature::{self, GRAM_SLOTS, PATTERN_MAX, PATTERNS_MAX, Patterns, Signatures},
     sip::{self, Payload},
-    state::{Config, FRAGMENT_SLOTS, FragmentSlot, HOME_BUCKETS, HOME_WAYS, Home, Homes, V6_RULES},
-    verdict::Tables,
+    state::{Config, HOME_BUCKETS, HOME_WAYS, Home, Homes, V6_RULES},
+    verdict::{Scope, Tables},
 };
 
 use crate::{
-    frame::{and, zero},
-    maps::{CONFIG, EXACT, FRAGMENTS, GATE, HEART, HOMES, PORTS, PREFIX, SCRATCH},
+    frame::{Packet, and, zero},
+    maps::{
+        CONFIG, EXACT, GATE, GLOBAL, HEART, HOMES, PORTS, PREFIX, PREFIXES, SCRATCH, SIGNATURES, SOURCES, VERIFIED,
+    },
 };
 
 /// What `judge` asks, answered from the maps.
 pub struct Maps {
     config: &'static Config,
+    ctx: *mut xdp_md,
     queue: u32,
     flow: *mut Flow,
 }
@@ -42,7 +53,7 @@ impl Maps {
     pub fn of(ctx: *mut xdp_md) -> Option<Self> {
         // SAFETY: the context that the kernel gave the program.
         let queue = unsafe { (*ctx).rx_queue_index };
-        Some(Self { config: value(&CONFIG)?, queue, flow: SCRATCH.get_ptr_mut(0)? })
+        Some(Self { config: value(&CONFIG)?, ctx, queue, flow: SCRATCH.get_ptr_mut(0)? })
     }
 
     #[inline(always)]
@@ -89,16 +100,125 @@ fn lookup(config: &Config, src: &Addr) -> Option<Rule> {
     PREFIX.get(key).copied()
 }
 
+/// The clocks of `key` in its bucket, or in the place of those that were quiet longest.
 #[inline(always)]
-fn fragment(key: u64) -> Option<*mut FragmentSlot> {
-    let table = FRAGMENTS.get_ptr_mut(0)?;
-    // SAFETY: the index is masked to the array's size.
-    Some(unsafe {
-        (&raw mut (*table).slots).cast::<FragmentSlot>().add(and::<{ FRAGMENT_SLOTS as u64 - 1 }>(key >> 32))
-    })
+fn clocks(bucket: *mut ClockBucket, key: u64) -> *mut Clocks {
+    // SAFETY: a value of the map, indices are constants. Two CPUs may take one slot at once; then one source begins
+    // anew.
+    unsafe {
+        let (keys, clocks) = ((&raw mut (*bucket).keys).cast::<u64>(), (&raw mut (*bucket).clocks).cast::<Clocks>());
+        let mut oldest = 0;
+        let mut when = u64::MAX;
+        for way in 0..CLOCK_WAYS {
+            if *keys.add(way) == key {
+                return clocks.add(way);
+            }
+        }
+        for way in 0..CLOCK_WAYS {
+            let clock = (*clocks.add(way))[Kind::All as usize];
+            if clock < when {
+                (oldest, when) = (way, clock);
+            }
+        }
+        // One path from here on.
+        let oldest = and::<3>(oldest as u64 | zero()).min(CLOCK_WAYS - 1);
+        *keys.add(oldest) = key;
+        let clocks = clocks.add(oldest);
+        *clocks = [0; KINDS];
+        clocks
+    }
+}
+
+/// `*clock = new` if it still is `old`; what it was.
+#[inline(always)]
+fn compare_exchange(clock: *mut u64, old: u64, new: u64) -> u64 {
+    let mut found = old;
+    // SAFETY: a clock of a map.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({clock} + 0, r0, {new})",
+            clock = in(reg) clock, new = in(reg) new, inout("r0") found, options(nostack),
+        );
+    }
+    found
+}
+
+/// The patterns in force.
+#[derive(Clone, Copy)]
+struct Compiled(*const Signatures);
+
+impl Compiled {
+    #[inline(always)]
+    fn of(config: &Config) -> Option<Self> {
+        SIGNATURES.get_ptr(and::<1>(config.signatures) as u32).map(Self)
+    }
+}
+
+// SAFETY, for all of these: a value of the map, each index masked to its array's size.
+impl Patterns for Compiled {
+    #[inline(always)]
+    fn multiplier(&self) -> u64 {
+        unsafe { (*self.0).multiplier }
+    }
+
+    #[inline(always)]
+    fn gram(&self, slot: usize) -> u32 {
+        unsafe { *(&raw const (*self.0).grams).cast::<u32>().add(and::<{ GRAM_SLOTS as u64 - 1 }>(slot as u64)) }
+    }
+
+    #[inline(always)]
+    fn candidates(&self, slot: usize) -> u64 {
+        unsafe { *(&raw const (*self.0).candidates).cast::<u64>().add(and::<{ GRAM_SLOTS as u64 - 1 }>(slot as u64)) }
+    }
+
+    #[inline(always)]
+    fn length(&self, pattern: usize) -> usize {
+        let lengths = unsafe { (&raw const (*self.0).lengths).cast::<u64>() };
+        unsafe { *lengths.add(and::<{ PATTERNS_MAX as u64 }>(pattern as u64)) as usize & (2 * PATTERN_MAX - 1) }
+    }
+
+    #[inline(always)]
+    fn text(&self, pattern: usize, at: usize) -> u8 {
+        let texts = unsafe { (&raw const (*self.0).texts).cast::<[u8; PATTERN_MAX]>() };
+        let text = unsafe { texts.add(and::<{ PATTERNS_MAX as u64 }>(pattern as u64)) };
+        unsafe { *text.cast::<u8>().add(and::<{ PATTERN_MAX as u64 - 1 }>(at as u64)) }
+    }
+}
+
+/// Verified once, wherever it is called from: looks closer at a block in which a 4-gram was found.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vos_confirm(ctx: *mut xdp_md, start: u64, end: u64, at: u64) -> u32 {
+    let Some(config) = value(&CONFIG) else { return 0 };
+    let Some(patterns) = Compiled::of(config) else { return 0 };
+    let f = Packet::of_xdp(ctx);
+    let (start, at) = (and::<{ DEEPEST as u64 }>(start), and::<{ DEEPEST as u64 }>(at));
+    signature::confirm(&f, &patterns, start, and::<END_MAX>(end), at) as u32
+}
+
+/// Moves a clock on; races with other CPUs are won or tried again, and whoever loses thrice passes free.
+#[inline(always)]
+fn claim(clock: *mut u64, limit: &Limit, now: u64) -> bool {
+    for _ in 0..3 {
+        // SAFETY: a clock of a map, a word.
+        let found = unsafe { read_volatile(clock) };
+        let Some(next) = limit.claim(found, now) else { return forget(0) != 0 };
+        if compare_exchange(clock, found, next) == found {
+            break;
+        }
+    }
+    true
+}
+
+/// The same number, which nobody knows any more.
+#[inline(always)]
+fn forget(number: u64) -> u64 {
+    number | zero()
 }
 
 impl Tables for Maps {
+    type Clocks = Option<*mut Clocks>;
+
     #[inline(always)]
     fn config(&self) -> &Config {
         self.config
@@ -153,20 +273,48 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn follow(&self, key: u64, now: u64) {
-        if let Some(slot) = fragment(key) {
-            // SAFETY: a slot of the map. Two CPUs may write it at once; then one datagram is forgotten.
-            unsafe { *slot = FragmentSlot { key, at: now } };
+    fn verified(&self, key: u64, now: u64) -> bool {
+        let Some(bucket) = VERIFIED.get(rate::bucket(key, VERIFIED_BUCKETS)) else { return false };
+        for way in 0..VERIFIED_WAYS {
+            if bucket.keys[way] == key {
+                return forget(u64::from(now < bucket.until[way])) != 0;
+            }
         }
+        false
     }
 
     #[inline(always)]
-    fn followed(&self, key: u64) -> u64 {
-        match fragment(key) {
-            // SAFETY: a slot of the map.
-            Some(slot) if unsafe { (*slot).key } == key => unsafe { (*slot).at },
-            _ => 0,
-        }
+    fn clocks(&self, scope: Scope, key: u64) -> Option<*mut Clocks> {
+        let bucket = match scope {
+            Scope::Source => SOURCES.get_ptr_mut(rate::bucket(key, SOURCE_BUCKETS)),
+            Scope::Prefix => PREFIXES.get_ptr_mut(rate::bucket(key, PREFIX_BUCKETS)),
+        };
+        bucket.map(|bucket| clocks(bucket, key))
+    }
+
+    #[inline(always)]
+    fn claim(&self, clocks: Option<*mut Clocks>, kind: Kind, limit: &Limit, now: u64) -> bool {
+        // SAFETY: an index below KINDS.
+        clocks.is_none_or(|clocks| claim(unsafe { clocks.cast::<u64>().add(kind as usize) }, limit, now))
+    }
+
+    #[inline(always)]
+    fn claim_global(&self, limit: &Limit, now: u64) -> bool {
+        GLOBAL.get_ptr_mut(0).is_none_or(|clock| claim(clock, limit, now))
+    }
+
+    #[inline(always)]
+    fn limits(&self, tier: Tier) -> &[Limit; KINDS] {
+        let limits = (&raw const self.config.limits).cast::<[Limit; KINDS]>();
+        // SAFETY: an index of 0 to 2.
+        unsafe { &*limits.add(and::<3>(tier as u64 | zero()).min(2)) }
+    }
+
+    #[inline(always)]
+    fn scanner(&self, f: &impl Frame, start: usize, end: usize) -> bool {
+        let Some(patterns) = Compiled::of(self.config) else { return false };
+        let confirm = |at: usize| vos_confirm(self.ctx, start as u64, end as u64, at as u64) != 0;
+        forget(u64::from(signature::scan(f, &patterns, f.settle(start), end, confirm))) != 0
     }
 
     /// Merged by a write to memory and a read back.
@@ -183,10 +331,10 @@ impl Tables for Maps {
         Some(flow)
     }
 
-    /// Merged by a number of three bits.
+    /// Merged by a number of four bits.
     #[inline(always)]
     fn classify(&self, f: &impl Frame, start: usize, end: usize) -> Payload {
         let payload = sip::classify(f, f.settle(start), end, |at, end| sip::line_feed(f, at, end));
-        Payload::of(and::<7>(payload.code() | zero()) as u64)
+        Payload::of(and::<15>(payload.code() | zero()) as u64)
     }
 }

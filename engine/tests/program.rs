@@ -9,10 +9,12 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions};
 use vos_bench::{NetNs, VethPair};
 use vos_common::cases::{self, World};
+use vos_common::rate::{VERIFIED_BUCKETS, VerifiedBucket, bucket, source_key};
 use vos_common::reason::Reason;
 use vos_common::rule::{Addr, GateBlock, Rule};
-use vos_common::state::{Clock, Config, Homes, MONITOR, Ports, V6_RULES};
-use vos_common::verdict::{Action, Verdict, enforce, judge};
+use vos_common::signature::Signatures;
+use vos_common::state::{Clock, Config, Homes, Ports, V6_RULES};
+use vos_common::verdict::{Action, Verdict, judge};
 use vos_engine::config::Xsk;
 use vos_engine::xdp::OBJECT;
 use vos_engine::xsk::Queue;
@@ -25,6 +27,8 @@ struct Program {
     ebpf: Ebpf,
     counted: Vec<u64>,
     world: World,
+    monitor: bool,
+    round: u64,
 }
 
 fn monotonic() -> u64 {
@@ -37,12 +41,16 @@ fn map<'a, T: TryFrom<&'a mut aya::maps::Map>>(ebpf: &'a mut Ebpf, name: &str) -
 
 impl Program {
     /// The table's world in the program's maps. The kernel's clock is stopped: a tick takes no time.
-    fn load(flags: u64) -> Self {
+    fn load(monitor: bool) -> Self {
         let now = monotonic();
         let mut ebpf = EbpfLoader::new().load(OBJECT).unwrap();
         let mut world = World::at(now);
         world.config.clock = Clock { jiffies: 0, monotonic: now, tick: 0 };
-        world.config.flags |= flags | V6_RULES;
+        world.config.flags |= V6_RULES;
+        if monitor {
+            world.config.monitor = std::mem::take(&mut world.config.enforce);
+        }
+        map::<Array<_, Signatures>>(&mut ebpf, "SIGNATURES").set(0, *world.signatures, 0).unwrap();
         map::<Array<_, Config>>(&mut ebpf, "CONFIG").set(0, world.config, 0).unwrap();
         let homes = [
             (Addr::v4(cases::OWN_V4), true),
@@ -73,7 +81,7 @@ impl Program {
         }
         let program: &mut Xdp = ebpf.program_mut("vos_xdp").unwrap().try_into().unwrap();
         program.load().unwrap();
-        Self { ebpf, counted: vec![0; Reason::ALL.len()], world }
+        Self { ebpf, counted: vec![0; Reason::ALL.len()], world, monitor, round: 0 }
     }
 
     fn live(&mut self, live: bool) {
@@ -112,19 +120,43 @@ impl Program {
         (0..Reason::ALL.len() as u32).map(|slot| map.get(&slot, 0).unwrap().iter().sum()).collect()
     }
 
+    /// The world of a case: its settings, and a seed under which nobody has sent anything yet.
+    fn prepare(&mut self, case: &cases::Case) {
+        self.world.prepare(case);
+        self.round += 1;
+        let config = &mut self.world.config;
+        config.seed = self.round;
+        config.flags |= V6_RULES;
+        if self.monitor {
+            config.monitor |= std::mem::take(&mut config.enforce);
+        }
+        map::<Array<_, Config>>(&mut self.ebpf, "CONFIG").set(0, *config, 0).unwrap();
+        map::<Array<_, u64>>(&mut self.ebpf, "GLOBAL").set(0, 0, 0).unwrap();
+        let mut table: Array<_, VerifiedBucket> = map(&mut self.ebpf, "VERIFIED");
+        for (addr, until) in &self.world.verified {
+            let key = source_key(addr, self.round);
+            let at = bucket(key, VERIFIED_BUCKETS);
+            let mut bucket = table.get(&at, 0).unwrap();
+            let way = bucket.keys.iter().position(|held| *held == 0).unwrap();
+            (bucket.keys[way], bucket.until[way]) = (key, *until);
+            table.set(at, bucket, 0).unwrap();
+        }
+    }
+
     /// The table, compared case by case with `judge` over slices and with what the case expects.
     fn table(&mut self) {
         // BPF_PROG_TEST_RUN takes no frame under 14 bytes and no more than a page less headroom and tailroom.
         for case in cases::all().into_iter().filter(|case| (14..=3_400).contains(&case.frame.len())) {
+            self.prepare(&case);
             for frame in &case.before {
                 judge(&frame.as_slice(), &self.world);
                 self.run(frame);
             }
-            let expect = enforce(judge(&case.frame.as_slice(), &self.world), self.world.config.flags);
-            if self.world.live && self.world.config.flags & MONITOR == 0 {
-                assert_eq!(expect.0, case.expect, "{}: slices", case.name);
+            let judged = judge(&case.frame.as_slice(), &self.world);
+            if self.world.live && !self.monitor {
+                assert_eq!(judged.verdict, case.expect, "{}: slices", case.name);
             }
-            assert_eq!(self.run(&case.frame), expect, "{}", case.name);
+            assert_eq!(self.run(&case.frame), (judged.verdict, judged.would()), "{}", case.name);
         }
     }
 }
@@ -144,28 +176,28 @@ fn with_socket(program: &mut Program, test: impl FnOnce(&mut Program) + Send) {
 
 #[test]
 fn table_with_a_live_socket() {
-    let mut program = Program::load(0);
+    let mut program = Program::load(false);
     program.live(true);
     with_socket(&mut program, Program::table);
 }
 
 #[test]
 fn table_without_a_heartbeat() {
-    let mut program = Program::load(0);
+    let mut program = Program::load(false);
     program.live(false);
     with_socket(&mut program, Program::table);
 }
 
 #[test]
 fn table_in_monitor_mode() {
-    let mut program = Program::load(MONITOR);
+    let mut program = Program::load(true);
     program.live(true);
     with_socket(&mut program, Program::table);
 }
 
 #[test]
 fn a_heartbeat_without_a_socket_redirects_nothing() {
-    let mut program = Program::load(0);
+    let mut program = Program::load(false);
     program.live(true);
     let invite = cases::Packet::v4(cases::CALLER_V4).sip(&cases::request("INVITE")).build();
     let kernel = Verdict { action: Action::Pass, reason: Reason::Kernel };
@@ -174,7 +206,7 @@ fn a_heartbeat_without_a_socket_redirects_nothing() {
 
 #[test]
 fn mutated_frames_agree() {
-    let mut program = Program::load(0);
+    let mut program = Program::load(false);
     program.live(true);
     with_socket(&mut program, |program| {
         let table: Vec<_> = cases::all().into_iter().filter(|case| (60..1_500).contains(&case.frame.len())).collect();
@@ -196,8 +228,8 @@ fn mutated_frames_agree() {
             if random(8) == 0 {
                 frame.truncate(14 + random(frame.len() - 14));
             }
-            let slices = (judge(&frame.as_slice(), &program.world), None);
-            assert_eq!(program.run(&frame), slices, "round {round}: {frame:02x?}");
+            let judged = judge(&frame.as_slice(), &program.world);
+            assert_eq!(program.run(&frame), (judged.verdict, judged.would()), "round {round}: {frame:02x?}");
         }
     });
 }

@@ -25,7 +25,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use thiserror::Error;
-use vos_common::state::{Clock, Config as KernelConfig, MONITOR, STEALTH, V6_RULES};
+use vos_common::state::{Clock, Config as KernelConfig, V6_RULES};
 
 use crate::config::{Config, Mode};
 use crate::netlink::Link;
@@ -102,8 +102,9 @@ impl Filter {
         let clock = clock::measure(&mut self.ebpf, Duration::from_millis(80))?;
         let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = settings.config();
-        let mode = if config.mode == Mode::Monitor { MONITOR } else { 0 };
-        let stealth = if config.xdp.stealth { STEALTH } else { 0 };
+        let all = vos_common::reason::Reason::ALL.iter().filter(|reason| reason.is_rule());
+        let rules: u64 = all.map(|reason| reason.bit()).sum();
+        let (enforce, monitor) = if config.mode == Mode::Monitor { (0, rules) } else { (rules, 0) };
         settings.write(KernelConfig {
             clock: keep(before.clock, clock),
             heartbeat_timeout: u64::from(config.relay.heartbeat_timeout_ms) * 1_000_000,
@@ -111,7 +112,12 @@ impl Filter {
             chunk: u64::from(chunk),
             ifindex: u64::from(self.link.index),
             seed: if before.seed == 0 { seed() } else { before.seed },
-            flags: mode | stealth | before.flags & V6_RULES,
+            flags: before.flags & V6_RULES,
+            enforce,
+            monitor,
+            silent: u64::from(config.xdp.stealth) * vos_common::sip::Class::Options.bit(),
+            redirect: u64::MAX,
+            ..before
         })?;
         settings.ports(&config.xdp.sip_ports)
     }

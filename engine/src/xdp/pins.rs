@@ -13,7 +13,7 @@ use super::OBJECT;
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// The maps that are pinned: those that hold policy, configuration or counts.
-pub(super) const MAPS: [&str; 12] = [
+pub(super) const MAPS: [&str; 15] = [
     "CONFIG",
     "HOMES",
     "PORTS",
@@ -24,7 +24,10 @@ pub(super) const MAPS: [&str; 12] = [
     "XSKS",
     "REASONS",
     "WOULD_DROP",
-    "FRAGMENTS",
+    "VERIFIED",
+    "SIGNATURES",
+    "SOURCES",
+    "PREFIXES",
     "REPLIES",
 ];
 

@@ -1,0 +1,129 @@
+use core::fmt;
+
+use super::{CANDIDATES, GRAM_SLOTS, PATTERN_MAX, PATTERN_MIN, PATTERNS_MAX, Signatures, fold, slot};
+
+/// A list of patterns that cannot be compiled. The message names the fix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PatternError {
+    /// More than [`PATTERNS_MAX`].
+    TooMany,
+    /// A pattern is shorter than [`PATTERN_MIN`] or longer than [`PATTERN_MAX`]: its position.
+    Length(usize),
+    /// A pattern holds something else than printable ASCII: its position.
+    Text(usize),
+    /// A pattern is written twice: the position of the second.
+    Twice(usize),
+    /// Too many patterns have a part in common: the position of the one too many.
+    Alike(usize),
+    /// No table was found in which every 4-gram has a slot of its own.
+    Crowded,
+}
+
+impl core::error::Error for PatternError {}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => write!(f, "more than {PATTERNS_MAX} patterns: take some out"),
+            Self::Length(_) => write!(
+                f,
+                "a pattern has {PATTERN_MIN} to {PATTERN_MAX} bytes; write a short one with its field, as in \"User-Agent: smap\""
+            ),
+            Self::Text(_) => f.write_str("a pattern is printable ASCII"),
+            Self::Twice(_) => f.write_str("this pattern is there twice (upper and lower case are alike)"),
+            Self::Alike(_) => write!(f, "more than {CANDIDATES} patterns share a part: write fewer, or a longer one"),
+            Self::Crowded => f.write_str("these patterns find no room together: take some out"),
+        }
+    }
+}
+
+/// What ordinary messages are full of, folded: 4-grams of it would be found in all of them.
+const ORDINARY: &[u8] = b"user-agent: from: to: call-id: cseq: contact: via: sip/2.0/udp max-forwards: 70 content-length: \
+content-type: application/sdp allow: invite, ack, cancel, options, bye, refer, notify, message, subscribe, info, \
+prack, update, register publish expires: 3600 authorization: digest username= realm= nonce= response= algorithm=md5 \
+branch=z9hg4bk rport tag= transport=udp supported: replaces, timer, path, outbound accept: event: presence \
+record-route: sip: sips: anonymous unknown s=session s=talk s=- scan phone client server system voip proxy gateway asterisk";
+
+/// Multipliers tried before giving up. With the 252 4-grams of 63 patterns one in 2,500 will do.
+const TRIES: u64 = 200_000;
+
+impl Signatures {
+    /// Compiles patterns into a table: each is looked for in User-Agent, From, To and SDP's `s=`, in any case.
+    ///
+    /// # Errors
+    /// The table is then without patterns.
+    pub fn compile(&mut self, patterns: &[&str]) -> Result<(), PatternError> {
+        *self = Self::EMPTY;
+        if patterns.len() > PATTERNS_MAX {
+            return Err(PatternError::TooMany);
+        }
+        for (position, pattern) in patterns.iter().enumerate() {
+            self.take(position, pattern.as_bytes())?;
+        }
+        let chosen = (0..TRIES).any(|n| {
+            // odd numbers that have little to do with each other
+            let multiplier = crate::state::mix(n, 0x51_9a_7e) | 1;
+            self.fill(patterns.len(), multiplier).is_ok_and(|fits| fits)
+        });
+        if !chosen {
+            let alike = self.fill(patterns.len(), 1).err();
+            *self = Self::EMPTY;
+            return Err(alike.unwrap_or(PatternError::Crowded));
+        }
+        self.any = u64::from(!patterns.is_empty());
+        Ok(())
+    }
+
+    fn take(&mut self, position: usize, pattern: &[u8]) -> Result<(), PatternError> {
+        if !(PATTERN_MIN..=PATTERN_MAX).contains(&pattern.len()) {
+            return Err(PatternError::Length(position));
+        }
+        if !pattern.iter().all(|byte| (b' '..0x7f).contains(byte)) {
+            return Err(PatternError::Text(position));
+        }
+        for (to, byte) in self.texts[position].iter_mut().zip(pattern) {
+            *to = fold(*byte);
+        }
+        self.lengths[position] = pattern.len() as u64;
+        let same = |earlier: usize| {
+            self.lengths[earlier] == self.lengths[position] && self.texts[earlier] == self.texts[position]
+        };
+        if (0..position).any(same) { Err(PatternError::Twice(position)) } else { Ok(()) }
+    }
+
+    /// The 4-grams of all patterns into the table; `false`: two of them meet in one slot.
+    fn fill(&mut self, patterns: usize, multiplier: u64) -> Result<bool, PatternError> {
+        self.multiplier = multiplier;
+        self.grams = [0; GRAM_SLOTS];
+        self.candidates = [0; GRAM_SLOTS];
+        for pattern in 0..patterns {
+            let text = self.texts[pattern];
+            let window = window(&text[..self.lengths[pattern] as usize]);
+            for offset in window..window + 4 {
+                let gram = gram(&text, offset);
+                let slot = slot(gram, multiplier);
+                if self.grams[slot] != 0 && self.grams[slot] != gram {
+                    return Ok(false);
+                }
+                self.grams[slot] = gram;
+                let candidate = (pattern as u64 + 1) | (offset as u64) << 8;
+                let free = (0..CANDIDATES).find(|n| self.candidates[slot] >> (16 * n) & 0xffff == 0);
+                self.candidates[slot] |= candidate << (16 * free.ok_or(PatternError::Alike(pattern))?);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn gram(text: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([text[at], text[at + 1], text[at + 2], text[at + 3]])
+}
+
+/// Where the seven bytes begin whose 4-grams are looked for: where they are found in ordinary messages least.
+fn window(text: &[u8]) -> usize {
+    let ordinary = |at: usize| {
+        let gram = &text[at..at + 4];
+        ORDINARY.windows(4).filter(|window| window.iter().map(|byte| fold(*byte)).eq(gram.iter().copied())).count()
+    };
+    (0..=text.len() - PATTERN_MIN).min_by_key(|start| (*start..start + 4).map(ordinary).sum::<usize>()).unwrap_or(0)
+}
