@@ -16,7 +16,7 @@ use std::vec::Vec;
 use std::{format, vec};
 
 use crate::packet::Frame;
-use crate::rate::{Clocks, Kind, Limit, source_key};
+use crate::rate::{Clocks, KINDS, Kind, Limit, source_key};
 use crate::reason::Reason;
 use crate::rule::{Addr, MAPPED_BITS, Rule, RuleKind};
 use crate::signature::{self, Signatures};
@@ -630,10 +630,10 @@ impl Tables for World {
         (scope == Scope::Prefix, key)
     }
 
-    fn claim(&self, clocks: (bool, u64), kind: Kind, limit: &Limit, now: u64) -> bool {
+    fn claim(&self, clocks: (bool, u64), kind: Kind, limits: &[Limit; KINDS], now: u64) -> bool {
         let mut table = self.clocks.borrow_mut();
         let clock = &mut table.entry(clocks).or_default()[kind as usize];
-        let next = limit.claim(*clock, now);
+        let next = limits[kind as usize].claim(*clock, now);
         *clock = next.unwrap_or(*clock);
         next.is_some()
     }

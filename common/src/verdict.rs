@@ -74,8 +74,8 @@ pub trait Tables {
     fn verified(&self, key: u64, now: u64) -> bool;
     /// The clocks of a [`source_key`] or [`prefix_key`]: its own, or new ones in the place of the oldest.
     fn clocks(&self, scope: Scope, key: u64) -> Self::Clocks;
-    /// Moves a clock on if the packet conforms; `false` if it does not.
-    fn claim(&self, clocks: Self::Clocks, kind: Kind, limit: &Limit, now: u64) -> bool;
+    /// Moves the clock of a kind on if the packet conforms to the kind's limit; `false` if it does not.
+    fn claim(&self, clocks: Self::Clocks, kind: Kind, limits: &[Limit; KINDS], now: u64) -> bool;
     /// The same with the one clock that all unknown sources share.
     fn claim_global(&self, limit: &Limit, now: u64) -> bool;
     /// Is there a scanner's signature in `start..end`?
@@ -176,18 +176,18 @@ impl<F: Frame, T: Tables> Trial<'_, F, T> {
             Kind::Options => Reason::RateOptions,
             Kind::All => Reason::RateSource,
         };
-        if kind != Kind::All && !t.claim(clocks, kind, &limits[kind as usize], now) && self.drops(reason) {
+        if kind != Kind::All && !t.claim(clocks, kind, limits, now) && self.drops(reason) {
             return Some(reason);
         }
-        if !t.claim(clocks, Kind::All, &limits[Kind::All as usize], now) && self.drops(Reason::RateSource) {
+        if !t.claim(clocks, Kind::All, limits, now) && self.drops(Reason::RateSource) {
             return Some(Reason::RateSource);
         }
         if tier != Tier::Unknown {
             return None;
         }
         let clocks = t.clocks(Scope::Prefix, prefix_key(src, config.seed));
-        let conforms = (kind == Kind::All || t.claim(clocks, kind, &config.prefix[kind as usize], now))
-            && t.claim(clocks, Kind::All, &config.prefix[Kind::All as usize], now);
+        let conforms = (kind == Kind::All || t.claim(clocks, kind, &config.prefix, now))
+            && t.claim(clocks, Kind::All, &config.prefix, now);
         if !conforms && self.drops(Reason::RatePrefix) {
             return Some(Reason::RatePrefix);
         }
