@@ -67,6 +67,8 @@ pub enum RuleKind {
     Blocked = 1,
     /// Passes the rules meant for unknown sources (stealth).
     Allowed = 2,
+    /// Passes what is meant for unknown sources, and no block applies, however specific it is.
+    Trusted = 3,
 }
 
 /// A map value: `kind` applies until `until`, then `then` until `then_until`, then nothing.

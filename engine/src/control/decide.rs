@@ -84,7 +84,7 @@ pub enum Refusal {
         kind: Kind,
     },
     /// There is no such decision, but a wider one that has the effect.
-    #[error("{net} is {is} by {by}: {undo} that, or {other} {net}", net = show(*net), is = kind.participle(), by = show(*by), undo = kind.undo(), other = opposite(*kind))]
+    #[error("{net} is {is} by {by}: {undo} that, {exception}", net = show(*net), is = kind.participle(), by = show(*by), undo = kind.undo(), exception = exception(*net, *kind))]
     Covered {
         /// The prefix asked for.
         net: IpNet,
@@ -121,10 +121,12 @@ pub enum Refusal {
     },
 }
 
-const fn opposite(kind: Kind) -> &'static str {
+/// How to except `net` from what applies to a prefix around it.
+fn exception(net: IpNet, kind: Kind) -> String {
     match kind {
-        Kind::Block => "allow",
-        Kind::Allow => "block",
+        Kind::Trust => "and trust the rest of it in smaller prefixes".to_owned(),
+        Kind::Block => format!("or allow {}", show(net)),
+        Kind::Allow => format!("or block {}", show(net)),
     }
 }
 

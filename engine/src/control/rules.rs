@@ -1,14 +1,16 @@
 //! The rule book: which decisions there are, and what the kernel must hold so that it need not think.
 //!
-//! At any time the most specific prefix that has a live decision wins; at one prefix a block outranks an allow. As
+//! A live trust at any covering prefix wins, however specific the others are: nothing may ban a trusted address. Where
+//! there is none, the most specific prefix that has a live decision wins; at one prefix a block outranks an allow. As
 //! decisions only end by themselves and never begin, what applies to a prefix is a sequence of segments, each of one
-//! kind, and then nothing. A map entry holds the first two ([`Rule`]), so the kernel goes on rightly past the end of
-//! the first even if nobody sweeps. [`RuleBook::expire`] writes the next two when a segment has ended; if three
+//! kind, and then nothing; a trust can only be the first. A map entry holds the first two ([`Rule`]), so the kernel goes
+//! on rightly past the end of the first even if nobody sweeps. [`RuleBook::expire`] writes the next two when a segment has ended; if three
 //! differing segments follow one another and the engine is gone for all of the second, the third is not enforced.
 //!
 //! The kernel looks up one entry, the most specific. So a prefix has an entry if and only if it has a decision of its
 //! own, and that entry accounts for everything that covers it. A change therefore rewrites the entry of its own
-//! prefix and those beneath whose sequence it enters, and no others.
+//! prefix and those beneath whose sequence it enters, and no others: a block or allow enters none that has a decision
+//! for good, a trust all but those that are trusted for good themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,16 +87,17 @@ impl Node {
         self.own.iter().all(Option::is_none)
     }
 
-    /// Has a decision for good, so that nothing above it matters.
-    fn is_settled(&self) -> bool {
-        self.own.iter().flatten().any(|held| held.ends == 0)
+    /// Has a decision for good that outranks a `kind` above it, so that one that comes or goes does not matter here.
+    fn is_settled(&self, kind: Kind) -> bool {
+        let mut for_good = self.own.iter().flatten().filter(|held| held.ends == 0);
+        for_good.any(|held| kind != Kind::Trust || held.decision.kind == Kind::Trust)
     }
 
     fn next_due(&self) -> Option<u64> {
         if self.is_stale {
             return Some(0);
         }
-        // A segment can end before the node's own decisions only if something above outranks them; none does yet.
+        // A trust above can end before the node's own decisions; and one of these can end while a trust hides it.
         let ends = self.own.iter().flatten().map(|held| held.ends);
         ends.chain(self.rule.map(|rule| rule.until)).filter(|end| *end != 0).min()
     }
@@ -180,7 +183,7 @@ impl RuleBook {
             };
             undo.push((net, kind, self.replace(net, kind, held)));
         }
-        let mut touched: Vec<IpNet> = undo.iter().map(|(net, ..)| *net).collect();
+        let mut touched: Vec<(IpNet, Kind)> = undo.iter().map(|(net, kind, _)| (*net, *kind)).collect();
         touched.sort_unstable();
         touched.dedup();
         let writes = self.plan(&touched, clock.mono_ns());
@@ -191,7 +194,7 @@ impl RuleBook {
             }
         }
         // Ends may have changed without a word to the kernel: one decision beneath another.
-        for net in touched {
+        for (net, _) in touched {
             self.tidy(&net);
         }
         written.map(|()| undo.into_iter().map(|(.., held)| held.map(|held| held.decision)).collect())
@@ -295,19 +298,21 @@ impl RuleBook {
         std::mem::replace(&mut self.nodes.entry(net).or_default().own[kind as usize], held)
     }
 
-    /// The writes that bring the kernel up to date, after the decisions at `touched` (sorted) have changed.
-    fn plan(&self, touched: &[IpNet], now: u64) -> Vec<Write> {
-        let mut affected = touched.to_vec();
-        let mut expanded: Option<IpNet> = None;
-        for net in touched {
-            let is_host = net.prefix_len() == net.max_prefix_len();
-            // sorted: what covers comes before what it covers
-            if is_host || expanded.is_some_and(|wider| wider.contains(net)) {
-                continue;
+    /// The writes that bring the kernel up to date, after the decisions `touched` (sorted) have changed.
+    fn plan(&self, touched: &[(IpNet, Kind)], now: u64) -> Vec<Write> {
+        let mut affected: Vec<IpNet> = touched.iter().map(|(net, _)| *net).collect();
+        for kind in Kind::ALL {
+            let mut expanded: Option<IpNet> = None;
+            for (net, _) in touched.iter().filter(|(_, changed)| *changed == kind) {
+                let is_host = net.prefix_len() == net.max_prefix_len();
+                // sorted: what covers comes before what it covers
+                if is_host || expanded.is_some_and(|wider| wider.contains(net)) {
+                    continue;
+                }
+                let beneath = self.nodes.children(net).filter(|(_, node)| !node.is_settled(kind));
+                affected.extend(beneath.map(|(net, _)| net));
+                expanded = Some(*net);
             }
-            let beneath = self.nodes.children(net).filter(|(_, node)| !node.is_settled());
-            affected.extend(beneath.map(|(net, _)| net));
-            expanded = Some(*net);
         }
         affected.sort_unstable();
         affected.dedup();
@@ -472,10 +477,12 @@ impl RuleBook {
 }
 
 /// The decisions of the nodes along one path of the trie (widest first, as the trie gives them) in the order of their
-/// rank: the most specific prefix first, at one prefix by kind. A kind that outranks others wherever it stands
-/// (trust) belongs in front of all these.
+/// rank: every trust, then the others, each with the most specific prefix first, at one prefix by kind.
 fn ranked<'a>(nodes: &[&'a Node]) -> impl Iterator<Item = &'a Held> {
-    nodes.iter().rev().copied().flat_map(|node| node.own.iter().flatten()).map(Box::as_ref)
+    let (trust, others) = (Kind::Trust as usize, Kind::Trust as usize + 1..);
+    let trusts = nodes.iter().rev().copied().filter_map(move |node| node.own[trust].as_ref());
+    let others = nodes.iter().rev().copied().flat_map(move |node| node.own[others.clone()].iter().flatten());
+    trusts.chain(others).map(Box::as_ref)
 }
 
 fn set(maps: &mut dyn RuleMaps, net: IpNet, rule: Option<Rule>) -> Result<(), MapError> {

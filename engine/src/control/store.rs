@@ -215,6 +215,7 @@ fn commit(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
 
 const fn code(kind: Kind) -> u8 {
     match kind {
+        Kind::Trust => b't',
         Kind::Block => b'b',
         Kind::Allow => b'a',
     }
