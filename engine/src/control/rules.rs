@@ -145,7 +145,8 @@ impl RuleBook {
             maps.v6_rules(true)?;
         }
         let mut postponed = Vec::new();
-        for (net, rule) in rules.iter().filter(|(net, rule)| held.get(net) != Some(rule)) {
+        // in the order of `write`, for the same reason
+        for (net, rule) in rules.iter().rev().filter(|(net, rule)| held.get(net) != Some(rule)) {
             match maps.put(*net, *rule) {
                 // there may be room once the leftovers are gone
                 Err(MapError::Full { .. }) => postponed.push((*net, *rule)),
@@ -325,10 +326,11 @@ impl RuleBook {
         (new != node.rule).then_some(Write { net, old: node.rule, new })
     }
 
-    /// Opens the gate, puts, deletes, closes the gate. On an error everything is as it was.
+    /// Opens the gate, puts, deletes, closes the gate. On an error everything is as it was. `writes` are sorted: what
+    /// lies beneath is put first and deleted last, so that whoever has the same rule before and after has it throughout.
     fn write(&mut self, writes: &[Write], maps: &mut dyn RuleMaps) -> Result<(), MapError> {
         let opened = self.open_gate(writes, maps)?;
-        let puts = writes.iter().filter(|write| write.new.is_some());
+        let puts = writes.iter().rev().filter(|write| write.new.is_some());
         let deletes = writes.iter().filter(|write| write.new.is_none());
         let mut done: Vec<&Write> = Vec::with_capacity(writes.len());
         for write in puts.chain(deletes) {

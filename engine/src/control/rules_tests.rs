@@ -321,11 +321,34 @@ fn who_is_blocked_before_and_after_is_blocked_in_between() {
         let swap =
             |from, to| vec![Change::Remove(net(from), Kind::Block), Change::Put(decision(to, Kind::Block, None))];
         world.put(narrow, Kind::Block, None).expect("room");
-        world.kernel.maps().blocked_throughout = source.parse().ok();
+        world.kernel.maps().throughout = source.parse().ok().map(|source| (source, RuleKind::Blocked));
         world.book.apply(swap(narrow, wide), clock(0), &mut world.kernel).expect("room");
         world.book.apply(swap(wide, narrow), clock(0), &mut world.kernel).expect("room");
         // and over a restart whose store knows another rule with the same effect
         let decisions = vec![decision(wide, Kind::Block, None)];
+        RuleBook::load(decisions, clock(0), &mut world.kernel).expect("room");
+    }
+}
+
+#[test]
+fn who_is_trusted_before_and_after_is_trusted_in_between() {
+    for [wide, narrow, source, _] in FAMILIES {
+        let host = &host(source);
+        let mut world = World::default();
+        world.put(wide, Kind::Block, None).expect("room");
+        world.put(wide, Kind::Trust, None).expect("room");
+        world.kernel.maps().throughout = source.parse().ok().map(|source| (source, RuleKind::Trusted));
+        let put = |text: &str, kind| Change::Put(decision(text, kind, None));
+        let remove = |text: &str, kind| Change::Remove(net(text), kind);
+        for batch in [
+            vec![remove(wide, Kind::Trust), put(narrow, Kind::Trust)],
+            vec![remove(narrow, Kind::Trust), put(host, Kind::Trust), put(narrow, Kind::Block)],
+            vec![remove(host, Kind::Trust), remove(narrow, Kind::Block), put(wide, Kind::Trust)],
+        ] {
+            world.book.apply(batch, clock(0), &mut world.kernel).expect("room");
+        }
+        // and over a restart whose store knows another rule with the same effect
+        let decisions = vec![decision(wide, Kind::Block, None), decision(host, Kind::Trust, None)];
         RuleBook::load(decisions, clock(0), &mut world.kernel).expect("room");
     }
 }
