@@ -128,16 +128,12 @@ impl RuleBook {
             let (net, kind) = (decision.net, decision.kind);
             book.replace(net, kind, Some(Box::new(Held { decision, ends })));
         }
-        let rules: Vec<(IpNet, Rule)> =
-            book.nodes.keys().map(|net| (net, book.project(&net, clock.mono_ns()))).collect();
-        for (net, rule) in &rules {
-            if let IpNet::V4(v4) = net {
-                book.gate.set(*v4, true, |_, _| {});
-            }
-            book.note(net, Some(*rule));
-        }
+        let rules = book.project_all(clock.mono_ns());
+        book.note_all(&rules);
         book.v6 = !book.nodes.t2.is_empty();
-        let held: BTreeMap<IpNet, Rule> = maps.held()?.into_iter().collect();
+        let mut held = maps.held()?;
+        held.sort_unstable_by_key(|(net, _)| *net);
+        let held_of = |net: &IpNet| held.binary_search_by_key(net, |(net, _)| *net).ok().map(|at| held[at].1);
         for block in 0..GATE_BLOCKS {
             maps.gate(block, book.gate.block(block))?;
         }
@@ -146,14 +142,14 @@ impl RuleBook {
         }
         let mut postponed = Vec::new();
         // in the order of `write`, for the same reason
-        for (net, rule) in rules.iter().rev().filter(|(net, rule)| held.get(net) != Some(rule)) {
+        for (net, rule) in rules.iter().rev().filter(|(net, rule)| held_of(net) != Some(*rule)) {
             match maps.put(*net, *rule) {
                 // there may be room once the leftovers are gone
                 Err(MapError::Full { .. }) => postponed.push((*net, *rule)),
                 other => other?,
             }
         }
-        for net in held.keys().filter(|net| !book.nodes.contains_key(net)) {
+        for (net, _) in held.iter().filter(|(net, _)| !book.nodes.contains_key(net)) {
             maps.delete(*net)?;
         }
         for (net, rule) in postponed {
@@ -269,26 +265,22 @@ impl RuleBook {
     /// What the kernel must hold for `net` at `now`.
     fn project(&self, net: &IpNet, now: u64) -> Rule {
         let nodes: Vec<&Node> = self.nodes.cover(net).map(|(_, node)| node).collect();
-        let mut segments: Vec<(RuleKind, u64)> = Vec::with_capacity(2);
-        let mut known = now;
-        for held in ranked(&nodes) {
-            if !is_live(held.ends, known) {
-                continue;
+        sequence(&nodes, now)
+    }
+
+    /// What the kernel must hold for every prefix, in order. Asked one by one, a million cost a million descents.
+    fn project_all(&self, now: u64) -> Vec<(IpNet, Rule)> {
+        let (mut nets, mut nodes): (Vec<IpNet>, Vec<&Node>) = (Vec::new(), Vec::new());
+        let projected = self.nodes.iter().map(|(net, node)| {
+            // in order: what covers this prefix is what is left of those before
+            while nets.pop_if(|wider| !wider.contains(&net)).is_some() {
+                nodes.pop();
             }
-            let kind = held.decision.kind.rule();
-            match segments.as_mut_slice() {
-                [.., (last, end)] if *last == kind => *end = held.ends,
-                [_, _] => break,
-                _ => segments.push((kind, held.ends)),
-            }
-            if held.ends == 0 {
-                break;
-            }
-            known = held.ends;
-        }
-        let segment = |i: usize| segments.get(i).copied().unwrap_or_default();
-        let ((kind, until), (then, then_until)) = (segment(0), segment(1));
-        Rule { kind: kind as u32, then: then as u32, until, then_until }
+            nets.push(net);
+            nodes.push(node);
+            (net, sequence(&nodes, now))
+        });
+        projected.collect()
     }
 
     /// Puts a decision into the book, or takes one out; the kernel does not know yet.
@@ -447,6 +439,18 @@ impl RuleBook {
         }
     }
 
+    /// Remembers that the kernel is about to hold these, which are all there are, in order.
+    fn note_all(&mut self, rules: &[(IpNet, Rule)]) {
+        for ((_, node), (net, rule)) in self.nodes.iter_mut().zip(rules) {
+            node.rule = Some(*rule);
+            node.due = node.next_due();
+            if let IpNet::V4(v4) = net {
+                self.gate.set(*v4, true, |_, _| {});
+            }
+        }
+        self.due = self.nodes.iter().filter_map(|(net, node)| Some((node.due?, net))).collect();
+    }
+
     /// Drops a node that nothing is left of, and brings the time to look at the others up to date.
     fn tidy(&mut self, net: &IpNet) {
         let Some(node) = self.nodes.get(net) else { return };
@@ -476,6 +480,32 @@ impl RuleBook {
             self.due.extend(due.map(|at| (at, *net)));
         }
     }
+}
+
+/// What applies from `now` on by the decisions of the nodes along one path of the trie.
+fn sequence(nodes: &[&Node], now: u64) -> Rule {
+    let mut segments = [(RuleKind::None, 0); 2];
+    let mut begun = 0;
+    let mut known = now;
+    for held in ranked(nodes) {
+        if !is_live(held.ends, known) {
+            continue;
+        }
+        let kind = held.decision.kind.rule();
+        if begun == 0 || segments[begun - 1].0 != kind {
+            if begun == segments.len() {
+                break;
+            }
+            begun += 1;
+        }
+        segments[begun - 1] = (kind, held.ends);
+        if held.ends == 0 {
+            break;
+        }
+        known = held.ends;
+    }
+    let [(kind, until), (then, then_until)] = segments;
+    Rule { kind: kind as u32, then: then as u32, until, then_until }
 }
 
 /// The decisions of the nodes along one path of the trie (widest first, as the trie gives them) in the order of their
