@@ -260,6 +260,23 @@ fn the_third_of_three_differing_segments_is_written_when_the_first_has_ended() {
 }
 
 #[test]
+fn the_third_segment_is_written_when_a_trust_from_above_has_ended() {
+    for [wide, _, source, _] in FAMILIES {
+        let mut world = World::default();
+        world.put(wide, Kind::Trust, Some(10)).expect("room");
+        world.put(wide, Kind::Block, None).expect("room");
+        world.put(&host(source), Kind::Allow, Some(20)).expect("room");
+        assert_eq!(
+            [9, 10, 20].map(|second| world.at(source, second)),
+            [RuleKind::Trusted, RuleKind::Allowed, RuleKind::None]
+        );
+        world.now = 10;
+        world.sweep();
+        assert_eq!((world.at(source, 19), world.at(source, 20)), (RuleKind::Allowed, RuleKind::Blocked));
+    }
+}
+
+#[test]
 fn a_full_map_changes_nothing() {
     let mut world = World::default();
     world.put("10.0.0.0/24", Kind::Allow, Some(50)).expect("room");
