@@ -32,6 +32,8 @@ mod flows;
 pub mod latency;
 /// Open-loop load: what was sent, answered, lost, and how long it took.
 pub mod load;
+/// The verdict table's world in the maps of the loaded programs.
+pub mod maps;
 /// Tables, and their place in a file.
 pub mod markdown;
 /// A network namespace that is gone when its guard is.
