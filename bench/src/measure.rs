@@ -10,7 +10,7 @@ use crate::{say, to_json};
 /// The comparison's options.
 #[derive(clap::Args)]
 pub(crate) struct VerdictOptions {
-    /// Somebody else's BPF object; its first XDP program is measured. May be given several times; goals are for the first
+    /// Somebody else's BPF object: its first XDP program. May be given several times; goals are for the first
     #[arg(long = "object", value_name = "NAME=FILE", value_parser = object)]
     objects: Vec<(String, PathBuf)>,
     /// What is written into a map of that object first, such as a blocked address: the rows' is c6336409 (198.51.100.9)

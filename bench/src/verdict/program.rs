@@ -178,7 +178,7 @@ impl Loaded {
             (16, 8) => put::<16, 8>(map, fill),
             (16, 24) => put::<16, 24>(map, fill),
             (key, value) => Err(Error::Other(format!(
-                "{owner}: --fill takes keys of 4, 8 or 16 bytes and values of 1, 4, 8, 16 or 24; these are {key} and {value}"
+                "{owner}: --fill knows keys of 4, 8, 16 bytes and values of 1, 4, 8, 16, 24, not {key} and {value}"
             ))),
         }
     }
