@@ -595,16 +595,8 @@ fn say_shape(link: &Link, attachment: &Attachment, parts: &Parts) {
         (_, Some(why)) => format!("zerocopy={} ({why}), ", u8::from(shape.zero_copy)),
         (_, None) => format!("zerocopy={}, ", u8::from(shape.zero_copy)),
     };
-    let word = mode_word(shape.mode);
+    let word = shape.mode.word();
     info!("{}: mode {word}, {xdp}{replaced}, {} queues, {copy}{path}", link.name, shape.queues);
-}
-
-const fn mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Relay => "relay",
-        Mode::Filter => "filter",
-        Mode::Monitor => "monitor",
-    }
 }
 
 /// What the API shows.
@@ -638,7 +630,7 @@ impl Engine for View {
             (_, false) => "copy",
         };
         let mut json = self.counters.to_json();
-        json.insert("mode".into(), mode_word(self.shape.mode).into());
+        json.insert("mode".into(), self.shape.mode.word().into());
         json.insert("queues".into(), self.shape.queues.into());
         json.insert("xdp".into(), if self.shape.native { "native" } else { "generic" }.into());
         json.insert("bind".into(), bind.into());
