@@ -125,6 +125,10 @@ fn known_sources(t: &mut Table) {
         dropped(Reason::Malformed),
     );
     t.add("garbage from a verified source", why, &Packet::v4(VERIFIED_V4).sip(&[0x80; 40]), dropped(Reason::Malformed));
+    t.add("garbage from a trusted source", why, &Packet::v4(TRUSTED_V4).sip(&[0x80; 40]), dropped(Reason::Malformed));
+    t.add("a short one from a trusted source", why, &Packet::v4(TRUSTED_V4).sip(b"hello"), dropped(Reason::Short));
+    let tiny = Packet::v4(TRUSTED_V4).sip(b"INVITE ").udp_length(900).fragment(0, true, 7);
+    t.add("a tiny first fragment from a trusted source", why, &tiny, dropped(Reason::FragmentHead));
     let why = "a trunk may use what it likes";
     let new = Packet::v4(TRUSTED_V4).sip(&request("NEWMETHOD"));
     t.add("a method of its own from a trusted source", why, &new, SURVIVES);

@@ -11,7 +11,7 @@ use crate::control::decision::{Decision, Kind};
 pub struct NewRule {
     /// An address or CIDR.
     pub net: String,
-    /// `block` or `allow`.
+    /// `trust`, `block` or `allow`.
     pub kind: Kind,
     /// Seconds; absent: for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -19,7 +19,7 @@ pub struct NewRule {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Block even what is guarded.
+    /// Block even what is guarded, or trusted.
     #[serde(default)]
     pub force: bool,
     /// The client's `SSH_CONNECTION`, so that operators do not block themselves.
@@ -33,7 +33,7 @@ pub struct NewRule {
 pub struct OldRule {
     /// An address or CIDR.
     pub net: String,
-    /// `block` or `allow`.
+    /// `trust`, `block` or `allow`.
     pub kind: Kind,
 }
 
@@ -42,7 +42,7 @@ pub struct OldRule {
 pub struct Rule {
     /// A CIDR, /32 and /128 included.
     pub net: String,
-    /// `block` or `allow`.
+    /// `trust`, `block` or `allow`.
     pub kind: Kind,
     /// When it ends, unix seconds; null for good.
     pub until: Option<u64>,
