@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use crossbeam_channel::Receiver;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -21,17 +23,22 @@ use crate::control::decide::Refusal;
 use crate::control::decision::Kind;
 use crate::control::socket::SocketError;
 use crate::control::{Control, Engine, api, socket};
-use crate::egress::Pings;
+use crate::egress::{Observer, Pings};
+use crate::live::Live;
 use crate::netlink::{Link, Netlink};
+use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
 use crate::worker::{Stats, Worker};
-use crate::xdp::{AttachError, Attachment, Counters, Filter, LoadError, Settings};
+use crate::xdp::{AttachError, Attachment, Counters, Filter, KernelVerified, LoadError, Settings};
 use crate::xsk::{BindError, Queue, chunk_for};
 use crate::{sys, xdp};
 
 /// How often own addresses, expired rules and threads are looked after.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// How long a proof of an address is good for, seconds: two registrations an hour apart, as most phones make them.
+const VERIFIED_FOR: u64 = 7_200;
 
 /// The engine does not start, or does not go on. Every message names the fix.
 #[derive(Debug, Error)]
@@ -173,6 +180,7 @@ struct Running {
     control: Arc<Control>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
+    verified: Arc<policy::Count>,
     shape: Shape,
     stats: Vec<Arc<Stats>>,
     own: BTreeSet<IpAddr>,
@@ -210,7 +218,9 @@ impl Running {
         let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let workers = parts.workers.into_iter().map(|worker| spawn(worker, config, &stop)).collect();
         let pings = Arc::new(Pings::default());
-        let (observer, observer_stop, replies) = (Arc::clone(&pings), Arc::clone(&stop), parts.replies);
+        let verified = parts.policy.verified();
+        let observer = Observer { pings: Arc::clone(&pings), policy: parts.policy, observations: parts.observations };
+        let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
         let mut running = Self {
             config: config.clone(),
@@ -220,6 +230,7 @@ impl Running {
             control,
             counters: Arc::new(parts.counters),
             pings,
+            verified,
             shape: parts.shape,
             stats,
             own,
@@ -257,6 +268,7 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
+            verified: Arc::clone(&self.verified),
             control: Arc::clone(&self.control),
         }
     }
@@ -380,6 +392,8 @@ impl Connected {
 struct Parts {
     counters: Counters,
     replies: aya::maps::RingBuf<aya::maps::MapData>,
+    policy: Policy<KernelVerified>,
+    observations: Receiver<policy::Ack>,
     workers: Vec<Worker>,
     tap: Option<Tap>,
     shape: Shape,
@@ -403,9 +417,14 @@ impl Parts {
         for iface in &egress {
             filter.attach_egress(iface)?;
         }
+        let secret = Secret::default();
+        let verified = Verified::open(filter.verified()?, VERIFIED_FOR).map_err(io("reading map VERIFIED"))?;
+        let (sender, observations) = crossbeam_channel::bounded(policy::OBSERVATIONS);
         let mut parts = Self {
             counters: filter.counters()?,
             replies: filter.replies()?,
+            policy: Policy::new(verified, secret.clone(), filter.seed()),
+            observations,
             workers: Vec::new(),
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
@@ -431,6 +450,7 @@ impl Parts {
             return Ok(parts);
         }
         let fragments = Arc::new(Reassembly::default());
+        let live = Arc::new(ArcSwap::from_pointee(live(filter)));
         let mut sockets = filter.sockets()?;
         let mut xsk = config.xsk.clone();
         if !attachment.native && xsk.bind == Bind::Auto {
@@ -451,10 +471,27 @@ impl Parts {
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
             let (stats, fragments) = (Arc::default(), Arc::clone(&fragments));
-            parts.workers.push(Worker { number, queue, relay, heart: filter.heart()?, stats, fragments });
+            parts.workers.push(Worker {
+                number,
+                queue,
+                relay,
+                heart: filter.heart()?,
+                stats,
+                fragments,
+                live: Arc::clone(&live),
+                sources: filter.sources()?,
+                secret: secret.clone(),
+                observations: sender.clone(),
+            });
         }
         Ok(parts)
     }
+}
+
+/// What the workers decide by: the rules that the kernel has.
+fn live(filter: &Filter) -> Live {
+    let config = lock(&filter.settings()).config();
+    Live { enforce: config.enforce, monitor: config.monitor, silent: config.silent, ..Live::default() }
 }
 
 /// How long `inject = "auto"` waits for a probe to come back by the interface.
@@ -558,6 +595,7 @@ struct View {
     counters: Arc<Counters>,
     stats: Vec<Arc<Stats>>,
     pings: Arc<Pings>,
+    verified: Arc<policy::Count>,
     control: Arc<Control>,
 }
 
@@ -580,6 +618,7 @@ impl Engine for View {
         json.insert("bind".into(), bind.into());
         json.insert("inject".into(), inject.into());
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
+        json.insert("verified".into(), self.verified.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
         json.insert("workers".into(), workers.into());
         json.into()

@@ -9,16 +9,22 @@ pub mod control;
 pub mod daemon;
 /// What the softswitch answers.
 pub mod egress;
+/// What of the configuration is in force for the workers.
+pub mod live;
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
 /// Bytes in, action out.
 pub mod pipeline;
+/// What has memory: proven sources, our domains.
+pub mod policy;
 /// A view of datagrams that arrive in fragments.
 pub mod reassembly;
 /// From the ring to the softswitch.
 pub mod relay;
 /// Kernel calls without a safe wrapper.
 pub mod sys;
+/// The verdict over a datagram that came in fragments.
+mod whole;
 /// The pinned loop of one queue.
 pub mod worker;
 /// The XDP program and its maps: load, pin, attach, count.
