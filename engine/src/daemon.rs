@@ -24,11 +24,11 @@ use crate::control::decision::Kind;
 use crate::control::socket::SocketError;
 use crate::control::{Control, Engine, api, socket};
 use crate::egress::{Observer, Pings};
-use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
+use crate::ruleset::Ruleset;
 use crate::worker::{Stats, Worker};
 use crate::xdp::{AttachError, Attachment, Counters, Filter, KernelVerified, LoadError, Settings};
 use crate::xsk::{BindError, Queue, chunk_for};
@@ -450,7 +450,7 @@ impl Parts {
             return Ok(parts);
         }
         let fragments = Arc::new(Reassembly::default());
-        let live = Arc::new(ArcSwap::from_pointee(live(filter)));
+        let rules = Arc::new(ArcSwap::from_pointee(ruleset(filter)));
         let mut sockets = filter.sockets()?;
         let mut xsk = config.xsk.clone();
         if !attachment.native && xsk.bind == Bind::Auto {
@@ -478,7 +478,7 @@ impl Parts {
                 heart: filter.heart()?,
                 stats,
                 fragments,
-                live: Arc::clone(&live),
+                rules: Arc::clone(&rules),
                 sources: filter.sources()?,
                 secret: secret.clone(),
                 observations: sender.clone(),
@@ -489,9 +489,9 @@ impl Parts {
 }
 
 /// What the workers decide by: the rules that the kernel has.
-fn live(filter: &Filter) -> Live {
+fn ruleset(filter: &Filter) -> Ruleset {
     let config = lock(&filter.settings()).config();
-    Live { enforce: config.enforce, monitor: config.monitor, silent: config.silent, ..Live::default() }
+    Ruleset { enforce: config.enforce, monitor: config.monitor, silent: config.silent, ..Ruleset::default() }
 }
 
 /// How long `inject = "auto"` waits for a probe to come back by the interface.

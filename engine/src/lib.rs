@@ -9,8 +9,6 @@ pub mod control;
 pub mod daemon;
 /// What the softswitch answers.
 pub mod egress;
-/// What of the configuration is in force for the workers.
-pub mod live;
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
 /// Bytes in, action out.
@@ -21,6 +19,8 @@ pub mod policy;
 pub mod reassembly;
 /// From the ring to the softswitch.
 pub mod relay;
+/// What of the configuration the workers decide by.
+pub mod ruleset;
 /// Kernel calls without a safe wrapper.
 pub mod sys;
 /// The verdict over a datagram that came in fragments.

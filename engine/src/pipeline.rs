@@ -7,9 +7,9 @@ use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_common::verdict;
 
-use crate::live::Live;
 use crate::policy::{Ack, Secret, Sources};
 use crate::reassembly::{Fragment, Reassembly};
+use crate::ruleset::Ruleset;
 use crate::whole::judge_whole;
 
 /// What is to be done with a packet.
@@ -74,7 +74,7 @@ impl Kind {
 #[derive(Debug)]
 pub struct Context<'a, S> {
     /// The rules in force.
-    pub live: &'a Live,
+    pub rules: &'a Ruleset,
     /// Who is known.
     pub sources: &'a S,
     /// Datagrams in fragments.
@@ -120,7 +120,7 @@ pub fn handle<S: Sources>(
     let mut reading = Reading::of(Kind::Fragment);
     // The kernel refuses what claims to be longer than it is.
     let Some(fragment) = fragment(frame, &flow) else { return reading.outcome(Checksum::Whole) };
-    let exempt = || context.live.enforce == 0 || context.sources.is_known(&flow.src);
+    let exempt = || context.rules.enforce == 0 || context.sources.is_known(&flow.src);
     let verdict = context.fragments.add(&fragment, now(), exempt, |whole| {
         reading = read_whole(whole, &flow, index, context);
         reading.refused.map_or(Ok(()), Err)
@@ -150,7 +150,7 @@ impl Reading {
 
 /// A datagram that came in fragments: first what XDP would say to the whole, which it has not seen.
 fn read_whole<S: Sources>(frame: &[u8], flow: &Flow, index: &mut Index, context: &Context<'_, S>) -> Reading {
-    let judged = judge_whole(frame, flow, context.live, context.sources);
+    let judged = judge_whole(frame, flow, context.rules, context.sources);
     let l4_bytes = packet::flow(&frame).and_then(|flow| frame.get(flow.l4 as usize..));
     let mut reading = read(udp_payload(l4_bytes.unwrap_or_default(), flow.src.is_v4()), &flow.src, index, context);
     if judged.verdict.action == verdict::Action::Drop {
@@ -185,10 +185,10 @@ fn read<S: Sources>(payload: &[u8], src: &Addr, index: &mut Index, context: &Con
     if method == Method::Ack {
         reading.ack = Ack::of(&message, src, context.secret);
     }
-    let live = context.live;
+    let rules = context.rules;
     // What is cheap first: the source is asked for only if the domain is foreign.
-    if live.watches(Reason::ForeignDomain) && live.domains.refuse(&message) && !context.sources.is_known(src) {
-        if live.enforce & Reason::ForeignDomain.bit() != 0 {
+    if rules.watches(Reason::ForeignDomain) && rules.domains.refuse(&message) && !context.sources.is_known(src) {
+        if rules.enforce & Reason::ForeignDomain.bit() != 0 {
             reading.refused = Some(Reason::ForeignDomain);
         } else {
             reading.would = Some(Reason::ForeignDomain);
@@ -296,14 +296,14 @@ mod tests {
         }
     }
 
-    fn outcome(frame: &[u8], live: &Live, known: &Known) -> Outcome {
+    fn outcome(frame: &[u8], rules: &Ruleset, known: &Known) -> Outcome {
         let (fragments, secret) = (Reassembly::default(), Secret::default());
-        let context = Context { live, sources: known, fragments: &fragments, secret: &secret };
+        let context = Context { rules, sources: known, fragments: &fragments, secret: &secret };
         handle(&mut frame.to_vec(), &mut Index::new(), &context, || 1)
     }
 
     fn handled(frame: &[u8]) -> (Action, Kind) {
-        let Outcome { action, kind, .. } = outcome(frame, &Live::default(), &Known(&[]));
+        let Outcome { action, kind, .. } = outcome(frame, &Ruleset::default(), &Known(&[]));
         (action, kind)
     }
 
@@ -337,7 +337,8 @@ mod tests {
         let first = first.fragment(0, true, 7).build();
         let rest = Packet::v4(CALLER_V4).raw(17, &datagram[64..]).fragment(64, false, 7).build();
         let (mut index, fragments, secret) = (Index::new(), Reassembly::default(), Secret::default());
-        let context = Context { live: &Live::default(), sources: &Known(&[]), fragments: &fragments, secret: &secret };
+        let context =
+            Context { rules: &Ruleset::default(), sources: &Known(&[]), fragments: &fragments, secret: &secret };
         let mut handled = |frame: &[u8]| {
             let Outcome { action, kind, .. } = handle(&mut frame.to_vec(), &mut index, &context, || 1);
             assert_eq!(action, Action::Relay(Checksum::Whole));
@@ -352,13 +353,13 @@ mod tests {
     fn strangers_who_ask_for_another_domain_hear_nothing() {
         let bit = Reason::ForeignDomain.bit();
         let domains = || ["other.example"].iter().collect();
-        let enforced = Live { enforce: bit, domains: domains(), ..Live::default() };
-        let monitored = Live { monitor: bit, domains: domains(), ..Live::default() };
-        let off = Live { domains: domains(), ..Live::default() };
+        let enforced = Ruleset { enforce: bit, domains: domains(), ..Ruleset::default() };
+        let monitored = Ruleset { monitor: bit, domains: domains(), ..Ruleset::default() };
+        let off = Ruleset { domains: domains(), ..Ruleset::default() };
         let (nobody, caller) = (&Known(&[]), &Known(&[CALLER_V4]));
         let invite = Packet::v4(CALLER_V4).sip(&cases::request("INVITE")).build();
-        let says = |live, known| {
-            let Outcome { action, would, .. } = outcome(&invite, live, known);
+        let says = |rules, known| {
+            let Outcome { action, would, .. } = outcome(&invite, rules, known);
             (action, would)
         };
         let relayed = Action::Relay(Checksum::Whole);
@@ -387,8 +388,8 @@ mod tests {
                  CSeq: 1 {method}\r\n\r\n"
             ))
         };
-        let (fragments, secret, live) = (Reassembly::default(), Secret::default(), Live::default());
-        let context = Context { live: &live, sources: &Known(&[]), fragments: &fragments, secret: &secret };
+        let (fragments, secret, rules) = (Reassembly::default(), Secret::default(), Ruleset::default());
+        let context = Context { rules: &rules, sources: &Known(&[]), fragments: &fragments, secret: &secret };
         let observed = |frame: &[u8]| handle(&mut frame.to_vec(), &mut Index::new(), &context, || 1).ack;
         let seen = observed(&ack("ACK", "a", ";tag=t"));
         assert_eq!(seen, Some(Ack { src: Addr::v4(CALLER_V4), call: secret.call(b"a", b"t") }));

@@ -7,27 +7,27 @@ use vos_common::signature::{self, SCAN_MAX};
 use vos_common::state::{Config, Home};
 use vos_common::verdict::{Judged, Scope, Tables, judge};
 
-use crate::live::Live;
 use crate::policy::Sources;
+use crate::ruleset::Ruleset;
 
-/// Judges `frame`, a datagram put together from fragments of `flow`, by the rules that are live. XDP has judged its
+/// Judges `frame`, a datagram put together from fragments of `flow`, by the rules in force. XDP has judged its
 /// first fragment: where it goes and what its source may was found there, and its rates are charged.
-pub(crate) fn judge_whole<S: Sources>(frame: &[u8], flow: &Flow, live: &Live, sources: &S) -> Judged {
+pub(crate) fn judge_whole<S: Sources>(frame: &[u8], flow: &Flow, rules: &Ruleset, sources: &S) -> Judged {
     let config = Config {
         mac: flow.mac,
-        enforce: live.enforce,
-        monitor: live.monitor,
-        silent: live.silent,
+        enforce: rules.enforce,
+        monitor: rules.monitor,
+        silent: rules.silent,
         ..Config::default()
     };
-    judge(&frame, &Whole { config, flow, live, sources })
+    judge(&frame, &Whole { config, flow, rules, sources })
 }
 
 /// What is left to ask.
 struct Whole<'a, S> {
     config: Config,
     flow: &'a Flow,
-    live: &'a Live,
+    rules: &'a Ruleset,
     sources: &'a S,
 }
 
@@ -71,7 +71,7 @@ impl<S: Sources> Tables for Whole<'_, S> {
     }
 
     fn scanner(&self, f: &impl Frame, start: usize, end: usize) -> bool {
-        let (patterns, end) = (&*self.live.signatures, end.min(start + SCAN_MAX));
+        let (patterns, end) = (&*self.rules.signatures, end.min(start + SCAN_MAX));
         let next = |at| signature::suspect(f, &patterns, at, end);
         signature::scan(start, next, |at| signature::confirm(f, &patterns, start, end, at) != 0)
     }

@@ -19,11 +19,11 @@ use tracing::{info, warn};
 use vos_common::reason::Reason;
 
 use crate::config::{Config, Wait};
-use crate::live::Live;
 use crate::pipeline::{self, Action, Context, Kind, Outcome};
 use crate::policy::{Ack, Secret};
 use crate::reassembly::Reassembly;
 use crate::relay::{Relay, SendError};
+use crate::ruleset::Ruleset;
 use crate::sys;
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
@@ -102,7 +102,7 @@ pub struct Worker {
     /// Datagrams in fragments, shared by all workers.
     pub fragments: Arc<Reassembly>,
     /// The rules in force.
-    pub live: Arc<ArcSwap<Live>>,
+    pub rules: Arc<ArcSwap<Ruleset>>,
     /// Who is known.
     pub sources: KernelSources,
     /// What observations are hashed with.
@@ -178,9 +178,9 @@ impl Worker {
         }
         add(&self.stats.received, got as u64);
         // One configuration for the batch.
-        let live = self.live.load();
+        let rules = self.rules.load();
         let (sources, fragments, secret) = (&self.sources, &*self.fragments, &self.secret);
-        let context = Context { live: &live, sources, fragments, secret };
+        let context = Context { rules: &rules, sources, fragments, secret };
         for mut frame in batch.drain(..) {
             let packet = self.queue.packet(&mut frame);
             let Outcome { action, kind, would, ack } = pipeline::handle(packet, index, &context, now);

@@ -7,10 +7,10 @@ use sip_parse::Index;
 use vos_common::cases::{self, Packet};
 use vos_common::reason::Reason;
 use vos_common::rule::Addr;
-use vos_engine::live::Live;
 use vos_engine::pipeline::{self, Action, Context, Kind, Outcome};
 use vos_engine::policy::{Secret, Sources};
 use vos_engine::reassembly::Reassembly;
+use vos_engine::ruleset::Ruleset;
 
 struct Counting;
 
@@ -83,8 +83,8 @@ fn no_packet_makes_the_pipeline_allocate() {
     let (mut index, fragments, secret) = (Index::new(), Reassembly::default(), Secret::default());
     // With rules that ask for the domain and the source, and judge what came in fragments.
     let domains = ["example.com"].iter().collect();
-    let live = Live { enforce: Reason::ForeignDomain.bit(), domains, ..Live::default() };
-    let context = Context { live: &live, sources: &Strangers, fragments: &fragments, secret: &secret };
+    let rules = Ruleset { enforce: Reason::ForeignDomain.bit(), domains, ..Ruleset::default() };
+    let context = Context { rules: &rules, sources: &Strangers, fragments: &fragments, secret: &secret };
     let mut frames = frames();
     let (mut kinds, mut relayed) = ([0u64; Kind::ALL.len()], 0u64);
     let probe = MADE.get();

@@ -8,6 +8,7 @@ use sip_parse::{Host, Message, Method, StartLine, Uri};
 /// Names and addresses that requests of strangers may be for.
 #[derive(Clone, Debug, Default)]
 pub struct Domains {
+    /// In lower case, sorted.
     names: Vec<Box<[u8]>>,
     addresses: Vec<IpAddr>,
 }
@@ -20,9 +21,10 @@ impl<S: AsRef<str>> FromIterator<S> for Domains {
             let domain = domain.as_ref();
             match domain.trim_start_matches('[').trim_end_matches(']').parse() {
                 Ok(address) => all.addresses.push(address),
-                Err(_) => all.names.push(without_root(domain.as_bytes()).into()),
+                Err(_) => all.names.push(without_root(domain.as_bytes()).to_ascii_lowercase().into()),
             }
         }
+        all.names.sort_unstable();
         all
     }
 }
@@ -43,8 +45,8 @@ impl Domains {
         match host.ip() {
             Some(address) => self.addresses.contains(&address),
             None => {
-                let name = without_root(host.as_bytes());
-                self.names.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+                let name = without_root(host.as_bytes()).iter().map(u8::to_ascii_lowercase);
+                self.names.binary_search_by(|ours| ours.iter().copied().cmp(name.clone())).is_ok()
             }
         }
     }
@@ -117,6 +119,11 @@ mod tests {
             assert!(!refused(ours, "INVITE", "sip:x", to), "{to}");
         }
         assert!(!refused(&["[2001:db8::1]"], "INVITE", "sip:x", "<sip:1@[2001:db8:0::1]>"));
+        // one of many
+        let many: Vec<String> = (0..1_000).map(|n| format!("d{n}.example.com")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(!refused(&many, "INVITE", "sip:x", "<sip:1@D777.example.com>"));
+        assert!(refused(&many, "INVITE", "sip:x", "<sip:1@d1000.example.com>"));
         assert!(refused(ours, "INVITE", "sip:x", "<sip:1@[2001:db8::2]>"));
         assert!(refused(ours, "INVITE", "sip:x", "<sip:1@192.0.2.10>"));
     }

@@ -11,9 +11,9 @@ use vos_common::rule::{Addr, RuleKind};
 use vos_common::verdict::{self, Tables, judge};
 
 use super::*;
-use crate::live::Live;
 use crate::pipeline::{self, Action, Context};
 use crate::policy::{Secret, Sources};
+use crate::ruleset::Ruleset;
 
 const SECOND: u64 = 1_000_000_000;
 /// `net.ipv4.ipfrag_time` and `net.ipv6.ip6frag_time`, ns.
@@ -79,7 +79,7 @@ type Held = Vec<(u64, Cut)>;
 /// XDP, engine and kernel.
 struct Site {
     world: World,
-    live: Live,
+    rules: Ruleset,
     fragments: Reassembly,
     secret: Secret,
     index: Index,
@@ -102,7 +102,7 @@ impl Site {
         ];
         world.config.enforce |= Reason::UnknownMethod.bit();
         world.config.enforce &= !rates.iter().map(|reason| reason.bit()).sum::<u64>();
-        let live = Live {
+        let rules = Ruleset {
             enforce: world.config.enforce,
             monitor: 0,
             silent: world.config.silent,
@@ -111,7 +111,7 @@ impl Site {
         };
         Self {
             world,
-            live,
+            rules,
             fragments: Reassembly::default(),
             secret: Secret::default(),
             index: Index::new(),
@@ -134,7 +134,7 @@ impl Site {
             verdict::Action::Redirect => {}
         }
         let context =
-            Context { live: &self.live, sources: &self.world, fragments: &self.fragments, secret: &self.secret };
+            Context { rules: &self.rules, sources: &self.world, fragments: &self.fragments, secret: &self.secret };
         let now = self.world.now;
         if let Action::Drop(reason) = pipeline::handle(&mut frame, &mut self.index, &context, || now).action {
             return Some(reason);
@@ -161,7 +161,7 @@ impl Site {
         assert_ne!(verdict.action, verdict::Action::Drop, "{:?}: {text}", verdict.reason);
         let source = flow(&frame.as_slice()).expect("a frame of our own").src;
         if let Ok(message) = self.index.parse(&datagram[8..], Mode::Lenient) {
-            let foreign = self.live.domains.refuse(&message) && !self.world.is_known(&source);
+            let foreign = self.rules.domains.refuse(&message) && !self.world.is_known(&source);
             assert!(!foreign, "foreign: {text}");
         }
     }
@@ -251,12 +251,13 @@ fn known_sources_are_not_scanners_and_monitored_rules_only_count() {
     assert_eq!(site.delivered.len(), 1);
 
     let mut site = Site::new();
-    site.live.monitor = Reason::Scanner.bit();
-    site.live.enforce &= !Reason::Scanner.bit();
-    (site.world.config.monitor, site.world.config.enforce) = (site.live.monitor, site.live.enforce);
+    site.rules.monitor = Reason::Scanner.bit();
+    site.rules.enforce &= !Reason::Scanner.bit();
+    (site.world.config.monitor, site.world.config.enforce) = (site.rules.monitor, site.rules.enforce);
     let cuts = scanner(&CALLER_V4, 7);
     assert_eq!(site.arrives(&cuts[0]), None);
-    let context = Context { live: &site.live, sources: &site.world, fragments: &site.fragments, secret: &site.secret };
+    let context =
+        Context { rules: &site.rules, sources: &site.world, fragments: &site.fragments, secret: &site.secret };
     let outcome = pipeline::handle(&mut cuts[1].frame(), &mut site.index, &context, || NOW);
     assert!(matches!(outcome.action, Action::Relay(_)));
     assert_eq!(outcome.would, Some(Reason::Scanner));
@@ -290,7 +291,8 @@ fn a_scanner_behind_destination_options_is_one() {
     let udp = [&[0x13, 0xc5, 0x13, 0xc4], &total.to_be_bytes()[..], &[0, 0], &payload].concat();
     let datagram = [&[17, 0, 1, 4, 0, 0, 0, 0], &udp[..]].concat();
     let mut site = Site::new();
-    let context = Context { live: &site.live, sources: &site.world, fragments: &site.fragments, secret: &site.secret };
+    let context =
+        Context { rules: &site.rules, sources: &site.world, fragments: &site.fragments, secret: &site.secret };
     let mut actions = Vec::new();
     for (from, to, proto) in [(0, 120, 60), (120, datagram.len(), 17)] {
         let piece = Packet::v6(CALLER_V6).raw(proto, &datagram[from..to]);
@@ -363,7 +365,7 @@ fn a_flood_shuts_out_and_lets_nothing_in() {
     assert_eq!(site.all_arrive(&phone), [None, None]);
     // and where no rule is enforced, nothing is dropped
     let mut site = Site::new();
-    (site.live.enforce, site.world.config.enforce) = (0, 0);
+    (site.rules.enforce, site.world.config.enforce) = (0, 0);
     site.flood(DATAGRAMS as u32, false, 0);
     assert_eq!(site.all_arrive(&phone), [None, None]);
 }
@@ -427,7 +429,8 @@ fn the_same_bytes_of_another_protocol_are_refused() {
     let inner = sip("INVITE", SCANNER, "example.com");
     let options = [&[17, 1, 0x13, 0xc4], &total[..], &[0, 0], &[1, 6, 0, 0, 0, 0, 0, 0], &[0x13, 0xc5, 0x13, 0xc4]];
     let bytes = [&options.concat()[..], &[1, 0, 0, 0], &inner[..104]].concat();
-    let context = Context { live: &site.live, sources: &site.world, fragments: &site.fragments, secret: &site.secret };
+    let context =
+        Context { rules: &site.rules, sources: &site.world, fragments: &site.fragments, secret: &site.secret };
     let mut action = |proto| {
         let mut frame = Packet::v6(CALLER_V6).raw(proto, &bytes).udp_length(400).fragment(0, true, 9).build();
         pipeline::handle(&mut frame, &mut site.index, &context, || NOW).action

@@ -8,7 +8,7 @@ use crate::policy::Domains;
 
 /// The snapshot.
 #[derive(Clone, Debug)]
-pub struct Live {
+pub struct Ruleset {
     /// Rules that drop: [`Reason::bit`]s.
     pub enforce: u64,
     /// Rules that only count what they would drop: [`Reason::bit`]s.
@@ -21,7 +21,7 @@ pub struct Live {
     pub domains: Domains,
 }
 
-impl Default for Live {
+impl Default for Ruleset {
     /// No rule.
     fn default() -> Self {
         let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
@@ -29,7 +29,7 @@ impl Default for Live {
     }
 }
 
-impl Live {
+impl Ruleset {
     /// Is this rule enforced or monitored?
     pub fn watches(&self, reason: Reason) -> bool {
         (self.enforce | self.monitor) & reason.bit() != 0
