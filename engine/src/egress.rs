@@ -14,6 +14,7 @@ use vos_common::rule::Addr;
 use vos_common::state::REPLY_HEAD;
 
 use crate::control::clock::Clock;
+use crate::live::Live;
 use crate::policy::{Ack, OBSERVATIONS, Policy, VerifiedMap};
 use crate::xdp::ip;
 
@@ -55,7 +56,6 @@ impl Pings {
 }
 
 /// The policy's thread: reads the softswitch's answers and the workers' observations.
-#[derive(Debug)]
 pub struct Observer<M> {
     /// Who sends OPTIONS.
     pub pings: Arc<Pings>,
@@ -63,6 +63,8 @@ pub struct Observer<M> {
     pub policy: Policy<M>,
     /// What the workers saw.
     pub observations: Receiver<Ack>,
+    /// How long a proof is good for, and whatever else may change at any time.
+    pub live: Arc<Live>,
 }
 
 impl<M: VerifiedMap> Observer<M> {
@@ -72,6 +74,7 @@ impl<M: VerifiedMap> Observer<M> {
         let mut acks = Vec::with_capacity(OBSERVATIONS);
         let mut last_expiry = Instant::now();
         while !stop.load(Relaxed) {
+            self.policy.set_span(self.live.in_force().config.rates.verified_for.as_secs());
             // What an ACK acknowledges left before it came: so look for ACKs, then for answers, then at the ACKs.
             acks.extend(self.observations.try_iter().take(OBSERVATIONS));
             while let Some(record) = ring.next() {

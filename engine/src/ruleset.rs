@@ -3,7 +3,9 @@
 
 use vos_common::reason::Reason;
 use vos_common::signature::Signatures;
+use vos_common::state::Config as KernelConfig;
 
+use crate::config::Config;
 use crate::policy::Domains;
 
 /// The snapshot.
@@ -30,6 +32,14 @@ impl Default for Ruleset {
 }
 
 impl Ruleset {
+    /// Of a configuration, and of what the kernel holds of it.
+    pub fn of(config: &Config, kernel: &KernelConfig) -> Self {
+        let KernelConfig { enforce, monitor, silent, .. } = *kernel;
+        // The kernel's patterns were compiled from the same text: there is no error left to meet.
+        let signatures = config.scanners.compile().unwrap_or_else(|_| Box::new(Signatures::EMPTY));
+        Self { enforce, monitor, silent, signatures, domains: config.xdp.domains.iter().collect() }
+    }
+
     /// Is this rule enforced or monitored?
     pub fn watches(&self, reason: Reason) -> bool {
         (self.enforce | self.monitor) & reason.bit() != 0

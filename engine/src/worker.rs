@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use aya::maps::{Array, MapData};
 use crossbeam_channel::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,11 +18,11 @@ use tracing::{info, warn};
 use vos_common::reason::Reason;
 
 use crate::config::{Config, Wait};
+use crate::live::Live;
 use crate::pipeline::{self, Action, Context, Kind, Outcome};
 use crate::policy::{Ack, Secret};
 use crate::reassembly::Reassembly;
 use crate::relay::{Relay, SendError};
-use crate::ruleset::Ruleset;
 use crate::sys;
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
@@ -101,8 +100,8 @@ pub struct Worker {
     pub stats: Arc<Stats>,
     /// Datagrams in fragments, shared by all workers.
     pub fragments: Arc<Reassembly>,
-    /// The rules in force.
-    pub rules: Arc<ArcSwap<Ruleset>>,
+    /// What is in force and may change at any time.
+    pub live: Arc<Live>,
     /// Who is known.
     pub sources: KernelSources,
     /// What observations are hashed with.
@@ -178,9 +177,9 @@ impl Worker {
         }
         add(&self.stats.received, got as u64);
         // One configuration for the batch.
-        let rules = self.rules.load();
+        let in_force = self.live.in_force();
         let (sources, fragments, secret) = (&self.sources, &*self.fragments, &self.secret);
-        let context = Context { rules: &rules, sources, fragments, secret };
+        let context = Context { rules: &in_force.ruleset, sources, fragments, secret };
         for mut frame in batch.drain(..) {
             let packet = self.queue.packet(&mut frame);
             let Outcome { action, kind, would, ack } = pipeline::handle(packet, index, &context, now);

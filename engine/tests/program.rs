@@ -4,16 +4,14 @@
 
 use std::net::IpAddr;
 
-use aya::maps::{Array, HashMap, LpmTrie, PerCpuArray, XskMap, lpm_trie::Key};
+use aya::maps::{Array, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions};
-use vos_bench::{NetNs, VethPair};
+use vos_bench::{NetNs, VethPair, maps};
 use vos_common::cases::{self, World};
-use vos_common::rate::{VERIFIED_BUCKETS, VerifiedBucket, bucket, source_key};
 use vos_common::reason::Reason;
-use vos_common::rule::{Addr, GateBlock, Rule};
-use vos_common::signature::Signatures;
-use vos_common::state::{Clock, Config, Homes, Ports, V6_RULES};
+use vos_common::rule::Addr;
+use vos_common::state::{Config, Homes, V6_RULES};
 use vos_common::verdict::{Action, Verdict, judge};
 use vos_engine::config::Xsk;
 use vos_engine::xdp::OBJECT;
@@ -31,54 +29,19 @@ struct Program {
     round: u64,
 }
 
-fn monotonic() -> u64 {
-    vos_engine::control::clock::Clock::now().mono_ns()
-}
-
 fn map<'a, T: TryFrom<&'a mut aya::maps::Map>>(ebpf: &'a mut Ebpf, name: &str) -> T {
-    T::try_from(ebpf.map_mut(name).unwrap()).ok().unwrap()
+    maps::map(ebpf, name).unwrap()
 }
 
 impl Program {
     /// The table's world in the program's maps. The kernel's clock is stopped: a tick takes no time.
     fn load(monitor: bool) -> Self {
-        let now = monotonic();
         let mut ebpf = EbpfLoader::new().load(OBJECT).unwrap();
-        let mut world = World::at(now);
-        world.config.clock = Clock { jiffies: 0, monotonic: now, tick: 0 };
-        world.config.flags |= V6_RULES;
+        let mut world = maps::world();
         if monitor {
             world.config.monitor = std::mem::take(&mut world.config.enforce);
         }
-        map::<Array<_, Signatures>>(&mut ebpf, "SIGNATURES").set(0, *world.signatures, 0).unwrap();
-        map::<Array<_, Config>>(&mut ebpf, "CONFIG").set(0, world.config, 0).unwrap();
-        let homes = [
-            (Addr::v4(cases::OWN_V4), true),
-            (Addr::from_bytes(cases::OWN_V6), true),
-            (Addr::v4(cases::BEHIND_V4), false),
-        ];
-        map::<Array<_, Homes>>(&mut ebpf, "HOMES").set(0, Homes::of(&homes).unwrap(), 0).unwrap();
-        let mut ports: Ports = [0; 1024];
-        for port in cases::PORTS {
-            ports[usize::from(port / 64)] |= 1 << (port % 64);
-        }
-        map::<Array<_, Ports>>(&mut ebpf, "PORTS").set(0, ports, 0).unwrap();
-        for (addr, bits, rule) in &world.rules {
-            if *bits == 128 {
-                map::<HashMap<_, Addr, Rule>>(&mut ebpf, "EXACT").insert(addr, rule, 0).unwrap();
-            } else {
-                map::<LpmTrie<_, Addr, Rule>>(&mut ebpf, "PREFIX").insert(&Key::new(*bits, *addr), rule, 0).unwrap();
-            }
-            if addr.is_v4() {
-                let first = addr.v4_slash24();
-                let mut gate = map::<Array<_, GateBlock>>(&mut ebpf, "GATE");
-                for n in first..first + (1 << 120u32.saturating_sub(*bits)) {
-                    let mut block = gate.get(&(n >> 12), 0).unwrap();
-                    block[(n >> 6 & 63) as usize] |= 1 << (n & 63);
-                    gate.set(n >> 12, block, 0).unwrap();
-                }
-            }
-        }
+        maps::fill(&mut ebpf, &world).unwrap();
         let program: &mut Xdp = ebpf.program_mut("vos_xdp").unwrap().try_into().unwrap();
         program.load().unwrap();
         Self { ebpf, counted: vec![0; Reason::ALL.len()], world, monitor, round: 0 }
@@ -132,15 +95,7 @@ impl Program {
         }
         map::<Array<_, Config>>(&mut self.ebpf, "CONFIG").set(0, *config, 0).unwrap();
         map::<Array<_, u64>>(&mut self.ebpf, "GLOBAL").set(0, 0, 0).unwrap();
-        let mut table: Array<_, VerifiedBucket> = map(&mut self.ebpf, "VERIFIED");
-        for (addr, until) in &self.world.verified {
-            let key = source_key(addr, self.round);
-            let at = bucket(key, VERIFIED_BUCKETS);
-            let mut bucket = table.get(&at, 0).unwrap();
-            let way = bucket.keys.iter().position(|held| *held == 0).unwrap();
-            (bucket.keys[way], bucket.until[way]) = (key, *until);
-            table.set(at, bucket, 0).unwrap();
-        }
+        maps::verified(&mut self.ebpf, &self.world).unwrap();
     }
 
     /// The table, compared case by case with `judge` over slices and with what the case expects.

@@ -82,6 +82,11 @@ impl<M: VerifiedMap> Policy<M> {
         }
     }
 
+    /// From now on a proof is good for `verified_for` seconds.
+    pub fn set_span(&mut self, verified_for: u64) {
+        self.verified.set_span(verified_for);
+    }
+
     /// Forgets who is verified no more.
     pub fn expire(&mut self, now: u64) {
         self.verified.expire(now);
