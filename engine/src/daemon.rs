@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -21,13 +22,14 @@ use crate::control::decide::Refusal;
 use crate::control::decision::Kind;
 use crate::control::socket::SocketError;
 use crate::control::{Control, Engine, api, socket};
-use crate::egress::Pings;
+use crate::egress::{Observer, Pings};
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
+use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
 use crate::worker::{Stats, Worker};
-use crate::xdp::{AttachError, Attachment, Counters, Filter, LoadError, Settings};
+use crate::xdp::{AttachError, Attachment, Counters, Filter, KernelVerified, LoadError, Settings};
 use crate::xsk::{BindError, Queue, chunk_for};
 use crate::{sys, xdp};
 
@@ -193,6 +195,7 @@ struct Running {
     live: Arc<Live>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
+    verified: Arc<policy::Count>,
     shape: Shape,
     stats: Vec<Arc<Stats>>,
     own: BTreeSet<IpAddr>,
@@ -236,7 +239,14 @@ impl Running {
         let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let workers = parts.workers.into_iter().map(|worker| spawn(worker, config, &stop)).collect();
         let pings = Arc::new(Pings::default());
-        let (observer, observer_stop, replies) = (Arc::clone(&pings), Arc::clone(&stop), parts.replies);
+        let verified = parts.policy.verified();
+        let observer = Observer {
+            pings: Arc::clone(&pings),
+            policy: parts.policy,
+            observations: parts.observations,
+            live: Arc::clone(&live),
+        };
+        let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
         let mut running = Self {
             config: config.clone(),
@@ -247,6 +257,7 @@ impl Running {
             live,
             counters: Arc::new(parts.counters),
             pings,
+            verified,
             shape: parts.shape,
             stats,
             own,
@@ -284,6 +295,7 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
+            verified: Arc::clone(&self.verified),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
         }
@@ -412,6 +424,8 @@ impl Connected {
 struct Parts {
     counters: Counters,
     replies: aya::maps::RingBuf<aya::maps::MapData>,
+    policy: Policy<KernelVerified>,
+    observations: Receiver<policy::Ack>,
     workers: Vec<Worker>,
     tap: Option<Tap>,
     shape: Shape,
@@ -436,9 +450,15 @@ impl Parts {
         for iface in &egress {
             filter.attach_egress(iface)?;
         }
+        let secret = Secret::default();
+        let verified = Verified::open(filter.verified()?, config.rates.verified_for.as_secs())
+            .map_err(io("reading map VERIFIED"))?;
+        let (sender, observations) = crossbeam_channel::bounded(policy::OBSERVATIONS);
         let mut parts = Self {
             counters: filter.counters()?,
             replies: filter.replies()?,
+            policy: Policy::new(verified, secret.clone(), filter.seed()),
+            observations,
             workers: Vec::new(),
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
@@ -484,8 +504,18 @@ impl Parts {
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
             let (stats, fragments) = (Arc::default(), Arc::clone(&fragments));
-            let live = Arc::clone(live);
-            parts.workers.push(Worker { number, queue, relay, heart: filter.heart()?, stats, fragments, live });
+            parts.workers.push(Worker {
+                number,
+                queue,
+                relay,
+                heart: filter.heart()?,
+                stats,
+                fragments,
+                live: Arc::clone(live),
+                sources: filter.sources()?,
+                secret: secret.clone(),
+                observations: sender.clone(),
+            });
         }
         Ok(parts)
     }
@@ -605,6 +635,7 @@ struct View {
     counters: Arc<Counters>,
     stats: Vec<Arc<Stats>>,
     pings: Arc<Pings>,
+    verified: Arc<policy::Count>,
     control: Arc<Control>,
     live: Arc<Live>,
 }
@@ -636,6 +667,7 @@ impl Engine for View {
         json.insert("bind".into(), bind.into());
         json.insert("inject".into(), inject.into());
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
+        json.insert("verified".into(), self.verified.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
         json.insert("workers".into(), workers.into());
         json.into()

@@ -424,6 +424,10 @@ fn stats_text(stats: &Value) -> String {
         lines.push("would have been dropped, if this were enforced:".to_owned());
         lines.extend(counters(table("would_drop"), judged));
     }
+    if let Some(sources) = stats.pointer("/verified/sources").and_then(Value::as_u64) {
+        lines.push(String::new());
+        lines.push(format!("{sources:>15}  sources verified"));
+    }
     for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(String::new());
         lines.push(worker_line(worker));
