@@ -22,9 +22,11 @@ use crate::control::decision::Kind;
 use crate::control::socket::SocketError;
 use crate::control::{Control, Engine, api, socket};
 use crate::egress::Pings;
+use crate::events::{Event, Events, RuleChange, What};
 use crate::netlink::{Link, Netlink};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
+use crate::samples::Samples;
 use crate::worker::{Stats, Worker};
 use crate::xdp::{AttachError, Attachment, Counters, Filter, LoadError, Settings};
 use crate::xsk::{BindError, Queue, chunk_for};
@@ -173,13 +175,14 @@ struct Running {
     control: Arc<Control>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
+    events: Arc<Events>,
     shape: Shape,
     stats: Vec<Arc<Stats>>,
     own: BTreeSet<IpAddr>,
     gateways: Vec<IpAddr>,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
-    observer: Option<JoinHandle<()>>,
+    observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
 }
 
@@ -212,6 +215,9 @@ impl Running {
         let pings = Arc::new(Pings::default());
         let (observer, observer_stop, replies) = (Arc::clone(&pings), Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
+        let events = Arc::new(Events::default());
+        let (samples, ring, sampler_stop) = (Samples::new(Arc::clone(&events)), parts.samples, Arc::clone(&stop));
+        let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
         let mut running = Self {
             config: config.clone(),
             link,
@@ -220,13 +226,14 @@ impl Running {
             control,
             counters: Arc::new(parts.counters),
             pings,
+            events,
             shape: parts.shape,
             stats,
             own,
             gateways: Vec::new(),
             stop,
             workers,
-            observer: Some(observer),
+            observers: vec![observer, sampler],
             tap: parts.tap,
         };
         running.guard();
@@ -257,6 +264,7 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
+            events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
         }
     }
@@ -285,8 +293,13 @@ impl Running {
             Err(error) => warn!("asking for own addresses: {error}"),
         }
         self.guard();
-        if let Err(error) = self.control.sweep() {
-            warn!("sweeping ended rules: {error}");
+        match self.control.sweep() {
+            Ok(swept) => {
+                for (net, kind) in swept.ended {
+                    self.events.publish(Event::now(What::Rule(RuleChange::ended(net, kind))));
+                }
+            }
+            Err(error) => warn!("sweeping ended rules: {error}"),
         }
         if self.workers.iter().any(JoinHandle::is_finished) {
             return Err(StartError::WorkerDied);
@@ -329,7 +342,7 @@ impl Running {
 
     fn stop(self) {
         self.stop.store(true, Relaxed);
-        for worker in self.workers.into_iter().chain(self.observer) {
+        for worker in self.workers.into_iter().chain(self.observers) {
             let _it_has_said_why = worker.join();
         }
     }
@@ -380,6 +393,7 @@ impl Connected {
 struct Parts {
     counters: Counters,
     replies: aya::maps::RingBuf<aya::maps::MapData>,
+    samples: aya::maps::RingBuf<aya::maps::MapData>,
     workers: Vec<Worker>,
     tap: Option<Tap>,
     shape: Shape,
@@ -406,6 +420,7 @@ impl Parts {
         let mut parts = Self {
             counters: filter.counters()?,
             replies: filter.replies()?,
+            samples: filter.samples()?,
             workers: Vec::new(),
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
@@ -558,6 +573,7 @@ struct View {
     counters: Arc<Counters>,
     stats: Vec<Arc<Stats>>,
     pings: Arc<Pings>,
+    events: Arc<Events>,
     control: Arc<Control>,
 }
 
@@ -595,5 +611,9 @@ impl Engine for View {
             .map(|(ip, answered, ago)| json!({ "address": ip, "answered": answered, "last_seen_s": ago.as_secs() }))
             .collect();
         json!({ "candidates": candidates })
+    }
+
+    fn events(&self) -> &Events {
+        &self.events
     }
 }

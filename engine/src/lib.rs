@@ -9,14 +9,20 @@ pub mod control;
 pub mod daemon;
 /// What the softswitch answers.
 pub mod egress;
+/// What happens, for whoever wants to watch.
+pub mod events;
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
+/// Files of packets.
+pub mod pcap;
 /// Bytes in, action out.
 pub mod pipeline;
 /// A view of datagrams that arrive in fragments.
 pub mod reassembly;
 /// From the ring to the softswitch.
 pub mod relay;
+/// Dropped packets, as they arrived.
+pub mod samples;
 /// Kernel calls without a safe wrapper.
 pub mod sys;
 /// The pinned loop of one queue.

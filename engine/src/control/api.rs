@@ -7,9 +7,11 @@
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
+//! | `GET /v1/events[?reason=R][&frames=1]` | server-sent events, an [`Event`](crate::events::Event) each, from now on until the engine stops |
+//! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
-//! `bad_address`, `bad_ttl`, `bad_reason`; 404 `no_such_rule`, `covered`, `no_such_path`; 405 `bad_method`; 409
+//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`; 404 `no_such_rule`, `covered`, `no_such_path`; 405 `bad_method`; 409
 //! `guarded`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
@@ -38,7 +40,9 @@ use crate::control::decision::Kind;
 use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
+use crate::control::stream;
 use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule, Rules};
+use crate::events::{Change, Event, Events, RuleChange, What};
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -53,12 +57,15 @@ pub trait Engine: Send + Sync + 'static {
 
     /// `{"candidates":[{"address","answered","last_seen_s"}]}`: who sends OPTIONS that the server answers.
     fn suggest_allow(&self) -> Value;
+
+    /// Where news goes in and out.
+    fn events(&self) -> &Events;
 }
 
 #[derive(Clone)]
-struct Shared {
+pub(super) struct Shared {
     control: Arc<Control>,
-    engine: Arc<dyn Engine>,
+    pub(super) engine: Arc<dyn Engine>,
 }
 
 /// Who is at the other end of the socket.
@@ -82,11 +89,14 @@ pub async fn serve(
 ) -> io::Result<()> {
     let Socket { listener, file } = socket;
     let (stopping, stopped) = oneshot::channel();
+    let events = Arc::clone(&engine);
     let service = router(Shared { control, engine }).into_make_service_with_connect_info::<Peer>();
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         // whoever starts next must find the name free
         drop(file);
+        // a stream would go on for ever
+        events.events().close();
         let _nobody_may_wait_any_more = stopping.send(());
     });
     let patience = async {
@@ -106,6 +116,8 @@ fn router(shared: Shared) -> Router {
         .route("/v1/rules", get(list).post(decide).delete(remove))
         .route("/v1/stats", get(stats))
         .route("/v1/suggest-allow", get(suggest_allow))
+        .route("/v1/events", get(stream::follow))
+        .route("/v1/events/recent", get(stream::recent))
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -114,16 +126,16 @@ fn router(shared: Shared) -> Router {
 
 /// An error as the API tells it.
 #[derive(Debug)]
-struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    error: String,
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) error: String,
 }
 
-type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
 
 /// A 200 with a JSON body.
-struct Json<T>(T);
+pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
@@ -147,7 +159,7 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
 }
 
 impl Problem {
-    fn bad_request(error: impl Into<String>) -> Self {
+    pub(super) fn bad_request(error: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, code: "bad_request", error: error.into() }
     }
 
@@ -232,6 +244,8 @@ async fn decide(
     };
     blocking(move || {
         let taken = shared.control.decide(ask)?;
+        let change = RuleChange::of(Change::Made, &taken.decision);
+        shared.engine.events().publish(Event::now(What::Rule(change)));
         let view = |decision| Rule::view(decision, shared.control.clock());
         Ok(Json(Made { rule: view(&taken.decision), replaced: taken.replaced.as_ref().map(view) }))
     })
@@ -246,6 +260,8 @@ async fn remove(State(shared): State<Shared>, uri: Uri, body: Result<Bytes, Byte
     let net = address::parse(&rule.net)?;
     blocking(move || {
         let back = shared.control.remove(net, rule.kind)?;
+        let change = RuleChange::of(Change::TakenBack, &back.removed);
+        shared.engine.events().publish(Event::now(What::Rule(change)));
         let view = |decision| Rule::view(decision, shared.control.clock());
         Ok(Json(Removed { removed: view(&back.removed), now: back.now.as_ref().map(view) }))
     })
@@ -261,7 +277,9 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
 }
 
 async fn no_such_path() -> Problem {
-    let error = "there is no such path: /v1/rules, /v1/stats and /v1/suggest-allow are served".to_owned();
+    let error =
+        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/events and /v1/events/recent are served"
+            .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }
 }
 

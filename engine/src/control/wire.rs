@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::clock::Clock;
 use crate::control::decision::{Decision, Kind};
+use crate::events::Event;
 
 /// Body of `POST /v1/rules`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,6 +95,13 @@ pub struct Removed {
     pub removed: Rule,
     /// What applies to the prefix now.
     pub now: Option<Rule>,
+}
+
+/// Answer to `GET /v1/events/recent`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecentEvents {
+    /// Oldest first.
+    pub events: Vec<Event>,
 }
 
 /// Every answer that is not 200.

@@ -117,6 +117,7 @@ impl Filter {
             monitor,
             silent: u64::from(config.xdp.stealth) * vos_common::sip::Class::Options.bit(),
             redirect: u64::MAX,
+            sample: crate::samples::limit(clock.tick),
             ..before
         })?;
         settings.ports(&config.xdp.sip_ports)
@@ -152,6 +153,11 @@ impl Filter {
     /// The softswitch's final responses.
     pub fn replies(&mut self) -> Result<RingBuf<MapData>, LoadError> {
         take(&mut self.ebpf, "REPLIES")
+    }
+
+    /// Samples of dropped packets.
+    pub fn samples(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        take(&mut self.ebpf, "SAMPLES")
     }
 
     /// The program itself, for BPF_PROG_TEST_RUN.
