@@ -1,5 +1,8 @@
 //! `vosctl`: the operator's side of a running `vos-engine`.
 
+/// `vosctl events`, `vosctl capture`.
+mod events;
+
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -68,6 +71,10 @@ enum Command {
     },
     /// List who sends OPTIONS that the server answers, as commands to allow them.
     SuggestAllow,
+    /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
+    Events(events::EventsArgs),
+    /// Write samples of dropped packets to a pcap file, until interrupted; opens in tcpdump and Wireshark.
+    Capture(events::CaptureArgs),
 }
 
 #[derive(Args, Debug)]
@@ -198,6 +205,8 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
             Ok(0)
         }
         Command::Stats { watch } => stats(&client, cli, *watch).await,
+        Command::Events(args) => events::events(&client, cli, args).await,
+        Command::Capture(args) => events::capture(&client, args).await,
         Command::SuggestAllow => {
             let answer = client.suggest_allow().await?;
             if cli.json {
