@@ -646,7 +646,8 @@ impl Tables for World {
 
     fn scanner(&self, f: &impl Frame, start: usize, end: usize) -> bool {
         let patterns = &*self.signatures;
-        signature::scan(f, &patterns, start, end, |at| signature::confirm(f, &patterns, start, end, at) != 0)
+        let next = |at| signature::suspect(f, &patterns, at, end);
+        signature::scan(start, next, |at| signature::confirm(f, &patterns, start, end, at) != 0)
     }
 
     fn live(&self, _: u64) -> bool {

@@ -28,6 +28,9 @@ pub trait Frame {
     /// N bytes at `at`; `None` past the end.
     fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
 
+    /// N words of eight bytes, the first byte of each lowest.
+    fn words<const N: usize>(&self, at: usize) -> Option<[u64; N]>;
+
     /// The same number. In the kernel the verifier forgets on the way which one it was (it keeps: at most
     /// [`DEEPEST`]), so that the paths which lead here become one.
     fn settle(&self, at: usize) -> usize;
@@ -60,6 +63,16 @@ impl Frame for &[u8] {
     #[inline(always)]
     fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.get(at..at.checked_add(N)?)?.try_into().ok()
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, at: usize) -> Option<[u64; N]> {
+        let bytes = self.get(at..at.checked_add(8 * N)?)?;
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().ok()?);
+        }
+        Some(words)
     }
 
     #[inline(always)]

@@ -67,7 +67,7 @@ pub enum RuleKind {
     Blocked = 1,
     /// Passes the rules meant for unknown sources (stealth).
     Allowed = 2,
-    /// Outranks every block; passes all rules but its own, larger, rate limits.
+    /// Passes what is meant for unknown sources, and no block applies, however specific it is.
     Trusted = 3,
 }
 

@@ -111,54 +111,56 @@ impl Patterns for &Signatures {
     }
 }
 
-/// Is there a signature in `start..end`, a request? `confirm` looks closer at a block in which a 4-gram was found; it
-/// is a parameter because the kernel verifies it apart.
+/// Is there a signature in a request that begins at `start`? `next` is [`suspect`], `confirm` is [`confirm`]: in the
+/// kernel each is verified apart.
 #[inline(always)]
-pub fn scan(f: &impl Frame, p: &impl Patterns, start: usize, end: usize, confirm: impl Fn(usize) -> bool) -> bool {
+pub fn scan(start: usize, next: impl Fn(usize) -> Option<usize>, confirm: impl Fn(usize) -> bool) -> bool {
+    let mut at = start;
+    for _ in 0..SUSPECTS_MAX {
+        let Some(found) = next(at) else { return false };
+        if confirm(found) {
+            return true;
+        }
+        at = found + BLOCK;
+    }
+    next(at).is_some()
+}
+
+/// The next block, from the one at `at` on, in which a 4-gram of a pattern is found.
+#[inline(always)]
+pub fn suspect(f: &impl Frame, p: &impl Patterns, mut at: usize, end: usize) -> Option<usize> {
     let multiplier = p.multiplier();
     // 0 if the 4-gram is in the table.
     let differs = |gram: u64| {
         let gram = gram as u32;
         u64::from(p.gram(slot(gram, multiplier)) ^ gram)
     };
-    let mut at = start;
-    let mut suspects = 0;
     for _ in 0..SCAN_MAX / BLOCK {
         if at + BLOCK > end {
             break;
         }
-        let Some(block) = f.load::<BLOCK>(at) else { break };
-        let (a, b) = halves(block);
+        let [a, b] = f.words::<2>(at)?;
+        let (a, b) = (a | FOLD, b | FOLD);
         // The product of two 32-bit numbers is 0 if and only if one of them is: one branch for two comparisons.
-        let clear = differs(a).wrapping_mul(differs(a >> 32)) != 0 && differs(b).wrapping_mul(differs(b >> 32)) != 0;
-        if !clear {
-            suspects = f.settle(suspects + 1);
-            if suspects > SUSPECTS_MAX || confirm(at) {
-                return true;
-            }
+        if differs(a).wrapping_mul(differs(a >> 32)) == 0 || differs(b).wrapping_mul(differs(b >> 32)) == 0 {
+            return Some(at);
         }
         at += BLOCK;
     }
-    // What is left: under a block.
-    let mut at = f.settle(at);
-    for _ in 0..BLOCK / 4 {
+    // What is left: under a block, or beyond what is looked through.
+    let from = f.settle(at);
+    let mut at = from;
+    for _ in 0..BLOCK / 4 - 1 {
         if at + 4 > end {
             break;
         }
-        let Some(gram) = f.load::<4>(at) else { break };
-        if differs(u64::from(u32::from_le_bytes(gram)) | FOLD & 0xffff_ffff) == 0 {
-            return confirm(at);
+        let gram = u32::from_le_bytes(f.load::<4>(at)?);
+        if differs(u64::from(gram) | FOLD) == 0 {
+            return Some(from);
         }
         at += 4;
     }
-    false
-}
-
-#[inline(always)]
-fn halves(block: [u8; BLOCK]) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = block;
-    let (first, second) = ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]);
-    (u64::from_le_bytes(first) | FOLD, u64::from_le_bytes(second) | FOLD)
+    None
 }
 
 /// Does a signature stand at one of the 4-grams of the block at `at`, in a place where tools write theirs? Gives the

@@ -121,19 +121,28 @@ pub(crate) const fn find(word: u64, byte: u8) -> u64 {
     x.wrapping_sub(every(1)) & !x & every(0x80)
 }
 
+/// Bytes that [`line_feed`] looks at together.
+const BLOCK: usize = 32;
+
 /// The first LF in `at..end`, within [`LINE_MAX`] bytes. The last, partial word is read so that it ends at `end`:
 /// the packet's headers are always in front of it.
 #[inline(always)]
 pub fn line_feed(f: &impl Frame, mut at: usize, end: usize) -> Option<usize> {
-    for _ in 0..LINE_MAX / 8 {
+    for _ in 0..LINE_MAX / BLOCK {
+        if at + BLOCK > end {
+            break;
+        }
+        let [a, b, c, d] = f.words::<4>(at)?;
+        if find(a, b'\n') | find(b, b'\n') | find(c, b'\n') | find(d, b'\n') != 0 {
+            break;
+        }
+        at += BLOCK;
+    }
+    // One path from here on: the LF is in the next block, or there is none.
+    let mut at = f.settle(at);
+    for _ in 0..BLOCK / 8 {
         if at + 8 > end {
-            let left = end.wrapping_sub(at) & 7;
-            if left == 0 || end < 42 {
-                return None;
-            }
-            let word = f.le64(f.settle(end - 8))?;
-            let hit = find(word >> (64 - left * 8), b'\n');
-            return if hit == 0 { None } else { Some(at + (hit.trailing_zeros() / 8) as usize) };
+            break;
         }
         let hit = find(f.le64(at)?, b'\n');
         if hit != 0 {
@@ -141,7 +150,12 @@ pub fn line_feed(f: &impl Frame, mut at: usize, end: usize) -> Option<usize> {
         }
         at += 8;
     }
-    None
+    let left = end.wrapping_sub(at);
+    if left == 0 || left >= 8 || end < 42 {
+        return None;
+    }
+    let hit = find(f.le64(f.settle(end - 8))? >> (64 - left * 8), b'\n');
+    if hit == 0 { None } else { Some(at + (hit.trailing_zeros() / 8) as usize) }
 }
 
 /// What stands in `start..end`, the payload of a datagram. `line_feed` finds the end of a line; it is a parameter
@@ -190,6 +204,8 @@ pub fn classify(
     let Some(feed) = line_feed(f.settle(at + 8), end) else {
         return if left < LINE_MAX { Payload::Unfinished } else { Payload::LongLine };
     };
+    // One path from here on, wherever the line ends.
+    let feed = f.settle(feed);
     if head | LETTERS_3 == word(*b"sip/2.0 ") {
         return Payload::Response;
     }

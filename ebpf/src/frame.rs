@@ -44,6 +44,24 @@ impl Packet {
     }
 }
 
+impl Packet {
+    /// What stands at `at`.
+    #[inline(always)]
+    fn at<T: Copy>(&self, at: usize) -> Option<T> {
+        let from = self.data + at;
+        // The sum must be computed once: LLVM would otherwise compare one register and use another, and turns
+        // `from + 1 > end` into `from >= end`, which the verifier does not take for a bounds check.
+        let mut to = from;
+        // SAFETY: arithmetic on a register.
+        unsafe { asm!("{0} += {n}", inout(reg) to, n = const size_of::<T>(), options(pure, nomem, nostack, preserves_flags)) };
+        if to > self.end {
+            return None;
+        }
+        // SAFETY: the bytes of T lie in the packet, as just compared; the verifier checks it again.
+        Some(unsafe { (from as *const T).read_unaligned() })
+    }
+}
+
 impl Frame for Packet {
     #[inline(always)]
     fn len(&self) -> usize {
@@ -52,17 +70,12 @@ impl Frame for Packet {
 
     #[inline(always)]
     fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        let from = self.data + at;
-        // The sum must be computed once: LLVM would otherwise compare one register and use another, and turns
-        // `from + 1 > end` into `from >= end`, which the verifier does not take for a bounds check.
-        let mut to = from;
-        // SAFETY: arithmetic on a register.
-        unsafe { asm!("{0} += {n}", inout(reg) to, n = const N, options(pure, nomem, nostack, preserves_flags)) };
-        if to > self.end {
-            return None;
-        }
-        // SAFETY: `from..from + N` lies in the packet, as just compared; the verifier checks it again.
-        Some(unsafe { *(from as *const [u8; N]) })
+        self.at(at)
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, at: usize) -> Option<[u64; N]> {
+        self.at(at)
     }
 
     #[inline(always)]

@@ -185,6 +185,16 @@ impl Patterns for Compiled {
     }
 }
 
+/// Verified once, for all the paths that lead to it: the next block with a 4-gram of a pattern, or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vos_suspect(ctx: *mut xdp_md, at: u64, end: u64) -> u32 {
+    let Some(config) = value(&CONFIG) else { return 0 };
+    let Some(patterns) = Compiled::of(config) else { return 0 };
+    let (at, end) = (and::<{ DEEPEST as u64 }>(at), and::<END_MAX>(end));
+    signature::suspect(&Packet::of_xdp(ctx), &patterns, at, end).unwrap_or(0) as u32
+}
+
 /// Verified once, wherever it is called from: looks closer at a block in which a 4-gram was found.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -315,10 +325,12 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn scanner(&self, f: &impl Frame, start: usize, end: usize) -> bool {
-        let Some(patterns) = Compiled::of(self.config) else { return false };
-        let confirm = |at: usize| vos_confirm(self.ctx, start as u64, end as u64, at as u64) != 0;
-        forget(u64::from(signature::scan(f, &patterns, f.settle(start), end, confirm))) != 0
+    fn scanner(&self, _: &impl Frame, start: usize, end: usize) -> bool {
+        let next = |at: usize| match vos_suspect(self.ctx, at as u64, end as u64) {
+            0 => None,
+            at => Some(at as usize),
+        };
+        signature::scan(start, next, |at| vos_confirm(self.ctx, start as u64, end as u64, at as u64) != 0)
     }
 
     /// Merged by a write to memory and a read back.

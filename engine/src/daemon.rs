@@ -602,7 +602,8 @@ impl Engine for View {
     }
 
     fn suggest_allow(&self) -> Value {
-        let allowed: Vec<IpNet> = self.control.list(Some(Kind::Allow)).into_iter().map(|rule| rule.net).collect();
+        let rules = [Kind::Trust, Kind::Allow].into_iter().flat_map(|kind| self.control.list(Some(kind)));
+        let allowed: Vec<IpNet> = rules.map(|rule| rule.net).collect();
         let candidates: Vec<Value> = self
             .pings
             .list()

@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /v1/rules[?kind=block]` | [`Rules`](crate::control::wire::Rules) |
+//! | `GET /v1/rules[?kind=trust]` (or `block`, `allow`) | [`Rules`](crate::control::wire::Rules) |
 //! | `POST /v1/rules` [`NewRule`](crate::control::wire::NewRule) | [`Made`](crate::control::wire::Made) |
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
@@ -11,8 +11,8 @@
 //! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
-//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`; 404 `no_such_rule`, `covered`, `no_such_path`; 405 `bad_method`; 409
-//! `guarded`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
+//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`; 404 `no_such_rule`, `covered`, `no_such_path`; 405
+//! `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -188,6 +188,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (status, code) = match &refusal {
             Refusal::Guarded { .. } => (StatusCode::CONFLICT, "guarded"),
+            Refusal::Trusted { .. } => (StatusCode::CONFLICT, "trusted"),
             Refusal::NoSuchRule { .. } => (StatusCode::NOT_FOUND, "no_such_rule"),
             Refusal::Covered { .. } => (StatusCode::NOT_FOUND, "covered"),
             Refusal::Ttl { .. } => (StatusCode::BAD_REQUEST, "bad_ttl"),
@@ -215,8 +216,9 @@ async fn list(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Answer
         None => None,
         Some(query) => {
             let word = query.strip_prefix("kind=").filter(|word| !word.contains('&'));
-            let word =
-                word.ok_or_else(|| Problem::bad_request("the only parameter is kind: ?kind=block or ?kind=allow"))?;
+            let word = word.ok_or_else(|| {
+                Problem::bad_request("the only parameter is kind: ?kind=trust, ?kind=block or ?kind=allow")
+            })?;
             Some(word.parse::<Kind>().map_err(|error| Problem::bad_request(error.to_string()))?)
         }
     };

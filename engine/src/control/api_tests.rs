@@ -101,6 +101,12 @@ async fn a_rule_is_made_listed_and_taken_back() {
     let removed = server.call(Method::DELETE, "/v1/rules", old).await.expect("it is there");
     assert_eq!((&removed["removed"]["reason"], &removed["now"]), (&json!("scan"), &Value::Null));
     assert_eq!(server.kind("203.0.113.7"), RuleKind::None as u32);
+    server.post(json!({ "net": "203.0.113.0/24", "kind": "trust", "ttl_s": 60 })).await.expect("room");
+    assert_eq!(server.kind("203.0.113.7"), RuleKind::Trusted as u32);
+    let trusts = server.client.list(Some(Kind::Trust)).await.expect("served").rules;
+    assert_eq!(trusts.iter().map(|rule| rule.net.as_str()).collect::<Vec<_>>(), ["203.0.113.0/24"]);
+    let old = json!({ "net": "203.0.113.0/24", "kind": "trust" });
+    server.call(Method::DELETE, "/v1/rules", old).await.expect("it is there");
     let target = "/v1/rules?net=2001:db8::1%2F128&kind=allow";
     server.call(Method::DELETE, target, Value::Null).await.expect("by query as well");
     assert!(server.control.list(None).is_empty());
@@ -140,6 +146,11 @@ async fn every_refusal_has_its_status_and_code() {
     server.post(block("10.0.0.0/8")).await.expect("room");
     assert_eq!(server.call(Method::DELETE, "/v1/rules", block("10.0.0.1")).await, code(404, "covered"));
     let mut insisting = own;
+    insisting["force"] = json!(true);
+    server.post(insisting).await.expect("insisted");
+    server.post(json!({ "net": "10.1.0.0/16", "kind": "trust" })).await.expect("room");
+    assert_eq!(server.post(block("10.1.2.3")).await, code(409, "trusted"));
+    let mut insisting = block("10.1.2.3");
     insisting["force"] = json!(true);
     server.post(insisting).await.expect("insisted");
 }

@@ -37,7 +37,7 @@ pub struct Ask {
     pub reason: String,
     /// Through which door it came in.
     pub origin: String,
-    /// Block even what is guarded.
+    /// Block even what is guarded, or trusted.
     pub force: bool,
     /// Where the operator's own session comes from; never blocked without `force`.
     pub operator: Option<IpAddr>,
@@ -75,6 +75,17 @@ pub enum Refusal {
         /// What that address is.
         why: String,
     },
+    /// The block would change nothing, because a trust outranks it.
+    #[error(
+        "{net} is trusted{by}, and a trust outranks every block: `vosctl untrust {trust}` first, or insist with --force on a block that waits until the trust is gone",
+        net = show(*net), by = elsewhere(*net, *by), trust = show(*by)
+    )]
+    Trusted {
+        /// The block asked for.
+        net: IpNet,
+        /// The prefix that is trusted.
+        by: IpNet,
+    },
     /// There is no such decision.
     #[error("there is no rule to {kind} {net}: `vosctl list` shows what there is", net = show(*net))]
     NoSuchRule {
@@ -84,7 +95,7 @@ pub enum Refusal {
         kind: Kind,
     },
     /// There is no such decision, but a wider one that has the effect.
-    #[error("{net} is {is} by {by}: {undo} that, or {other} {net}", net = show(*net), is = kind.participle(), by = show(*by), undo = kind.undo(), other = opposite(*kind))]
+    #[error("{net} is {is} by {by}: {undo} that, {exception}", net = show(*net), is = kind.participle(), by = show(*by), undo = kind.undo(), exception = exception(*net, *kind))]
     Covered {
         /// The prefix asked for.
         net: IpNet,
@@ -121,11 +132,18 @@ pub enum Refusal {
     },
 }
 
-const fn opposite(kind: Kind) -> &'static str {
+/// How to except `net` from what applies to a prefix around it.
+fn exception(net: IpNet, kind: Kind) -> String {
     match kind {
-        Kind::Block => "allow",
-        Kind::Allow => "block",
+        Kind::Trust => "and trust the rest of it in smaller prefixes".to_owned(),
+        Kind::Block => format!("or allow {}", show(net)),
+        Kind::Allow => format!("or block {}", show(net)),
     }
+}
+
+/// Names the prefix `by` where it is not `net` itself.
+fn elsewhere(net: IpNet, by: IpNet) -> String {
+    if net == by { String::new() } else { format!(" by {}", show(by)) }
 }
 
 /// What a sweep did.
@@ -194,6 +212,7 @@ impl Control {
         let until = ask.ttl_s.map(|ttl_s| until(ttl_s, clock)).transpose()?;
         if ask.kind == Kind::Block && !ask.force {
             inner.check_guard(ask.net, ask.operator)?;
+            inner.check_trust(ask.net, clock.mono_ns())?;
         }
         let decision = Decision {
             net: ask.net,
@@ -273,6 +292,14 @@ impl Inner {
         let mut hit = operator.into_iter().chain(listed);
         match hit.find(|(guarded, _)| net.contains(guarded) || guarded.contains(&net)) {
             Some((guarded, why)) => Err(Refusal::Guarded { net, guarded, why: why.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// A block in what is trusted looks like a success and does nothing. One around it does something beside it.
+    fn check_trust(&self, net: IpNet, now: u64) -> Result<(), Refusal> {
+        match self.book.covering(&net, now).filter(|applies| applies.kind == Kind::Trust) {
+            Some(trust) => Err(Refusal::Trusted { net, by: trust.net }),
             None => Ok(()),
         }
     }
@@ -445,6 +472,51 @@ mod tests {
         control.decide(Ask { force: true, ..own }).expect("insisted");
         control.decide(ask("192.0.2.0/24", Kind::Allow)).expect("only blocks are guarded");
         control.decide(ask("192.0.2.2", Kind::Block)).expect("a neighbour");
+    }
+
+    #[test]
+    fn a_block_in_what_is_trusted_is_refused_and_insisted_on_it_waits() {
+        let bench = Bench::new();
+        let control = bench.open();
+        control.set_guarded(vec![(net("203.0.113.1"), "this host".into())]);
+        control.decide(Ask { ttl_s: Some(60), ..ask("203.0.113.0/24", Kind::Trust) }).expect("only blocks are guarded");
+        let refusal = control.decide(ask("203.0.113.7", Kind::Block)).expect_err("without effect");
+        assert_eq!(
+            refusal.to_string(),
+            "203.0.113.7 is trusted by 203.0.113.0/24, and a trust outranks every block: `vosctl untrust 203.0.113.0/24` first, or insist with --force on a block that waits until the trust is gone"
+        );
+        control.decide(ask("203.0.113.8", Kind::Allow)).expect("an allow contradicts nothing");
+        control.decide(Ask { force: true, ..ask("203.0.113.7", Kind::Block) }).expect("insisted");
+        control.decide(Ask { force: true, ..ask("203.0.112.0/23", Kind::Block) }).expect("around it");
+        let kinds = |sources: [&str; 3]| sources.map(|source| bench.kind(source));
+        let sources = ["203.0.113.7", "203.0.113.9", "203.0.112.9"];
+        let (trusted, blocked) = (RuleKind::Trusted as u32, RuleKind::Blocked as u32);
+        assert_eq!(kinds(sources), [trusted, trusted, blocked]);
+        bench.seconds.store(60, Ordering::Relaxed);
+        assert_eq!(kinds(sources), [blocked; 3]);
+        control.decide(ask("203.0.113.9", Kind::Block)).expect("the trust has ended");
+    }
+
+    #[test]
+    fn a_trust_survives_a_restart_and_taking_it_back_says_what_applies_then() {
+        let bench = Bench::new();
+        let control = bench.open();
+        control.decide(ask("10.0.0.0/8", Kind::Block)).expect("room");
+        control.decide(ask("10.0.0.0/24", Kind::Trust)).expect("room");
+        drop(control);
+        *bench.kernel.maps() = Default::default();
+        let control = bench.open();
+        assert_eq!(bench.kind("10.0.0.1"), RuleKind::Trusted as u32);
+        let refusal = control.remove(net("10.0.0.1"), Kind::Trust).expect_err("no such rule");
+        assert_eq!(
+            refusal.to_string(),
+            "10.0.0.1 is trusted by 10.0.0.0/24: untrust that, and trust the rest of it in smaller prefixes"
+        );
+        let refusal = control.decide(ask("10.0.0.0/24", Kind::Block)).expect_err("without effect");
+        assert!(refusal.to_string().starts_with("10.0.0.0/24 is trusted, and"), "{refusal}");
+        let back = control.remove(net("10.0.0.0/24"), Kind::Trust).expect("it is there");
+        assert_eq!(back.now.map(|now| (now.net, now.kind)), Some((net("10.0.0.0/8"), Kind::Block)));
+        assert_eq!(bench.kind("10.0.0.1"), RuleKind::Blocked as u32);
     }
 
     #[test]

@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vos_common::rule::RuleKind;
 
-/// What is decided. The order is the rank at one and the same prefix, highest first.
+/// What is decided. The order is the rank at one and the same prefix, highest first; a trust outranks what lies beneath
+/// its prefix as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
+    /// The source passes what is meant for unknown sources, and no block of it or of a prefix in or around applies.
+    Trust,
     /// Every SIP packet of the source is dropped.
     Block,
     /// The source passes what is meant for unknown sources (stealth).
@@ -21,11 +24,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, highest rank first.
-    pub const ALL: [Self; 2] = [Self::Block, Self::Allow];
+    pub const ALL: [Self; 3] = [Self::Trust, Self::Block, Self::Allow];
 
     /// The word in JSON, in the store and on the command line.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Trust => "trust",
             Self::Block => "block",
             Self::Allow => "allow",
         }
@@ -34,6 +38,7 @@ impl Kind {
     /// As in "10.0.0.0/8 is blocked".
     pub const fn participle(self) -> &'static str {
         match self {
+            Self::Trust => "trusted",
             Self::Block => "blocked",
             Self::Allow => "allowed",
         }
@@ -42,6 +47,7 @@ impl Kind {
     /// The command that takes a decision of this kind back.
     pub const fn undo(self) -> &'static str {
         match self {
+            Self::Trust => "untrust",
             Self::Block => "unblock",
             Self::Allow => "unallow",
         }
@@ -50,6 +56,7 @@ impl Kind {
     /// What the kernel holds for it.
     pub const fn rule(self) -> RuleKind {
         match self {
+            Self::Trust => RuleKind::Trusted,
             Self::Block => RuleKind::Blocked,
             Self::Allow => RuleKind::Allowed,
         }
@@ -64,7 +71,7 @@ impl fmt::Display for Kind {
 
 /// A word that is no kind.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("`{0}` is not a kind of rule: write block or allow")]
+#[error("`{0}` is not a kind of rule: write trust, block or allow")]
 pub struct UnknownKind(String);
 
 impl FromStr for Kind {

@@ -25,8 +25,8 @@ pub(crate) struct Maps {
     pub(crate) capacity: Option<usize>,
     /// Every write fails after this many more.
     pub(crate) writes_left: Option<usize>,
-    /// Somebody who must be blocked after each single write.
-    pub(crate) blocked_throughout: Option<IpAddr>,
+    /// Somebody of whom this must apply after each single write.
+    pub(crate) throughout: Option<(IpAddr, RuleKind)>,
     puts: usize,
     deletes: usize,
 }
@@ -79,8 +79,8 @@ impl Maps {
     }
 
     fn check_watched(&self) {
-        if let Some(source) = self.blocked_throughout {
-            assert_eq!(self.lookup(source, 0), RuleKind::Blocked as u32, "a hole for {source}");
+        if let Some((source, kind)) = self.throughout {
+            assert_eq!(self.lookup(source, 0), kind as u32, "not {kind:?} for a moment: {source}");
         }
     }
 

@@ -9,8 +9,8 @@ use vos_common::rule::{GateBlock, Rule};
 /// The maps that the XDP program reads. Addresses of full length go to a hash, shorter prefixes to a trie; both
 /// families share them, IPv4 as mapped addresses.
 ///
-/// The caller keeps the order that never opens a hole: gate bits before the rule they lead to, a covering rule
-/// before what lies beneath is taken away.
+/// The caller keeps the order that never opens a hole: gate bits before the rule they lead to, what lies beneath before
+/// a covering rule changes, a covering rule before what lies beneath is taken away.
 pub trait RuleMaps {
     /// Writes the entry of `net`, new or in place of the old one, atomically for whoever reads it.
     fn put(&mut self, net: IpNet, rule: Rule) -> Result<(), MapError>;

@@ -1,14 +1,16 @@
 //! The rule book: which decisions there are, and what the kernel must hold so that it need not think.
 //!
-//! At any time the most specific prefix that has a live decision wins; at one prefix a block outranks an allow. As
+//! A live trust at any covering prefix wins, however specific the others are: nothing may ban a trusted address. Where
+//! there is none, the most specific prefix that has a live decision wins; at one prefix a block outranks an allow. As
 //! decisions only end by themselves and never begin, what applies to a prefix is a sequence of segments, each of one
-//! kind, and then nothing. A map entry holds the first two ([`Rule`]), so the kernel goes on rightly past the end of
-//! the first even if nobody sweeps. [`RuleBook::expire`] writes the next two when a segment has ended; if three
+//! kind, and then nothing; a trust can only be the first. A map entry holds the first two ([`Rule`]), so the kernel goes
+//! on rightly past the end of the first even if nobody sweeps. [`RuleBook::expire`] writes the next two when a segment has ended; if three
 //! differing segments follow one another and the engine is gone for all of the second, the third is not enforced.
 //!
 //! The kernel looks up one entry, the most specific. So a prefix has an entry if and only if it has a decision of its
 //! own, and that entry accounts for everything that covers it. A change therefore rewrites the entry of its own
-//! prefix and those beneath whose sequence it enters, and no others.
+//! prefix and those beneath whose sequence it enters, and no others: a block or allow enters none that has a decision
+//! for good, a trust all but those that are trusted for good themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,16 +87,17 @@ impl Node {
         self.own.iter().all(Option::is_none)
     }
 
-    /// Has a decision for good, so that nothing above it matters.
-    fn is_settled(&self) -> bool {
-        self.own.iter().flatten().any(|held| held.ends == 0)
+    /// Has a decision for good that outranks a `kind` above it, so that one that comes or goes does not matter here.
+    fn is_settled(&self, kind: Kind) -> bool {
+        let mut for_good = self.own.iter().flatten().filter(|held| held.ends == 0);
+        for_good.any(|held| kind != Kind::Trust || held.decision.kind == Kind::Trust)
     }
 
     fn next_due(&self) -> Option<u64> {
         if self.is_stale {
             return Some(0);
         }
-        // A segment can end before the node's own decisions only if something above outranks them; none does yet.
+        // A trust above can end before the node's own decisions; and one of these can end while a trust hides it.
         let ends = self.own.iter().flatten().map(|held| held.ends);
         ends.chain(self.rule.map(|rule| rule.until)).filter(|end| *end != 0).min()
     }
@@ -125,16 +128,12 @@ impl RuleBook {
             let (net, kind) = (decision.net, decision.kind);
             book.replace(net, kind, Some(Box::new(Held { decision, ends })));
         }
-        let rules: Vec<(IpNet, Rule)> =
-            book.nodes.keys().map(|net| (net, book.project(&net, clock.mono_ns()))).collect();
-        for (net, rule) in &rules {
-            if let IpNet::V4(v4) = net {
-                book.gate.set(*v4, true, |_, _| {});
-            }
-            book.note(net, Some(*rule));
-        }
+        let rules = book.project_all(clock.mono_ns());
+        book.note_all(&rules);
         book.v6 = !book.nodes.t2.is_empty();
-        let held: BTreeMap<IpNet, Rule> = maps.held()?.into_iter().collect();
+        let mut held = maps.held()?;
+        held.sort_unstable_by_key(|(net, _)| *net);
+        let held_of = |net: &IpNet| held.binary_search_by_key(net, |(net, _)| *net).ok().map(|at| held[at].1);
         for block in 0..GATE_BLOCKS {
             maps.gate(block, book.gate.block(block))?;
         }
@@ -142,14 +141,15 @@ impl RuleBook {
             maps.v6_rules(true)?;
         }
         let mut postponed = Vec::new();
-        for (net, rule) in rules.iter().filter(|(net, rule)| held.get(net) != Some(rule)) {
+        // in the order of `write`, for the same reason
+        for (net, rule) in rules.iter().rev().filter(|(net, rule)| held_of(net) != Some(*rule)) {
             match maps.put(*net, *rule) {
                 // there may be room once the leftovers are gone
                 Err(MapError::Full { .. }) => postponed.push((*net, *rule)),
                 other => other?,
             }
         }
-        for net in held.keys().filter(|net| !book.nodes.contains_key(net)) {
+        for (net, _) in held.iter().filter(|(net, _)| !book.nodes.contains_key(net)) {
             maps.delete(*net)?;
         }
         for (net, rule) in postponed {
@@ -180,7 +180,7 @@ impl RuleBook {
             };
             undo.push((net, kind, self.replace(net, kind, held)));
         }
-        let mut touched: Vec<IpNet> = undo.iter().map(|(net, ..)| *net).collect();
+        let mut touched: Vec<(IpNet, Kind)> = undo.iter().map(|(net, kind, _)| (*net, *kind)).collect();
         touched.sort_unstable();
         touched.dedup();
         let writes = self.plan(&touched, clock.mono_ns());
@@ -191,7 +191,7 @@ impl RuleBook {
             }
         }
         // Ends may have changed without a word to the kernel: one decision beneath another.
-        for net in touched {
+        for (net, _) in touched {
             self.tidy(&net);
         }
         written.map(|()| undo.into_iter().map(|(.., held)| held.map(|held| held.decision)).collect())
@@ -265,26 +265,22 @@ impl RuleBook {
     /// What the kernel must hold for `net` at `now`.
     fn project(&self, net: &IpNet, now: u64) -> Rule {
         let nodes: Vec<&Node> = self.nodes.cover(net).map(|(_, node)| node).collect();
-        let mut segments: Vec<(RuleKind, u64)> = Vec::with_capacity(2);
-        let mut known = now;
-        for held in ranked(&nodes) {
-            if !is_live(held.ends, known) {
-                continue;
+        sequence(&nodes, now)
+    }
+
+    /// What the kernel must hold for every prefix, in order. Asked one by one, a million cost a million descents.
+    fn project_all(&self, now: u64) -> Vec<(IpNet, Rule)> {
+        let (mut nets, mut nodes): (Vec<IpNet>, Vec<&Node>) = (Vec::new(), Vec::new());
+        let projected = self.nodes.iter().map(|(net, node)| {
+            // in order: what covers this prefix is what is left of those before
+            while nets.pop_if(|wider| !wider.contains(&net)).is_some() {
+                nodes.pop();
             }
-            let kind = held.decision.kind.rule();
-            match segments.as_mut_slice() {
-                [.., (last, end)] if *last == kind => *end = held.ends,
-                [_, _] => break,
-                _ => segments.push((kind, held.ends)),
-            }
-            if held.ends == 0 {
-                break;
-            }
-            known = held.ends;
-        }
-        let segment = |i: usize| segments.get(i).copied().unwrap_or_default();
-        let ((kind, until), (then, then_until)) = (segment(0), segment(1));
-        Rule { kind: kind as u32, then: then as u32, until, then_until }
+            nets.push(net);
+            nodes.push(node);
+            (net, sequence(&nodes, now))
+        });
+        projected.collect()
     }
 
     /// Puts a decision into the book, or takes one out; the kernel does not know yet.
@@ -295,19 +291,21 @@ impl RuleBook {
         std::mem::replace(&mut self.nodes.entry(net).or_default().own[kind as usize], held)
     }
 
-    /// The writes that bring the kernel up to date, after the decisions at `touched` (sorted) have changed.
-    fn plan(&self, touched: &[IpNet], now: u64) -> Vec<Write> {
-        let mut affected = touched.to_vec();
-        let mut expanded: Option<IpNet> = None;
-        for net in touched {
-            let is_host = net.prefix_len() == net.max_prefix_len();
-            // sorted: what covers comes before what it covers
-            if is_host || expanded.is_some_and(|wider| wider.contains(net)) {
-                continue;
+    /// The writes that bring the kernel up to date, after the decisions `touched` (sorted) have changed.
+    fn plan(&self, touched: &[(IpNet, Kind)], now: u64) -> Vec<Write> {
+        let mut affected: Vec<IpNet> = touched.iter().map(|(net, _)| *net).collect();
+        for kind in Kind::ALL {
+            let mut expanded: Option<IpNet> = None;
+            for (net, _) in touched.iter().filter(|(_, changed)| *changed == kind) {
+                let is_host = net.prefix_len() == net.max_prefix_len();
+                // sorted: what covers comes before what it covers
+                if is_host || expanded.is_some_and(|wider| wider.contains(net)) {
+                    continue;
+                }
+                let beneath = self.nodes.children(net).filter(|(_, node)| !node.is_settled(kind));
+                affected.extend(beneath.map(|(net, _)| net));
+                expanded = Some(*net);
             }
-            let beneath = self.nodes.children(net).filter(|(_, node)| !node.is_settled());
-            affected.extend(beneath.map(|(net, _)| net));
-            expanded = Some(*net);
         }
         affected.sort_unstable();
         affected.dedup();
@@ -320,10 +318,11 @@ impl RuleBook {
         (new != node.rule).then_some(Write { net, old: node.rule, new })
     }
 
-    /// Opens the gate, puts, deletes, closes the gate. On an error everything is as it was.
+    /// Opens the gate, puts, deletes, closes the gate. On an error everything is as it was. `writes` are sorted: what
+    /// lies beneath is put first and deleted last, so that whoever has the same rule before and after has it throughout.
     fn write(&mut self, writes: &[Write], maps: &mut dyn RuleMaps) -> Result<(), MapError> {
         let opened = self.open_gate(writes, maps)?;
-        let puts = writes.iter().filter(|write| write.new.is_some());
+        let puts = writes.iter().rev().filter(|write| write.new.is_some());
         let deletes = writes.iter().filter(|write| write.new.is_none());
         let mut done: Vec<&Write> = Vec::with_capacity(writes.len());
         for write in puts.chain(deletes) {
@@ -440,6 +439,18 @@ impl RuleBook {
         }
     }
 
+    /// Remembers that the kernel is about to hold these, which are all there are, in order.
+    fn note_all(&mut self, rules: &[(IpNet, Rule)]) {
+        for ((_, node), (net, rule)) in self.nodes.iter_mut().zip(rules) {
+            node.rule = Some(*rule);
+            node.due = node.next_due();
+            if let IpNet::V4(v4) = net {
+                self.gate.set(*v4, true, |_, _| {});
+            }
+        }
+        self.due = self.nodes.iter().filter_map(|(net, node)| Some((node.due?, net))).collect();
+    }
+
     /// Drops a node that nothing is left of, and brings the time to look at the others up to date.
     fn tidy(&mut self, net: &IpNet) {
         let Some(node) = self.nodes.get(net) else { return };
@@ -471,11 +482,39 @@ impl RuleBook {
     }
 }
 
+/// What applies from `now` on by the decisions of the nodes along one path of the trie.
+fn sequence(nodes: &[&Node], now: u64) -> Rule {
+    let mut segments = [(RuleKind::None, 0); 2];
+    let mut begun = 0;
+    let mut known = now;
+    for held in ranked(nodes) {
+        if !is_live(held.ends, known) {
+            continue;
+        }
+        let kind = held.decision.kind.rule();
+        if begun == 0 || segments[begun - 1].0 != kind {
+            if begun == segments.len() {
+                break;
+            }
+            begun += 1;
+        }
+        segments[begun - 1] = (kind, held.ends);
+        if held.ends == 0 {
+            break;
+        }
+        known = held.ends;
+    }
+    let [(kind, until), (then, then_until)] = segments;
+    Rule { kind: kind as u32, then: then as u32, until, then_until }
+}
+
 /// The decisions of the nodes along one path of the trie (widest first, as the trie gives them) in the order of their
-/// rank: the most specific prefix first, at one prefix by kind. A kind that outranks others wherever it stands
-/// (trust) belongs in front of all these.
+/// rank: every trust, then the others, each with the most specific prefix first, at one prefix by kind.
 fn ranked<'a>(nodes: &[&'a Node]) -> impl Iterator<Item = &'a Held> {
-    nodes.iter().rev().copied().flat_map(|node| node.own.iter().flatten()).map(Box::as_ref)
+    let (trust, others) = (Kind::Trust as usize, Kind::Trust as usize + 1..);
+    let trusts = nodes.iter().rev().copied().filter_map(move |node| node.own[trust].as_ref());
+    let others = nodes.iter().rev().copied().flat_map(move |node| node.own[others.clone()].iter().flatten());
+    trusts.chain(others).map(Box::as_ref)
 }
 
 fn set(maps: &mut dyn RuleMaps, net: IpNet, rule: Option<Rule>) -> Result<(), MapError> {

@@ -65,19 +65,123 @@ impl World {
         self.model.iter().any(|(net, _, until)| net.contains(&source) && *until == Some(second))
     }
 
-    /// The rule in one line: most specific live decision, block over allow.
+    /// The rule in one line: any live trust, else the most specific live decision, block over allow.
     fn naive(&self, source: IpAddr, second: u64) -> RuleKind {
         let live = self
             .model
             .iter()
             .filter(|(net, _, until)| net.contains(&source) && until.is_none_or(|until| second < until));
-        live.max_by_key(|(net, kind, _)| (net.prefix_len(), *kind == Kind::Block))
+        live.max_by_key(|(net, kind, _)| (*kind == Kind::Trust, net.prefix_len(), *kind == Kind::Block))
             .map_or(RuleKind::None, |(_, kind, _)| kind.rule())
     }
 }
 
 fn kind_of(word: u32) -> RuleKind {
-    [RuleKind::None, RuleKind::Blocked, RuleKind::Allowed].into_iter().find(|k| *k as u32 == word).expect("a kind")
+    let kinds = [RuleKind::None, RuleKind::Blocked, RuleKind::Allowed, RuleKind::Trusted];
+    kinds.into_iter().find(|k| *k as u32 == word).expect("a kind")
+}
+
+/// A prefix, one in it, a host in that, and one beside it in the first only: of both families.
+const FAMILIES: [[&str; 4]; 2] = [
+    ["203.0.113.0/24", "203.0.113.0/28", "203.0.113.7", "203.0.113.200"],
+    ["2001:db8::/48", "2001:db8::/64", "2001:db8::7", "2001:db8:0:1::7"],
+];
+
+fn host(source: &str) -> String {
+    IpNet::from(source.parse::<IpAddr>().expect(source)).to_string()
+}
+
+#[test]
+fn a_trust_outranks_every_block_beneath_it_and_taking_it_back_restores_them() {
+    for [wide, narrow, source, beside] in FAMILIES {
+        let mut world = World::default();
+        world.put(&host(source), Kind::Block, None).expect("room");
+        world.put(narrow, Kind::Block, Some(50)).expect("room");
+        world.put(wide, Kind::Trust, None).expect("room");
+        for second in [0, 49, 50, 1_000_000] {
+            assert_eq!(world.at(source, second), RuleKind::Trusted, "{source}");
+            assert_eq!(world.at(beside, second), RuleKind::Trusted, "{beside}");
+        }
+        world.remove(wide, Kind::Trust).expect("no write fails");
+        assert_eq!((world.at(source, 0), world.at(source, 50)), (RuleKind::Blocked, RuleKind::Blocked));
+        assert_eq!(world.at(beside, 0), RuleKind::None);
+        assert_eq!(world.kernel.maps().entries.len(), 2);
+        world.kernel.assert_gate_is_tight();
+    }
+}
+
+#[test]
+fn a_trusted_hour_over_a_block_ends_blocked_without_anybody_sweeping() {
+    for [wide, narrow, source, beside] in FAMILIES {
+        let mut world = World::default();
+        world.put(&host(source), Kind::Block, None).expect("room");
+        world.put(wide, Kind::Allow, Some(9_000)).expect("room");
+        world.put(narrow, Kind::Trust, Some(3_000)).expect("room");
+        world.put(wide, Kind::Trust, Some(3_600)).expect("room");
+        for (source, then) in [(source, RuleKind::Blocked), (beside, RuleKind::Allowed)] {
+            assert_eq!((world.at(source, 3_599), world.at(source, 3_600)), (RuleKind::Trusted, then), "{source}");
+        }
+        // and a sweep in between and after it makes no difference
+        for now in [3_000, 3_600] {
+            world.now = now;
+            world.sweep();
+            let first = if now < 3_600 { RuleKind::Trusted } else { RuleKind::Blocked };
+            assert_eq!((world.at(source, now), world.at(source, 9_000)), (first, RuleKind::Blocked));
+            assert_eq!(world.at(beside, 9_000), RuleKind::None);
+        }
+        assert_eq!(world.kernel.maps().entries.len(), 2);
+    }
+}
+
+#[test]
+fn a_block_made_beneath_a_trust_waits_for_its_end() {
+    for [wide, _, source, _] in FAMILIES {
+        let mut world = World::default();
+        world.put(wide, Kind::Trust, Some(10)).expect("room");
+        world.put(&host(source), Kind::Block, Some(20)).expect("room");
+        assert_eq!(
+            [9, 10, 20].map(|second| world.at(source, second)),
+            [RuleKind::Trusted, RuleKind::Blocked, RuleKind::None]
+        );
+        world.put(wide, Kind::Trust, None).expect("room");
+        assert_eq!(world.at(source, 10), RuleKind::Trusted);
+        world.now = 20;
+        world.sweep();
+        assert_eq!(world.at(source, 20), RuleKind::Trusted);
+        assert_eq!(world.kernel.maps().entries.len(), 1, "a block that ended unseen leaves nothing behind");
+        world.kernel.assert_gate_is_tight();
+    }
+}
+
+#[test]
+fn an_allow_in_a_block_in_a_trust_and_the_other_way_round() {
+    for [wide, narrow, source, beside] in FAMILIES {
+        let mut world = World::default();
+        world.put(wide, Kind::Trust, Some(10)).expect("room");
+        world.put(narrow, Kind::Block, None).expect("room");
+        world.put(&host(source), Kind::Allow, None).expect("room");
+        assert_eq!((world.at(source, 9), world.at(source, 10)), (RuleKind::Trusted, RuleKind::Allowed));
+        assert_eq!((world.at(beside, 9), world.at(beside, 10)), (RuleKind::Trusted, RuleKind::None));
+        world.remove(wide, Kind::Trust).expect("no write fails");
+        world.put(wide, Kind::Block, None).expect("room");
+        world.put(narrow, Kind::Trust, None).expect("room");
+        assert_eq!((world.at(source, 0), world.at(beside, 0)), (RuleKind::Trusted, RuleKind::Blocked));
+        world.remove(narrow, Kind::Trust).expect("no write fails");
+        assert_eq!(world.at(source, 0), RuleKind::Allowed);
+    }
+}
+
+#[test]
+fn at_one_prefix_trust_outranks_block_outranks_allow() {
+    let mut world = World::default();
+    world.put("10.0.0.1/32", Kind::Allow, None).expect("room");
+    world.put("10.0.0.1/32", Kind::Trust, Some(5)).expect("room");
+    world.put("10.0.0.1/32", Kind::Block, Some(9)).expect("room");
+    assert_eq!((world.at("10.0.0.1", 4), world.at("10.0.0.1", 5)), (RuleKind::Trusted, RuleKind::Blocked));
+    assert_eq!(world.book.next_due(), Some(5 * NS));
+    world.now = 5;
+    world.sweep();
+    assert_eq!((world.at("10.0.0.1", 8), world.at("10.0.0.1", 9)), (RuleKind::Blocked, RuleKind::Allowed));
 }
 
 #[test]
@@ -156,6 +260,23 @@ fn the_third_of_three_differing_segments_is_written_when_the_first_has_ended() {
 }
 
 #[test]
+fn the_third_segment_is_written_when_a_trust_from_above_has_ended() {
+    for [wide, _, source, _] in FAMILIES {
+        let mut world = World::default();
+        world.put(wide, Kind::Trust, Some(10)).expect("room");
+        world.put(wide, Kind::Block, None).expect("room");
+        world.put(&host(source), Kind::Allow, Some(20)).expect("room");
+        assert_eq!(
+            [9, 10, 20].map(|second| world.at(source, second)),
+            [RuleKind::Trusted, RuleKind::Allowed, RuleKind::None]
+        );
+        world.now = 10;
+        world.sweep();
+        assert_eq!((world.at(source, 19), world.at(source, 20)), (RuleKind::Allowed, RuleKind::Blocked));
+    }
+}
+
+#[test]
 fn a_full_map_changes_nothing() {
     let mut world = World::default();
     world.put("10.0.0.0/24", Kind::Allow, Some(50)).expect("room");
@@ -217,11 +338,34 @@ fn who_is_blocked_before_and_after_is_blocked_in_between() {
         let swap =
             |from, to| vec![Change::Remove(net(from), Kind::Block), Change::Put(decision(to, Kind::Block, None))];
         world.put(narrow, Kind::Block, None).expect("room");
-        world.kernel.maps().blocked_throughout = source.parse().ok();
+        world.kernel.maps().throughout = source.parse().ok().map(|source| (source, RuleKind::Blocked));
         world.book.apply(swap(narrow, wide), clock(0), &mut world.kernel).expect("room");
         world.book.apply(swap(wide, narrow), clock(0), &mut world.kernel).expect("room");
         // and over a restart whose store knows another rule with the same effect
         let decisions = vec![decision(wide, Kind::Block, None)];
+        RuleBook::load(decisions, clock(0), &mut world.kernel).expect("room");
+    }
+}
+
+#[test]
+fn who_is_trusted_before_and_after_is_trusted_in_between() {
+    for [wide, narrow, source, _] in FAMILIES {
+        let host = &host(source);
+        let mut world = World::default();
+        world.put(wide, Kind::Block, None).expect("room");
+        world.put(wide, Kind::Trust, None).expect("room");
+        world.kernel.maps().throughout = source.parse().ok().map(|source| (source, RuleKind::Trusted));
+        let put = |text: &str, kind| Change::Put(decision(text, kind, None));
+        let remove = |text: &str, kind| Change::Remove(net(text), kind);
+        for batch in [
+            vec![remove(wide, Kind::Trust), put(narrow, Kind::Trust)],
+            vec![remove(narrow, Kind::Trust), put(host, Kind::Trust), put(narrow, Kind::Block)],
+            vec![remove(host, Kind::Trust), remove(narrow, Kind::Block), put(wide, Kind::Trust)],
+        ] {
+            world.book.apply(batch, clock(0), &mut world.kernel).expect("room");
+        }
+        // and over a restart whose store knows another rule with the same effect
+        let decisions = vec![decision(wide, Kind::Block, None), decision(host, Kind::Trust, None)];
         RuleBook::load(decisions, clock(0), &mut world.kernel).expect("room");
     }
 }
@@ -239,6 +383,10 @@ fn only_what_a_change_concerns_is_written() {
     assert_eq!(world.kernel.written().0 - before, 1, "rules for good do not care what covers them");
     world.book.apply(change("10.1.0.0/16", Kind::Allow), clock(0), &mut world.kernel).expect("room");
     assert_eq!(world.kernel.written().0 - before, 1 + 201);
+    let (before, _) = world.kernel.written();
+    world.put("10.0.0.77/32", Kind::Trust, None).expect("room");
+    world.book.apply(change("10.0.0.0/24", Kind::Trust), clock(0), &mut world.kernel).expect("room");
+    assert_eq!(world.kernel.written().0 - before, 1 + 200, "a trust is for all that are not trusted for good");
 }
 
 #[test]
@@ -282,6 +430,9 @@ fn the_covering_decision_is_named() {
     world.put("10.0.0.0/8", Kind::Allow, None).expect("room");
     let covering = |second: u64| world.book.covering(&net("10.1.2.3/32"), second * NS).map(|d| d.net);
     assert_eq!((covering(4), covering(5)), (Some(net("10.1.0.0/16")), Some(net("10.0.0.0/8"))));
+    world.put("0.0.0.0/0", Kind::Trust, Some(3)).expect("room");
+    let covering = |second: u64| world.book.covering(&net("10.1.2.3/32"), second * NS).map(|d| d.net);
+    assert_eq!((covering(2), covering(3)), (Some(net("0.0.0.0/0")), Some(net("10.1.0.0/16"))));
     assert_eq!(world.book.get(&net("10.1.0.0/16"), Kind::Block, 5 * NS), None);
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,12 @@ type Key = [u8; 19];
 const DECISIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("decisions");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// The layout of the rows. Raise it when an older engine would misread them.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
+/// The layout without trust. A file stays at it until the first trust, so that whoever has none can go back to an
+/// older engine; one that knows no trust would take the file for damaged.
+const WITHOUT_TRUST: u64 = 1;
+/// The layouts that are read.
+const KNOWN: RangeInclusive<u64> = WITHOUT_TRUST..=SCHEMA;
 
 /// The store refused. The message names the file and the fix.
 #[derive(Debug, Error)]
@@ -50,7 +56,7 @@ pub enum StoreError {
     },
     /// Written by a newer version.
     #[error(
-        "{path} has layout {found}, this version reads {SCHEMA}: start the newer vos-engine again, or move the file away; the rules then start empty"
+        "{path} has layout {found}, this version reads up to {SCHEMA}: start the newer vos-engine again, or move the file away; the rules then start empty"
     )]
     Newer {
         /// The file.
@@ -137,12 +143,12 @@ impl Store {
                 let mut meta = transaction.open_table(META)?;
                 let schema = meta.get("schema")?.map(|value| value.value());
                 if schema.is_none() {
-                    meta.insert("schema", SCHEMA)?;
+                    meta.insert("schema", WITHOUT_TRUST)?;
                 }
-                schema.unwrap_or(SCHEMA)
+                schema.unwrap_or(WITHOUT_TRUST)
             };
             let mut rows = Vec::new();
-            if schema == SCHEMA {
+            if KNOWN.contains(&schema) {
                 for row in transaction.open_table(DECISIONS)?.iter()? {
                     let (key, value) = row?;
                     rows.push(decode(key.value(), value.value()));
@@ -152,7 +158,7 @@ impl Store {
             Ok((schema, rows))
         };
         let (schema, rows) = read().map_err(|error| corrupted(error.to_string()))?;
-        if schema != SCHEMA {
+        if !KNOWN.contains(&schema) {
             return Err(StoreError::Newer { path: self.path.clone(), found: schema });
         }
         let mut shared = Shared::default();
@@ -196,6 +202,9 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
 
 fn commit(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
+    if changes.iter().any(|change| matches!(change, Change::Put(decision) if decision.kind == Kind::Trust)) {
+        transaction.open_table(META)?.insert("schema", SCHEMA)?;
+    }
     {
         let mut table = transaction.open_table(DECISIONS)?;
         for change in changes {
@@ -215,6 +224,7 @@ fn commit(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
 
 const fn code(kind: Kind) -> u8 {
     match kind {
+        Kind::Trust => b't',
         Kind::Block => b'b',
         Kind::Allow => b'a',
     }
@@ -284,6 +294,7 @@ mod tests {
         vec![
             decision("10.0.0.0/8", Kind::Allow, None),
             decision("10.0.0.0/8", Kind::Block, Some(9)),
+            decision("10.0.0.0/8", Kind::Trust, Some(9)),
             decision("203.0.113.7/32", Kind::Block, Some(u64::MAX)),
             decision("2001:db8::/48", Kind::Block, None),
         ]
@@ -308,7 +319,7 @@ mod tests {
         store.commit(&changes).expect("room");
         drop(store);
         let (_, decisions) = Store::open(&path).expect("it is whole");
-        assert_eq!(decisions.len(), 3);
+        assert_eq!(decisions.len(), 4);
         assert_eq!(decisions[0], decision("10.0.0.0/8", Kind::Block, None));
     }
 
@@ -356,7 +367,39 @@ mod tests {
         transaction.open_table(META).expect("there").insert("schema", SCHEMA + 1).expect("room");
         transaction.commit().expect("room");
         drop(database);
-        assert!(matches!(Store::open(&path), Err(StoreError::Newer { found: 2, .. })));
+        assert!(matches!(Store::open(&path), Err(StoreError::Newer { found: 3, .. })));
+    }
+
+    #[test]
+    fn a_file_of_before_there_was_trust_is_read_and_stays_readable_until_there_is_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("eth0.redb");
+        let database = Database::create(&path).expect("a new file");
+        let transaction = database.begin_write().expect("alone");
+        transaction.open_table(META).expect("new").insert("schema", 1).expect("room");
+        for (kind, row) in [(b'a', r#"{"until":9,"origin":"test","made":7}"#), (b'b', r#"{"origin":"test","made":7}"#)]
+        {
+            let key: Key = [4, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, kind];
+            let mut table = transaction.open_table(DECISIONS).expect("new");
+            table.insert(key.as_slice(), row.as_bytes()).expect("room");
+        }
+        transaction.commit().expect("room");
+        drop(database);
+        let layout = |store: &Store| {
+            let transaction = store.database.as_ref().expect("open").begin_write().expect("alone");
+            let meta = transaction.open_table(META).expect("there");
+            meta.get("schema").expect("readable").expect("there").value()
+        };
+        let (mut store, read) = Store::open(&path).expect("it is whole");
+        let kinds = |decisions: &[Decision]| decisions.iter().map(|d| (d.kind, d.until)).collect::<Vec<_>>();
+        assert_eq!(kinds(&read), [(Kind::Allow, Some(9)), (Kind::Block, None)]);
+        store.commit(&[Change::Put(decision("10.0.0.0/8", Kind::Allow, None))]).expect("room");
+        assert_eq!(layout(&store), 1);
+        store.commit(&[Change::Put(decision("10.0.0.0/8", Kind::Trust, Some(5)))]).expect("room");
+        assert_eq!(layout(&store), 2);
+        drop(store);
+        let (_, read) = Store::open(&path).expect("it is whole");
+        assert_eq!(kinds(&read), [(Kind::Allow, None), (Kind::Block, None), (Kind::Trust, Some(5))]);
     }
 
     #[test]

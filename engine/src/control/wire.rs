@@ -12,7 +12,7 @@ use crate::events::Event;
 pub struct NewRule {
     /// An address or CIDR.
     pub net: String,
-    /// `block` or `allow`.
+    /// `trust`, `block` or `allow`.
     pub kind: Kind,
     /// Seconds; absent: for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -20,7 +20,7 @@ pub struct NewRule {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Block even what is guarded.
+    /// Block even what is guarded, or trusted.
     #[serde(default)]
     pub force: bool,
     /// The client's `SSH_CONNECTION`, so that operators do not block themselves.
@@ -34,7 +34,7 @@ pub struct NewRule {
 pub struct OldRule {
     /// An address or CIDR.
     pub net: String,
-    /// `block` or `allow`.
+    /// `trust`, `block` or `allow`.
     pub kind: Kind,
 }
 
@@ -43,7 +43,7 @@ pub struct OldRule {
 pub struct Rule {
     /// A CIDR, /32 and /128 included.
     pub net: String,
-    /// `block` or `allow`.
+    /// `trust`, `block` or `allow`.
     pub kind: Kind,
     /// When it ends, unix seconds; null for good.
     pub until: Option<u64>,

@@ -30,7 +30,7 @@ Exit codes:
   4  not found: there is no such rule
 With several addresses the highest code counts.";
 
-/// Blocks and allows sources, and shows what vos-engine does.
+/// Blocks, allows and trusts sources, and shows what vos-engine does.
 #[derive(Parser, Debug)]
 #[command(version, after_help = EXIT_CODES, propagate_version = true)]
 struct Cli {
@@ -57,9 +57,13 @@ enum Command {
     Allow(NewRules),
     /// Take allows back.
     Unallow(OldRules),
+    /// Let these sources pass what is meant for strangers, and let no block touch them, however specific it is.
+    Trust(NewRules),
+    /// Take trusts back; what they covered applies again.
+    Untrust(OldRules),
     /// Show the rules in force.
     List {
-        /// Only these: block or allow.
+        /// Only these: trust, block or allow.
         kind: Option<Kind>,
     },
     /// Show what happened to packets, by reason.
@@ -88,7 +92,7 @@ struct NewRules {
     /// Why, for whoever reads the list later.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Even if it blocks this host, its gateway, its resolvers or your own session.
+    /// Even if it blocks this host, its gateway, its resolvers or your own session, or has to wait for a trust to go.
     #[arg(long)]
     force: bool,
 }
@@ -193,8 +197,10 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Block(rules) => make(&client, cli, Kind::Block, rules).await,
         Command::Allow(rules) => make(&client, cli, Kind::Allow, rules).await,
+        Command::Trust(rules) => make(&client, cli, Kind::Trust, rules).await,
         Command::Unblock(rules) => take_back(&client, cli, Kind::Block, &rules.nets).await,
         Command::Unallow(rules) => take_back(&client, cli, Kind::Allow, &rules.nets).await,
+        Command::Untrust(rules) => take_back(&client, cli, Kind::Trust, &rules.nets).await,
         Command::List { kind } => {
             let rules = client.list(*kind).await?;
             if cli.json {
@@ -496,6 +502,18 @@ mod tests {
         for words in [["vosctl", "--json", "list", "block"], ["vosctl", "list", "block", "--json"]] {
             let cli = Cli::try_parse_from(words).expect("taken");
             assert!(cli.json && matches!(cli.command, Command::List { kind: Some(Kind::Block) }));
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_verb_its_way_back_and_its_list() {
+        for kind in Kind::ALL {
+            let taken = |words: &[&str]| Cli::try_parse_from(["vosctl"].iter().chain(words).copied()).expect("taken");
+            taken(&[kind.word(), "10.0.0.0/8", "2001:db8::/32", "--ttl", "1h", "--reason", "why"]);
+            taken(&[kind.undo(), "10.0.0.0/8"]);
+            assert!(
+                matches!(taken(&["list", kind.word()]).command, Command::List { kind: Some(only) } if only == kind)
+            );
         }
     }
 
