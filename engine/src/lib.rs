@@ -11,6 +11,8 @@ pub mod daemon;
 pub mod egress;
 /// What happens, for whoever wants to watch.
 pub mod events;
+/// Why a packet goes where it goes, in words.
+pub mod explain;
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
 /// Files of packets.

@@ -70,6 +70,18 @@ impl Rule {
             made: decision.made,
         }
     }
+
+    /// The decision that this is a view of; `None`: `net` is no CIDR.
+    pub fn decision(&self) -> Option<Decision> {
+        Some(Decision {
+            net: self.net.parse().ok()?,
+            kind: self.kind,
+            until: self.until,
+            reason: self.reason.as_str().into(),
+            origin: self.origin.as_str().into(),
+            made: self.made,
+        })
+    }
 }
 
 /// Answer to `GET /v1/rules`.

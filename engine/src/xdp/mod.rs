@@ -3,6 +3,8 @@
 //! Pins outlive the engine: a block stays in force while nobody is there, and the next engine replaces the program
 //! on its link without a gap.
 
+/// Beside the program that is attached, for questions.
+pub mod aside;
 /// Onto the interface and off it.
 mod attach;
 /// How long a tick of the kernel is.
