@@ -101,8 +101,10 @@ fn load(path: &Path) -> Result<Vec<u8>, ReadError> {
 pub fn parse(bytes: &[u8], path: &Path) -> (Vec<Packet>, Option<ReadError>) {
     let mut packets = Vec::new();
     let outcome = match bytes.first_chunk() {
-        Some([0xa1, 0xb2, 0xc3, 0xd4] | [0xd4, 0xc3, 0xb2, 0xa1]) => classic(bytes, path, &mut packets),
-        Some([0xa1, 0xb2, 0x3c, 0x4d] | [0x4d, 0x3c, 0xb2, 0xa1]) => classic(bytes, path, &mut packets),
+        // times in microseconds, and in nanoseconds
+        Some(
+            [0xa1, 0xb2, 0xc3, 0xd4] | [0xd4, 0xc3, 0xb2, 0xa1] | [0xa1, 0xb2, 0x3c, 0x4d] | [0x4d, 0x3c, 0xb2, 0xa1],
+        ) => classic(bytes, path, &mut packets),
         Some([0x0a, 0x0d, 0x0d, 0x0a]) => next_generation(bytes, path, &mut packets),
         _ if (1..=FRAME_MAX).contains(&bytes.len()) => {
             packets.push(Packet { at: None, frame: bytes.to_vec(), captured: bytes.len() });
@@ -113,31 +115,31 @@ pub fn parse(bytes: &[u8], path: &Path) -> (Vec<Packet>, Option<ReadError>) {
     (packets, outcome.err())
 }
 
-fn damaged(path: &Path, number: usize, error: impl ToString) -> ReadError {
+fn damaged(path: &Path, number: usize, error: &(impl ToString + ?Sized)) -> ReadError {
     ReadError::Damaged { path: path.into(), number, what: error.to_string() }
 }
 
 fn classic(bytes: &[u8], path: &Path, packets: &mut Vec<Packet>) -> Result<(), ReadError> {
-    let (mut rest, parser) = PcapParser::new(bytes).map_err(|error| damaged(path, 0, error))?;
+    let (mut rest, parser) = PcapParser::new(bytes).map_err(|error| damaged(path, 0, &error))?;
     let header = parser.header();
     // Nobody keeps to the snap length that the header names.
     let limit = u32::MAX;
     while !rest.is_empty() {
-        let next = parser.next_raw_packet(rest).map_err(|error| damaged(path, packets.len(), error))?;
+        let next = parser.next_raw_packet(rest).map_err(|error| damaged(path, packets.len(), &error))?;
         rest = next.0;
         let packet = next.1.try_into_pcap_packet(header.ts_resolution, limit);
-        let packet = packet.map_err(|error| damaged(path, packets.len(), error))?;
+        let packet = packet.map_err(|error| damaged(path, packets.len(), &error))?;
         let found = Found { at: Some(packet.timestamp()), data: packet.data(), length: packet.orig_len() };
-        take(found, header.datalink, path, packets)?;
+        take(&found, header.datalink, path, packets)?;
     }
     Ok(())
 }
 
 /// What Wireshark saves.
 fn next_generation(bytes: &[u8], path: &Path, packets: &mut Vec<Packet>) -> Result<(), ReadError> {
-    let (mut rest, mut parser) = PcapNgParser::new(bytes).map_err(|error| damaged(path, 0, error))?;
+    let (mut rest, mut parser) = PcapNgParser::new(bytes).map_err(|error| damaged(path, 0, &error))?;
     while !rest.is_empty() {
-        let (after, block) = parser.next_block(rest).map_err(|error| damaged(path, packets.len(), error))?;
+        let (after, block) = parser.next_block(rest).map_err(|error| damaged(path, packets.len(), &error))?;
         rest = after;
         let Block::EnhancedPacket(packet) = &block else { continue };
         let Some(interface) = parser.packet_interface(packet) else {
@@ -145,7 +147,7 @@ fn next_generation(bytes: &[u8], path: &Path, packets: &mut Vec<Packet>) -> Resu
         };
         let link = interface.linktype;
         let found = Found { at: Some(packet.timestamp), data: &packet.data, length: packet.original_len };
-        take(found, link, path, packets)?;
+        take(&found, link, path, packets)?;
     }
     Ok(())
 }
@@ -156,7 +158,7 @@ struct Found<'a> {
     length: u32,
 }
 
-fn take(found: Found<'_>, link: DataLink, path: &Path, packets: &mut Vec<Packet>) -> Result<(), ReadError> {
+fn take(found: &Found<'_>, link: DataLink, path: &Path, packets: &mut Vec<Packet>) -> Result<(), ReadError> {
     let Some(head) = ethernet_head(link, found.data) else {
         return Err(ReadError::Link { path: path.into(), number: packets.len() + 1, link });
     };
@@ -166,7 +168,7 @@ fn take(found: Found<'_>, link: DataLink, path: &Path, packets: &mut Vec<Packet>
     let mut frame = [&ethernet, data].concat();
     let captured = frame.len();
     if captured > FRAME_MAX {
-        return Err(damaged(path, packets.len(), format!("a packet of {captured} bytes")));
+        return Err(damaged(path, packets.len(), &format!("a packet of {captured} bytes")));
     }
     frame.resize(length.min(FRAME_MAX), 0);
     packets.push(Packet { at: found.at, frame, captured });

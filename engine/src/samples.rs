@@ -25,23 +25,16 @@ use crate::xdp::ip;
 /// How often the ring is looked into. It holds 1 MiB: 500 frames of 2 KB, five times what arrives in this time when
 /// every reason of 64 CPUs has something to show.
 const PERIOD: Duration = Duration::from_millis(20);
-/// Samples a second of each reason, for each CPU or worker. Fewer: a scan of a few packets is seen in part. More: under
-/// a flood nobody reads them, and copying them is work that the flood causes.
-pub const RATE: u32 = 10;
 /// Samples of workers on their way, 2 KB each.
 const QUEUED_MAX: usize = 64;
 /// Bytes kept of a start line or a User-Agent.
 const TEXT_MAX: usize = 256;
 
-/// How many samples are taken, where the kernel's tick is `tick` ns.
-pub const fn limit(tick: u64) -> Limit {
-    Limit::per_second(RATE, RATE, tick)
-}
-
 /// Where a worker shows what it drops.
 #[derive(Debug)]
 pub struct Door {
     queue: u32,
+    limit: Limit,
     clocks: [u64; Reason::ALL.len()],
     samples: SyncSender<Sample>,
 }
@@ -51,7 +44,11 @@ impl Door {
     /// `CLOCK_MONOTONIC`.
     #[inline]
     pub fn show(&mut self, reason: Reason, frame: &[u8], now: u64) {
-        if let Some(clock) = limit(0).claim(self.clocks[reason as usize], now) {
+        if self.limit.every == 0 {
+            // as in the kernel: no limit is no samples
+            return;
+        }
+        if let Some(clock) = self.limit.claim(self.clocks[reason as usize], now) {
             self.clocks[reason as usize] = clock;
             self.send(reason, frame, now);
         }
@@ -75,21 +72,22 @@ impl Door {
 /// Reads samples and makes events of them.
 pub struct Samples {
     events: Arc<Events>,
+    limit: Limit,
     door: SyncSender<Sample>,
     own: Receiver<Sample>,
     index: Index,
 }
 
 impl Samples {
-    /// For `events`.
-    pub fn new(events: Arc<Events>) -> Self {
+    /// For `events`; a worker shows `limit` of each reason (`rates.samples`).
+    pub fn new(events: Arc<Events>, limit: Limit) -> Self {
         let (door, own) = sync_channel(QUEUED_MAX);
-        Self { events, door, own, index: Index::new() }
+        Self { events, limit, door, own, index: Index::new() }
     }
 
     /// A door for the worker of `queue`.
     pub fn door(&self, queue: u32) -> Door {
-        Door { queue, clocks: [0; Reason::ALL.len()], samples: self.door.clone() }
+        Door { queue, limit: self.limit, clocks: [0; Reason::ALL.len()], samples: self.door.clone() }
     }
 
     /// Reads ring and doors until `stop`.
@@ -200,6 +198,7 @@ mod tests {
     use crate::events::Wanted;
 
     const SECOND: u64 = 1_000_000_000;
+    const RATE: u32 = 10;
 
     fn record(at: u64, reason: u32, frame: &[u8], captured: u32) -> Vec<u8> {
         let words = [reason, 3, frame.len() as u32, captured].map(u32::to_ne_bytes).concat();
@@ -268,7 +267,7 @@ mod tests {
     #[test]
     fn a_worker_shows_ten_a_second_of_each_reason_and_never_waits() {
         let events = Arc::new(Events::default());
-        let mut samples = Samples::new(Arc::clone(&events));
+        let mut samples = Samples::new(Arc::clone(&events), Limit::per_second(RATE, RATE, 0));
         let mut door = samples.door(5);
         let (now, frame) = (100 * SECOND, scan());
         for _ in 0..1_000 {

@@ -339,8 +339,8 @@ impl fmt::Display for Cause {
                     Some(until) => write!(f, " until {}", time(*until))?,
                     None => f.write_str(" for good")?,
                 }
-                let told = [origin, why].into_iter().filter(|text| !text.is_empty());
-                told.map(|text| write!(f, ", {text}")).collect()
+                let mut told = [origin, why].into_iter().filter(|text| !text.is_empty());
+                told.try_for_each(|text| write!(f, ", {text}"))
             }
             Self::Closed { source } => write!(f, "xdp.mode is \"closed\", and {source} is neither trusted nor allowed"),
             Self::OwnSource { source } => {
@@ -360,7 +360,7 @@ impl fmt::Display for Cause {
             Self::StartLine { at, byte, wrong, line } => {
                 match byte {
                     Some(byte) if byte.is_ascii_graphic() => {
-                        write!(f, "byte {at} of the payload is `{}`", *byte as char)?
+                        write!(f, "byte {at} of the payload is `{}`", *byte as char)?;
                     }
                     Some(byte) => write!(f, "byte {at} of the payload is {byte:#04x}")?,
                     None => write!(f, "the payload has {at} bytes")?,

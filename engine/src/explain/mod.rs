@@ -18,10 +18,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 use vos_common::packet::{self, Frame};
 use vos_common::rate::{Clocks, KINDS, Kind, Limit, Tier, source_key};
-use vos_common::reason::Reason;
 use vos_common::rule::{Addr, Rule, RuleKind};
 use vos_common::signature::{self, Signatures};
-use vos_common::sip::Class;
 use vos_common::state::{Config as KernelConfig, Home, Homes, Ports};
 use vos_common::verdict::{Action, Judged, Scope, Tables, judge};
 
@@ -31,7 +29,7 @@ use crate::control::decision::Decision;
 use crate::control::maps::{MapError, RuleMaps};
 use crate::control::rules::RuleBook;
 use crate::xdp::aside::Policy;
-use crate::xdp::ip;
+use crate::xdp::{LoadError, compile, ip};
 use crate::xsk::chunk_for;
 
 /// The MTU that is assumed where no interface is asked, bytes.
@@ -42,7 +40,7 @@ const MTU: u32 = 1_500;
 pub struct Explanation {
     /// What happens: `pass`, `drop`, or `engine`.
     pub verdict: &'static str,
-    /// The label of the [`Reason`] it is counted under.
+    /// The label of the [`Reason`](vos_common::reason::Reason) it is counted under.
     pub reason: &'static str,
     /// What decided, in words.
     pub because: String,
@@ -59,7 +57,7 @@ pub struct Explanation {
 /// What a monitored rule would have done.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Would {
-    /// The label of the [`Reason`] it would have been dropped for.
+    /// The label of the [`Reason`](vos_common::reason::Reason) it would have been dropped for.
     pub reason: &'static str,
     /// What would have decided, in words.
     pub because: String,
@@ -147,29 +145,21 @@ impl RuleMaps for Nowhere {
     }
 }
 
-/// The kernel's configuration for `config`, as far as it does not depend on the interface.
-fn compile(config: &Config) -> KernelConfig {
-    let rules: u64 = Reason::ALL.iter().filter(|reason| reason.is_rule()).map(|reason| reason.bit()).sum();
-    let (enforce, monitor) = if config.mode == Mode::Monitor { (0, rules) } else { (rules, 0) };
-    KernelConfig {
-        chunk: u64::from(chunk_for(MTU).1),
-        enforce: enforce & !Reason::Closed.bit(),
-        monitor: monitor & !Reason::Closed.bit(),
-        silent: u64::from(config.xdp.stealth) * Class::Options.bit(),
-        redirect: u64::MAX,
-        ..KernelConfig::default()
-    }
-}
-
 impl World {
     /// A world of this configuration alone: no rules, nobody verified, every destination ours.
-    pub fn of_config(config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// Its patterns of scanners cannot be compiled; the message names the one.
+    pub fn of_config(config: &Config) -> Result<Self, LoadError> {
+        let chunk = u64::from(chunk_for(MTU).1);
+        // packets come when the file says, not at ticks of a kernel
+        let compiled = compile(config, 0, KernelConfig { chunk, ..KernelConfig::default() });
         let mut ports: Ports = [0; 1024];
         for port in &config.xdp.sip_ports {
             ports[usize::from(port >> 6)] |= 1 << (port & 63);
         }
-        let live = config.mode == Mode::Relay;
-        Self::new(compile(config), Box::new(ports), Box::new(Signatures::EMPTY), live)
+        let signatures = config.scanners.compile().map_err(LoadError::Scanners)?;
+        Ok(Self::new(compiled, Box::new(ports), signatures, config.mode == Mode::Relay))
     }
 
     /// The world of a filter in the kernel.

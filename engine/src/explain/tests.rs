@@ -2,6 +2,8 @@ use serde_json::Value;
 use vos_common::cases::{self, CALLER_V4, Case, NOW, Packet};
 use vos_common::verdict::Verdict;
 
+use vos_common::reason::Reason;
+
 use super::*;
 use crate::control::address;
 use crate::control::decision::Kind as Says;
@@ -219,13 +221,15 @@ fn packets_are_counted_by_the_times_they_are_given() {
 
 #[test]
 fn without_an_engine_every_destination_is_ours() {
-    let mut world = World::of_config(&Config::default());
+    let mut world = World::of_config(&Config::default()).expect("sound defaults");
     for dst in [[192, 0, 2, 1], [10, 9, 8, 7]] {
         let options = Packet::v4(CALLER_V4).to(&dst).mac([2, 3, 4, 5, 6, 7]).sip(&cases::request("OPTIONS")).build();
         assert_eq!(world.explain(&options, NOW).reason, "stealth");
     }
     let config = Config { mode: Mode::Monitor, ..Config::default() };
-    let got = World::of_config(&config).explain(&Packet::v4(CALLER_V4).sip(&cases::request("OPTIONS")).build(), NOW);
+    let got = World::of_config(&config)
+        .expect("a sound configuration")
+        .explain(&Packet::v4(CALLER_V4).sip(&cases::request("OPTIONS")).build(), NOW);
     let would = got.would.expect("a rule that is watched");
     assert_eq!((got.reason, would.reason), ("kernel", "stealth"));
     assert_eq!(would.because, "unknown sources get no answer to OPTIONS (xdp.stealth)");

@@ -153,17 +153,17 @@ impl Judge {
                 (world, Some(aside), live, iface.clone())
             }
             None => {
-                let mut config = Config::load(args.config.as_deref())?;
-                if config.iface.is_empty() {
-                    // no interface is touched, and none need be named
-                    config.iface = "explain".to_owned();
-                }
-                config.validate()?;
+                let config = Config::read(args.config.as_deref(), |config| {
+                    if config.iface.is_empty() {
+                        // no interface is touched, and none need be named
+                        config.iface = "explain".to_owned();
+                    }
+                })?;
                 let from =
                     args.config.as_ref().map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
                 notes.push(format!("judged in user space, configuration: {from}"));
                 notes.push("every destination is taken as this host's, no source as verified".to_owned());
-                (World::of_config(&config), None, false, from)
+                (World::of_config(&config).map_err(AsideError::from)?, None, false, from)
             }
         };
         let rules = decisions.as_ref().map(Vec::len);
