@@ -23,11 +23,13 @@ use crate::control::decision::Kind;
 use crate::control::socket::SocketError;
 use crate::control::{Control, Engine, api, socket};
 use crate::egress::{Observer, Pings};
+use crate::events::{Event, Events, RuleChange, What};
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
+use crate::samples::Samples;
 use crate::worker::{Stats, Worker};
 use crate::xdp::{AttachError, Attachment, Counters, Filter, KernelVerified, LoadError, Settings};
 use crate::xsk::{BindError, Queue, chunk_for};
@@ -196,13 +198,14 @@ struct Running {
     counters: Arc<Counters>,
     pings: Arc<Pings>,
     verified: Arc<policy::Count>,
+    events: Arc<Events>,
     shape: Shape,
     stats: Vec<Arc<Stats>>,
     own: BTreeSet<IpAddr>,
     gateways: Vec<IpAddr>,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
-    observer: Option<JoinHandle<()>>,
+    observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
 }
 
@@ -248,6 +251,10 @@ impl Running {
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
+        let events = Arc::new(Events::default());
+        let samples = Samples::new(Arc::clone(&events), config.rates.samples.limit(0));
+        let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
+        let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
         let mut running = Self {
             config: config.clone(),
             link,
@@ -258,13 +265,14 @@ impl Running {
             counters: Arc::new(parts.counters),
             pings,
             verified,
+            events,
             shape: parts.shape,
             stats,
             own,
             gateways: Vec::new(),
             stop,
             workers,
-            observer: Some(observer),
+            observers: vec![observer, sampler],
             tap: parts.tap,
         };
         running.guard();
@@ -296,6 +304,7 @@ impl Running {
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
             verified: Arc::clone(&self.verified),
+            events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
         }
@@ -325,8 +334,13 @@ impl Running {
             Err(error) => warn!("asking for own addresses: {error}"),
         }
         self.guard();
-        if let Err(error) = self.control.sweep() {
-            warn!("sweeping ended rules: {error}");
+        match self.control.sweep() {
+            Ok(swept) => {
+                for (net, kind) in swept.ended {
+                    self.events.publish(Event::now(What::Rule(RuleChange::ended(net, kind))));
+                }
+            }
+            Err(error) => warn!("sweeping ended rules: {error}"),
         }
         if self.workers.iter().any(JoinHandle::is_finished) {
             return Err(StartError::WorkerDied);
@@ -369,7 +383,7 @@ impl Running {
 
     fn stop(self) {
         self.stop.store(true, Relaxed);
-        for worker in self.workers.into_iter().chain(self.observer) {
+        for worker in self.workers.into_iter().chain(self.observers) {
             let _it_has_said_why = worker.join();
         }
     }
@@ -426,6 +440,7 @@ struct Parts {
     replies: aya::maps::RingBuf<aya::maps::MapData>,
     policy: Policy<KernelVerified>,
     observations: Receiver<policy::Ack>,
+    samples: aya::maps::RingBuf<aya::maps::MapData>,
     workers: Vec<Worker>,
     tap: Option<Tap>,
     shape: Shape,
@@ -459,6 +474,7 @@ impl Parts {
             replies: filter.replies()?,
             policy: Policy::new(verified, secret.clone(), filter.seed()),
             observations,
+            samples: filter.samples()?,
             workers: Vec::new(),
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
@@ -636,6 +652,7 @@ struct View {
     stats: Vec<Arc<Stats>>,
     pings: Arc<Pings>,
     verified: Arc<policy::Count>,
+    events: Arc<Events>,
     control: Arc<Control>,
     live: Arc<Live>,
 }
@@ -684,5 +701,9 @@ impl Engine for View {
             .map(|(ip, answered, ago)| json!({ "address": ip, "answered": answered, "last_seen_s": ago.as_secs() }))
             .collect();
         json!({ "candidates": candidates })
+    }
+
+    fn events(&self) -> &Events {
+        &self.events
     }
 }

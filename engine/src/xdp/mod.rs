@@ -3,6 +3,8 @@
 //! Pins outlive the engine: a block stays in force while nobody is there, and the next engine replaces the program
 //! on its link without a gap.
 
+/// Beside the program that is attached, for questions.
+pub mod aside;
 /// Onto the interface and off it.
 mod attach;
 /// How long a tick of the kernel is.
@@ -151,6 +153,11 @@ impl Filter {
     /// The softswitch's final responses.
     pub fn replies(&mut self) -> Result<RingBuf<MapData>, LoadError> {
         take(&mut self.ebpf, "REPLIES")
+    }
+
+    /// Samples of dropped packets.
+    pub fn samples(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        take(&mut self.ebpf, "SAMPLES")
     }
 
     /// The program itself, for BPF_PROG_TEST_RUN.
