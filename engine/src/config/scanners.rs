@@ -169,7 +169,8 @@ mod tests {
             "Custom SIP Phone",
             "SIPTAPI/1.0",
             "siproxd",
-            "SmapleCorp Phone", "SIPClient-macOS/0.1.0",
+            "SmapleCorp Phone",
+            "SIPClient-macOS/0.1.0",
         ];
         for agent in agents {
             for (method, body) in [("REGISTER", String::new()), ("INVITE", sdp(agent)), ("SUBSCRIBE", String::new())] {
