@@ -15,13 +15,14 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::config::{Bind, Config, Inject, Mode};
+use crate::config::{Bind, Config, ConfigError, Inject, Mode};
 use crate::control::clock::Clock;
 use crate::control::decide::Refusal;
 use crate::control::decision::Kind;
 use crate::control::socket::SocketError;
 use crate::control::{Control, Engine, api, socket};
 use crate::egress::Pings;
+use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
@@ -37,6 +38,9 @@ const ROUND: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// No such interface.
     #[error("there is no interface {0}: `ip -br link` lists those that there are")]
     NoInterface(String),
@@ -108,8 +112,13 @@ pub struct Options {
     pub unload_on_exit: bool,
 }
 
-/// Starts, serves until SIGTERM or SIGINT, stops.
-pub fn run(config: &Config, options: Options) -> Result<(), StartError> {
+/// Reads the configuration, starts, serves until SIGTERM or SIGINT, stops. `read` is asked again on SIGHUP and
+/// `vosctl reload`.
+pub fn run(
+    read: impl Fn() -> Result<Config, ConfigError> + Send + 'static,
+    options: Options,
+) -> Result<(), StartError> {
+    let config = &read()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("starting the API's runtime"))?;
     let _in_runtime = runtime.enter();
@@ -118,7 +127,8 @@ pub fn run(config: &Config, options: Options) -> Result<(), StartError> {
     // Before the start: an operator who loses patience during it is heard, too.
     let mut term = signal(SignalKind::terminate()).map_err(io("catching SIGTERM"))?;
     let mut int = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
-    let mut engine = Running::start(config, options)?;
+    let mut hup = signal(SignalKind::hangup()).map_err(io("catching SIGHUP"))?;
+    let mut engine = Running::start(config, options, Box::new(read))?;
     let (control, view) = (Arc::clone(&engine.control), Arc::new(engine.view()));
     let outcome = runtime.block_on(async {
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -131,6 +141,11 @@ pub fn run(config: &Config, options: Options) -> Result<(), StartError> {
             tokio::select! {
                 _ = term.recv() => break Ok(()),
                 _ = int.recv() => break Ok(()),
+                _ = hup.recv() => {
+                    let live = Arc::clone(&engine.live);
+                    // It says in the log what came of it.
+                    tokio::task::spawn_blocking(move || live.reload());
+                }
                 _ = round.tick() => if let Err(error) = engine.look_after() { break Err(error) },
             }
         };
@@ -165,12 +180,17 @@ struct Shape {
     inject: Option<Inject>,
 }
 
+/// Reads the configuration, at the start and for each reload.
+type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
+
 struct Running {
+    /// As the engine was started with; what is in force now is `live`'s to say.
     config: Config,
     link: Link,
     netlink: Netlink,
     filter: Filter,
     control: Arc<Control>,
+    live: Arc<Live>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
     shape: Shape,
@@ -185,23 +205,29 @@ struct Running {
 
 impl Running {
     /// A start that fails leaves the interface as it was.
-    fn start(config: &Config, options: Options) -> Result<Self, StartError> {
+    fn start(config: &Config, options: Options, read: Read) -> Result<Self, StartError> {
         let mut netlink = Netlink::open().map_err(io("opening rtnetlink"))?;
         let link = find(&mut netlink, &config.iface)?;
         check_queues(config, &link)?;
         let was_pinned = xdp::is_pinned(&config.iface);
-        let started = Self::start_on(config, options, netlink, link);
+        let started = Self::start_on(config, options, netlink, link, read);
         if started.is_err() && !was_pinned {
             let _what_there_was = xdp::unload(&config.iface);
         }
         started
     }
 
-    fn start_on(config: &Config, options: Options, mut netlink: Netlink, link: Link) -> Result<Self, StartError> {
+    fn start_on(
+        config: &Config,
+        options: Options,
+        mut netlink: Netlink,
+        link: Link,
+        read: Read,
+    ) -> Result<Self, StartError> {
         let mut filter = Filter::load(&link)?;
         let before = lock(&filter.settings()).snapshot();
-        let connected = Connected::new(config, options, &mut netlink, &link, &mut filter);
-        let Connected { own, control, parts } = connected.inspect_err(|_| {
+        let connected = Connected::new(config, options, &mut netlink, &link, &mut filter, read);
+        let Connected { own, control, live, parts } = connected.inspect_err(|_| {
             if let Err(error) = lock(&filter.settings()).restore(&before) {
                 warn!("the configuration that was in force could not be put back: {error}");
             }
@@ -218,6 +244,7 @@ impl Running {
             netlink,
             filter,
             control,
+            live,
             counters: Arc::new(parts.counters),
             pings,
             shape: parts.shape,
@@ -258,6 +285,7 @@ impl Running {
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
             control: Arc::clone(&self.control),
+            live: Arc::clone(&self.live),
         }
     }
 
@@ -274,7 +302,7 @@ impl Running {
         }
         match own_addresses(&mut self.netlink) {
             Ok(own) if own != self.own => {
-                if let Err(error) = say_homes(&self.filter, &own, &self.config) {
+                if let Err(error) = self.live.follow_own(own.iter().copied().collect()) {
                     error!("own addresses have changed, but: {error}");
                 } else {
                     info!("own addresses have changed: {} now", own.len());
@@ -349,6 +377,7 @@ fn lock(settings: &Mutex<Settings>) -> MutexGuard<'_, Settings> {
 struct Connected {
     own: BTreeSet<IpAddr>,
     control: Arc<Control>,
+    live: Arc<Live>,
     parts: Parts,
 }
 
@@ -359,6 +388,7 @@ impl Connected {
         netlink: &mut Netlink,
         link: &Link,
         filter: &mut Filter,
+        read: Read,
     ) -> Result<Self, StartError> {
         let (chunk, frame_max) = chunk_for(link.mtu);
         filter.configure(config, frame_max)?;
@@ -370,9 +400,11 @@ impl Connected {
         let store = state_dir.join(format!("{}.redb", config.iface));
         let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), Clock::now)?);
         let attachment = filter.attach(config.xdp.attach, options.replace, netlink)?;
-        let parts = Parts::build(config, netlink, link, filter, &attachment, chunk)?;
+        let own_list = own.iter().copied().collect();
+        let live = Arc::new(Live::new(config, own_list, Box::new(filter.settings()), reader(read, config), Clock::now));
+        let parts = Parts::build(config, netlink, link, filter, &attachment, chunk, &live)?;
         say_shape(link, &attachment, &parts);
-        Ok(Self { own, control, parts })
+        Ok(Self { own, control, live, parts })
     }
 }
 
@@ -394,6 +426,7 @@ impl Parts {
         filter: &mut Filter,
         attachment: &Attachment,
         chunk: u32,
+        live: &Arc<Live>,
     ) -> Result<Self, StartError> {
         // Attaching makes some drivers reset their queues.
         let queues = check_queues(config, link)?;
@@ -451,7 +484,8 @@ impl Parts {
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
             let (stats, fragments) = (Arc::default(), Arc::clone(&fragments));
-            parts.workers.push(Worker { number, queue, relay, heart: filter.heart()?, stats, fragments });
+            let live = Arc::clone(live);
+            parts.workers.push(Worker { number, queue, relay, heart: filter.heart()?, stats, fragments, live });
         }
         Ok(parts)
     }
@@ -474,14 +508,35 @@ fn crosses(tap: &Tap, link: &Link) -> Result<bool, StartError> {
     Ok(true)
 }
 
-/// Raw injection, where nothing forbids it. `None`: survivors go by the kernel.
-fn choose_raw(config: &Config) -> Result<Option<Inject>, StartError> {
-    let obstacle = match inspect_firewall(&config.xdp.sip_ports) {
+/// What speaks against raw injection, unless it is accepted.
+fn obstacle(config: &Config) -> Option<String> {
+    if config.relay.accept_firewall_bypass {
+        return None;
+    }
+    match inspect_firewall(&config.xdp.sip_ports) {
         FirewallVerdict::Clear => None,
         FirewallVerdict::Rule(rule) => Some(format!("this rule mentions the SIP ports or lo: {rule}")),
         FirewallVerdict::Unknown(why) => Some(format!("its rules cannot be read ({why}; apt install nftables)")),
-    };
-    match obstacle.filter(|_| !config.relay.accept_firewall_bypass) {
+    }
+}
+
+/// Reads the configuration for a reload. Raw injection must not go around the firewall by ports that come later.
+fn reader(read: Read, started: &Config) -> Reader {
+    let (relay, ports) = (started.relay.clone(), started.xdp.sip_ports.clone());
+    Box::new(move || {
+        let new = read().map_err(|error| error.to_string())?;
+        let widened = new.xdp.sip_ports.iter().any(|port| !ports.contains(port));
+        let at_risk = widened && relay.inject != Inject::Reentry && !relay.accept_firewall_bypass;
+        match at_risk.then(|| obstacle(&new)).flatten() {
+            Some(obstacle) => Err(StartError::Firewall(obstacle).to_string()),
+            None => Ok(new),
+        }
+    })
+}
+
+/// Raw injection, where nothing forbids it. `None`: survivors go by the kernel.
+fn choose_raw(config: &Config) -> Result<Option<Inject>, StartError> {
+    match obstacle(config) {
         None => Ok(Some(Inject::Raw)),
         Some(obstacle) if config.relay.inject == Inject::Raw => Err(StartError::Firewall(obstacle)),
         Some(obstacle) => {
@@ -540,16 +595,8 @@ fn say_shape(link: &Link, attachment: &Attachment, parts: &Parts) {
         (_, Some(why)) => format!("zerocopy={} ({why}), ", u8::from(shape.zero_copy)),
         (_, None) => format!("zerocopy={}, ", u8::from(shape.zero_copy)),
     };
-    let word = mode_word(shape.mode);
+    let word = shape.mode.word();
     info!("{}: mode {word}, {xdp}{replaced}, {} queues, {copy}{path}", link.name, shape.queues);
-}
-
-const fn mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Relay => "relay",
-        Mode::Filter => "filter",
-        Mode::Monitor => "monitor",
-    }
 }
 
 /// What the API shows.
@@ -559,9 +606,18 @@ struct View {
     stats: Vec<Arc<Stats>>,
     pings: Arc<Pings>,
     control: Arc<Control>,
+    live: Arc<Live>,
 }
 
 impl Engine for View {
+    fn live(&self) -> &Live {
+        &self.live
+    }
+
+    fn relaying(&self) -> bool {
+        self.shape.inject.is_some()
+    }
+
     fn stats(&self) -> Value {
         let inject = match self.shape.inject {
             Some(Inject::Raw) => "raw",
@@ -574,7 +630,7 @@ impl Engine for View {
             (_, false) => "copy",
         };
         let mut json = self.counters.to_json();
-        json.insert("mode".into(), mode_word(self.shape.mode).into());
+        json.insert("mode".into(), self.shape.mode.word().into());
         json.insert("queues".into(), self.shape.queues.into());
         json.insert("xdp".into(), if self.shape.native { "native" } else { "generic" }.into());
         json.insert("bind".into(), bind.into());

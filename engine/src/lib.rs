@@ -9,6 +9,8 @@ pub mod control;
 pub mod daemon;
 /// What the softswitch answers.
 pub mod egress;
+/// What is in force, and the ways to change it while packets flow.
+pub mod live;
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
 /// Bytes in, action out.

@@ -76,27 +76,30 @@ struct Run {
 }
 
 impl Run {
-    fn config(self) -> Result<(Config, Options), ConfigError> {
-        let options = Options { replace: self.replace, unload_on_exit: self.unload_on_exit };
-        let mut config = Config::load(self.config.as_deref())?;
-        set(&mut config.iface, self.iface);
-        set(&mut config.queues, self.queues);
-        set(&mut config.mode, self.mode);
-        set(&mut config.xdp.attach, self.xdp);
-        set(&mut config.xsk.bind, self.bind);
-        set(&mut config.relay.inject, self.inject);
-        set(&mut config.worker.wait, self.wait);
-        set(&mut config.worker.cores, self.cores);
-        set(&mut config.control.run_dir, self.run_dir);
-        set(&mut config.control.state_dir, self.state_dir);
-        config.validate()?;
-        Ok((config, options))
+    fn options(&self) -> Options {
+        Options { replace: self.replace, unload_on_exit: self.unload_on_exit }
+    }
+
+    /// The file as it is now, and these flags over it.
+    fn config(&self) -> Result<Config, ConfigError> {
+        Config::read(self.config.as_deref(), |config| {
+            set(&mut config.iface, &self.iface);
+            set(&mut config.queues, &self.queues);
+            set(&mut config.mode, &self.mode);
+            set(&mut config.xdp.attach, &self.xdp);
+            set(&mut config.xsk.bind, &self.bind);
+            set(&mut config.relay.inject, &self.inject);
+            set(&mut config.worker.wait, &self.wait);
+            set(&mut config.worker.cores, &self.cores);
+            set(&mut config.control.run_dir, &self.run_dir);
+            set(&mut config.control.state_dir, &self.state_dir);
+        })
     }
 }
 
-fn set<T>(key: &mut T, flag: Option<T>) {
+fn set<T: Clone>(key: &mut T, flag: &Option<T>) {
     if let Some(value) = flag {
-        *key = value;
+        *key = value.clone();
     }
 }
 
@@ -113,11 +116,10 @@ fn main() -> ExitCode {
         .init();
     let outcome = match cli.command {
         Some(Command::Unload { iface }) => unload(&iface),
-        None => cli
-            .run
-            .config()
-            .map_err(|error| error.to_string())
-            .and_then(|(config, options)| daemon::run(&config, options).map_err(|error| error.to_string())),
+        None => {
+            let options = cli.run.options();
+            daemon::run(move || cli.run.config(), options).map_err(|error| error.to_string())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use vos_common::reason::Reason;
 
 use crate::config::{Config, Wait};
+use crate::live::Live;
 use crate::pipeline::{self, Action, Kind};
 use crate::reassembly::Reassembly;
 use crate::relay::{Relay, SendError};
@@ -87,6 +88,8 @@ pub struct Worker {
     pub stats: Arc<Stats>,
     /// Datagrams in fragments, shared by all workers.
     pub fragments: Arc<Reassembly>,
+    /// What is in force and may change at any time.
+    pub live: Arc<Live>,
 }
 
 fn now() -> u64 {

@@ -7,10 +7,14 @@
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
+//! | `GET /v1/status` | [`Status`](crate::live::wire::Status) |
+//! | `POST /v1/reload` | [`Reloaded`](crate::live::wire::Reloaded) |
+//! | `PUT /v1/rule-modes` [`Switch`](crate::live::wire::Switch) | [`Switched`](crate::live::wire::Switched) |
+//! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
-//! `bad_address`, `bad_ttl`, `bad_reason`; 404 `no_such_rule`, `covered`, `no_such_path`; 405 `bad_method`; 409
-//! `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
+//! `bad_address`, `bad_ttl`, `bad_reason`, `bad_config`, `bad_rule`; 404 `no_such_rule`, `covered`, `no_such_path`;
+//! 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -32,6 +36,9 @@ use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
+/// Reload, run-time switches, status.
+mod switches;
+
 use crate::control::address;
 use crate::control::decide::{Ask, Control, Refusal};
 use crate::control::decision::Kind;
@@ -39,6 +46,7 @@ use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
 use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule, Rules};
+use crate::live::Live;
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -53,6 +61,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// `{"candidates":[{"address","answered","last_seen_s"}]}`: who sends OPTIONS that the server answers.
     fn suggest_allow(&self) -> Value;
+
+    /// What is in force, and the ways to change it.
+    fn live(&self) -> &Live;
+
+    /// Do survivors go through the engine?
+    fn relaying(&self) -> bool;
 }
 
 #[derive(Clone)]
@@ -106,6 +120,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/rules", get(list).post(decide).delete(remove))
         .route("/v1/stats", get(stats))
         .route("/v1/suggest-allow", get(suggest_allow))
+        .merge(switches::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -263,12 +278,15 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
 }
 
 async fn no_such_path() -> Problem {
-    let error = "there is no such path: /v1/rules, /v1/stats and /v1/suggest-allow are served".to_owned();
+    let error =
+        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/status, /v1/reload, /v1/rule-modes \
+                 and /v1/attack are served"
+            .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }
 }
 
 async fn bad_method() -> Problem {
-    let error = "this path does not take that method: GET reads, POST and DELETE on /v1/rules change".to_owned();
+    let error = "this path does not take that method: GET reads, POST, PUT and DELETE change".to_owned();
     Problem { status: StatusCode::METHOD_NOT_ALLOWED, code: "bad_method", error }
 }
 

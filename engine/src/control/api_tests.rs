@@ -13,10 +13,21 @@ use crate::control::client::{Client, ClientError};
 use crate::control::clock::Clock;
 use crate::control::fake_kernel::FakeKernel;
 use crate::control::socket;
+use crate::live::fake::Site;
 
-struct Counters;
+struct Fake {
+    site: Site,
+}
 
-impl Engine for Counters {
+impl Engine for Fake {
+    fn live(&self) -> &Live {
+        &self.site.live
+    }
+
+    fn relaying(&self) -> bool {
+        true
+    }
+
     fn stats(&self) -> Value {
         json!({ "mode": "relay", "judged": 7 })
     }
@@ -31,6 +42,7 @@ struct Server {
     kernel: FakeKernel,
     client: Client,
     control: Arc<Control>,
+    engine: Arc<Fake>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<io::Result<()>>,
 }
@@ -47,9 +59,10 @@ impl Server {
         let stopped = async move {
             let _ = stopped.await;
         };
-        let served = tokio::spawn(serve(socket, Arc::clone(&control), Arc::new(Counters), stopped));
+        let engine = Arc::new(Fake { site: Site::start("") });
+        let served = tokio::spawn(serve(socket, Arc::clone(&control), Arc::clone(&engine) as Arc<dyn Engine>, stopped));
         let client = Client::new(Self::path(&directory));
-        Self { directory, kernel, client, control, stop: Some(stop), served }
+        Self { directory, kernel, client, control, engine, stop: Some(stop), served }
     }
 
     fn path(directory: &TempDir) -> PathBuf {
@@ -154,6 +167,44 @@ async fn counters_are_handed_through() {
     let server = Server::start().await;
     assert_eq!(server.client.stats().await.expect("served")["judged"], 7);
     assert_eq!(server.client.suggest_allow().await.expect("served")["candidates"], json!([]));
+}
+
+#[tokio::test]
+async fn rules_are_switched_attack_mode_too_and_a_reload_ends_the_switches() {
+    let server = Server::start().await;
+    let put = |target: &'static str, body: Value| server.call(Method::PUT, target, body);
+    let switched = put("/v1/rule-modes", json!({ "rule": "scanner", "mode": "monitor" })).await.expect("a rule");
+    assert_eq!(switched, json!({ "asked": "monitor", "rules": { "scanner": "monitor" } }));
+    assert_eq!(put("/v1/attack", json!({ "ttl_s": 60 })).await, Ok(json!({ "left_s": 60 })));
+    let status = server.call(Method::GET, "/v1/status", Value::Null).await.expect("served");
+    assert_eq!((&status["switched"], &status["attack_left_s"]), (&json!(["rules.scanner"]), &json!(60)));
+    assert_eq!((&status["rules"]["scanner"], &status["profile"]), (&json!("monitor"), &json!("default")));
+    assert_eq!(server.call(Method::DELETE, "/v1/attack", Value::Null).await, Ok(json!({ "left_s": null })));
+    assert_eq!(put("/v1/attack", json!({})).await, Ok(json!({ "left_s": 900 })));
+    server.engine.site.write("queues = 2\n");
+    let reloaded = server.call(Method::POST, "/v1/reload", Value::Null).await.expect("sound");
+    assert_eq!(reloaded, json!({ "changed": ["rules.scanner"], "restart": ["queues"] }));
+    let status = server.client.status().await.expect("served");
+    assert_eq!((status.switched.len(), status.attack_left_s), (0, Some(900)));
+}
+
+#[tokio::test]
+async fn every_refusal_of_a_switch_has_its_status_and_code() {
+    let server = Server::start().await;
+    let put = |target: &'static str, body: Value| server.call(Method::PUT, target, body);
+    assert_eq!(put("/v1/rule-modes", json!({ "rule": "scaner", "mode": "off" })).await, code(400, "bad_rule"));
+    assert_eq!(put("/v1/rule-modes", json!({ "rule": "scanner", "mode": "on" })).await, code(400, "bad_request"));
+    assert_eq!(put("/v1/attack", json!({ "ttl_s": 0 })).await, code(400, "bad_ttl"));
+    assert_eq!(put("/v1/attack", json!({ "ttl_s": u64::MAX })).await, code(400, "bad_ttl"));
+    assert_eq!(put("/v1/attack", json!({ "ttl": 60 })).await, code(400, "bad_request"));
+    assert_eq!(server.call(Method::GET, "/v1/reload", Value::Null).await, code(405, "bad_method"));
+    server.engine.site.write("[xdp]\nmode = \"shut\"\n");
+    let error = server.client.reload().await.expect_err("no such mode").to_string();
+    assert!(error.contains("vos.toml:2: `xdp.mode`"), "{error}");
+    assert_eq!(server.call(Method::POST, "/v1/reload", Value::Null).await, code(400, "bad_config"));
+    server.engine.site.kernel.break_down();
+    assert_eq!(put("/v1/rule-modes", json!({ "rule": "all", "mode": "off" })).await, code(500, "maps"));
+    assert_eq!(put("/v1/attack", json!({})).await, code(500, "maps"));
 }
 
 #[tokio::test]

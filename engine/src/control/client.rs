@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 
 use crate::control::decision::Kind;
 use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rules};
+use crate::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
 
 /// How long to wait for an answer. Shorter: a block over a million rules on a slow disk would look failed and be made.
 /// Longer: nobody waits longer at a prompt.
@@ -100,6 +101,27 @@ impl Client {
     /// Who might have to be allowed.
     pub async fn suggest_allow(&self) -> Result<Value, ClientError> {
         self.call(Method::GET, "/v1/suggest-allow", None::<&()>).await
+    }
+
+    /// What is in force.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.call(Method::GET, "/v1/status", None::<&()>).await
+    }
+
+    /// Has the engine read its configuration again.
+    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
+        self.call(Method::POST, "/v1/reload", None::<&()>).await
+    }
+
+    /// Has a rule do something else until the next reload.
+    pub async fn switch(&self, switch: &Switch) -> Result<Switched, ClientError> {
+        self.call(Method::PUT, "/v1/rule-modes", Some(switch)).await
+    }
+
+    /// Switches attack mode on, for a time, or off.
+    pub async fn attack(&self, on: Option<&NewAttack>) -> Result<Attack, ClientError> {
+        let method = if on.is_some() { Method::PUT } else { Method::DELETE };
+        self.call(method, "/v1/attack", on).await
     }
 
     /// One request: `target` is path and query; an answer other than 200 is [`ClientError::Refused`].

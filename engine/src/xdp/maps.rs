@@ -6,11 +6,14 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError as AyaError, PerCpuArray};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Map, Value};
+use tracing::error;
 use vos_common::reason::Reason;
 use vos_common::rule::{Addr, GateBlock, MAPPED_BITS, Rule};
+use vos_common::signature::Signatures;
 use vos_common::state::{Config as KernelConfig, Homes, Ports, V6_RULES};
 
-use super::{LoadError, take};
+use super::{LoadError, compile, take};
+use crate::config::Config;
 use crate::control::{MapError, RuleMaps};
 
 fn failed(name: &'static str) -> impl FnOnce(AyaError) -> LoadError {
@@ -41,6 +44,7 @@ pub struct Settings {
     config: Array<MapData, KernelConfig>,
     homes: Array<MapData, Homes>,
     ports: Array<MapData, Ports>,
+    signatures: Array<MapData, Signatures>,
 }
 
 /// What was in force before a start, for one that fails.
@@ -60,7 +64,12 @@ impl Settings {
     }
 
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        Ok(Self { config: take(ebpf, "CONFIG")?, homes: take(ebpf, "HOMES")?, ports: take(ebpf, "PORTS")? })
+        Ok(Self {
+            config: take(ebpf, "CONFIG")?,
+            homes: take(ebpf, "HOMES")?,
+            ports: take(ebpf, "PORTS")?,
+            signatures: take(ebpf, "SIGNATURES")?,
+        })
     }
 
     /// The configuration in force.
@@ -78,7 +87,38 @@ impl Settings {
         self.write(KernelConfig { mac: mac_word(mac), ..self.config() })
     }
 
-    pub(super) fn ports(&mut self, sip_ports: &[u16]) -> Result<(), LoadError> {
+    /// Compiles a configuration and puts it in force; `before` is what it does not say. The signatures in force stay
+    /// where they are until the new ones stand beside them, so no packet meets half of either.
+    pub(super) fn put(&mut self, config: &Config, before: KernelConfig) -> Result<KernelConfig, LoadError> {
+        let spare = !before.signatures & 1;
+        let signatures = config.scanners.compile().map_err(LoadError::Scanners)?;
+        self.signatures.set(spare as u32, *signatures, 0).map_err(failed("SIGNATURES"))?;
+        self.ports(&config.xdp.sip_ports)?;
+        let compiled = compile(config, before.clock.tick, KernelConfig { signatures: spare, ..before });
+        self.write(compiled)?;
+        Ok(compiled)
+    }
+
+    /// Puts another configuration in force while packets flow: all of it, or, after an error, nothing. `own` are this
+    /// host's addresses.
+    pub fn reload(&mut self, config: &Config, own: &[IpAddr]) -> Result<KernelConfig, LoadError> {
+        let before = self.snapshot();
+        let done = self.homes(own, &config.xdp.protect).and_then(|()| self.put(config, before.0));
+        done.inspect_err(|_| {
+            if let Err(error) = self.restore(&before) {
+                error!("the configuration that was in force could not be put back: {error}");
+            }
+        })
+    }
+
+    /// Attack mode until then, ns of `CLOCK_MONOTONIC`; 0 ends it.
+    pub fn attack(&mut self, until: u64) -> Result<KernelConfig, LoadError> {
+        let config = KernelConfig { attack_until: until, ..self.config() };
+        self.write(config)?;
+        Ok(config)
+    }
+
+    fn ports(&mut self, sip_ports: &[u16]) -> Result<(), LoadError> {
         let mut ports: Ports = [0; 1024];
         for port in sip_ports {
             ports[usize::from(port >> 6)] |= 1 << (port & 63);

@@ -7,12 +7,15 @@
 mod attach;
 /// How long a tick of the kernel is.
 mod clock;
+/// The configuration as the kernel holds it.
+mod compile;
 /// Rules, own addresses and counters in the maps.
 mod maps;
 /// Where programs, links and maps are pinned.
 mod pins;
 
 pub use attach::{AttachError, Attachment, is_pinned, unload};
+pub use compile::compile;
 pub(crate) use maps::ip;
 pub use maps::{Counters, KernelRules, Settings, Snapshot};
 pub use pins::PinError;
@@ -27,7 +30,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use thiserror::Error;
 use vos_common::state::{Clock, Config as KernelConfig, V6_RULES};
 
-use crate::config::{Config, Mode};
+use crate::config::Config;
 use crate::netlink::Link;
 
 /// The BPF programs, built by `make bpf`.
@@ -67,6 +70,9 @@ pub enum LoadError {
     /// Own and protected addresses do not fit.
     #[error("{0} own and protected addresses, {max} at most: take some out of xdp.protect", max = vos_common::state::MAX_HOMES)]
     TooManyAddresses(usize),
+    /// Signatures that cannot be compiled.
+    #[error("scanners.patterns: {0}")]
+    Scanners(String),
 }
 
 /// Programs and maps, loaded and not yet attached.
@@ -102,24 +108,16 @@ impl Filter {
         let clock = clock::measure(&mut self.ebpf, Duration::from_millis(80))?;
         let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = settings.config();
-        let all = vos_common::reason::Reason::ALL.iter().filter(|reason| reason.is_rule());
-        let rules: u64 = all.map(|reason| reason.bit()).sum();
-        let (enforce, monitor) = if config.mode == Mode::Monitor { (0, rules) } else { (rules, 0) };
-        settings.write(KernelConfig {
+        let before = KernelConfig {
             clock: keep(before.clock, clock),
-            heartbeat_timeout: u64::from(config.relay.heartbeat_timeout_ms) * 1_000_000,
             mac: maps::mac_word(self.link.mac),
             chunk: u64::from(chunk),
             ifindex: u64::from(self.link.index),
             seed: if before.seed == 0 { seed() } else { before.seed },
             flags: before.flags & V6_RULES,
-            enforce,
-            monitor,
-            silent: u64::from(config.xdp.stealth) * vos_common::sip::Class::Options.bit(),
-            redirect: u64::MAX,
             ..before
-        })?;
-        settings.ports(&config.xdp.sip_ports)
+        };
+        settings.put(config, before).map(drop)
     }
 
     /// The maps that user space writes.

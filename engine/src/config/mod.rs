@@ -1,17 +1,53 @@
 //! `vos.toml`: every key with its default and its range, and errors that name the key, the line and the fix.
 //!
-//! The file may leave out any key. Command-line flags are written over the struct by the caller, then
-//! [`Config::validate`] looks at the whole.
+//! The file may leave out any key; its profile's value holds then, or that of the default profile. Command-line flags
+//! are written over what was read, then [`Config::validate`] looks at the whole.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
+
+/// Names and addresses of this server.
+mod domains;
+/// Every key, and what it takes.
+mod keys;
+/// One file of several that lie over each other.
+mod layer;
+/// Files of defaults.
+mod profile;
+/// A limit as people write it.
+mod rate;
+/// How much a source may send.
+mod rates;
+/// Which survivors go to the engine.
+pub mod redirect;
+/// What each rule does.
+mod rules;
+/// What scanners write.
+mod scanners;
+/// Which requests get no answer.
+mod stealth;
+
+use keys::takes;
+use layer::Layer;
+use profile::{DEFAULTS, Defaults};
+
+pub use domains::MAX_DOMAINS;
+pub use profile::Profile;
+pub use rate::{BURST_MAX, PERIOD_MAX, RATE_MAX, Rate, RateError};
+pub use rates::{Limits, Rates};
+pub use redirect::Redirect;
+pub use rules::{RuleMode, Rules};
+pub use scanners::Scanners;
+pub use stealth::Stealth;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::de::DeTable;
+use vos_common::reason::Reason;
 
 /// Most SIP ports, beyond any site seen; the kernel holds a bit a port and would take them all.
 pub const MAX_SIP_PORTS: usize = 16;
@@ -19,6 +55,11 @@ pub const MAX_SIP_PORTS: usize = 16;
 pub const MAX_PROTECTED: usize = 128;
 /// The longest name of an interface, bytes: the kernel's IFNAMSIZ less its NUL.
 pub const INTERFACE_NAME_MAX: usize = 15;
+
+/// Shortest `rates.verified_for`: no registrar lets phones register more often.
+const VERIFIED_MIN: Duration = Duration::from_secs(60);
+/// Longest `rates.verified_for`: addresses change hands.
+const VERIFIED_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// What is done with packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -81,6 +122,59 @@ pub enum Inject {
     Reentry,
     /// Through a raw socket and `lo`, with checks of the engine's own.
     Raw,
+}
+
+/// Whose packets are taken at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admission {
+    /// Everybody's that break no rule.
+    #[default]
+    Open,
+    /// Everybody's; those that `Closed` would drop are counted.
+    Monitor,
+    /// Those of trusted and allowed sources.
+    Closed,
+}
+
+impl Mode {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Filter => "filter",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
+impl Admission {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Monitor => "monitor",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// What the rule `closed` does: this is its switch.
+    pub const fn rule(self) -> RuleMode {
+        match self {
+            Self::Open => RuleMode::Off,
+            Self::Monitor => RuleMode::Monitor,
+            Self::Closed => RuleMode::Enforce,
+        }
+    }
+
+    /// The admission in which the rule `closed` does that.
+    pub const fn of(rule: RuleMode) -> Self {
+        match rule {
+            RuleMode::Off => Self::Open,
+            RuleMode::Monitor => Self::Monitor,
+            RuleMode::Enforce => Self::Closed,
+        }
+    }
 }
 
 /// CPU cores as in `4-7,9`; empty: wherever the scheduler likes.
@@ -169,7 +263,7 @@ impl<'de> Deserialize<'de> for CoreList {
 }
 
 /// The whole configuration. `configs/vos.toml` says of each key why it has its value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// The interface, such as `eth0`. No default.
@@ -178,8 +272,16 @@ pub struct Config {
     pub queues: u32,
     /// What is done with packets.
     pub mode: Mode,
+    /// Where the defaults of stealth, rules, scanners and rates are from.
+    pub profile: Profile,
     /// The XDP program.
     pub xdp: Xdp,
+    /// What each rule of the verdict does.
+    pub rules: Rules,
+    /// What scanners write into their requests.
+    pub scanners: Scanners,
+    /// How much a source may send.
+    pub rates: Rates,
     /// The AF_XDP sockets.
     pub xsk: Xsk,
     /// The threads, one a queue.
@@ -202,8 +304,14 @@ pub struct Xdp {
     pub sip_ports: Vec<u16>,
     /// Destinations to judge beside this host's own addresses.
     pub protect: Vec<IpAddr>,
-    /// Drop OPTIONS of sources that are not allowed.
-    pub stealth: bool,
+    /// Whose packets are taken at all.
+    pub mode: Admission,
+    /// Which requests of unknown sources get no answer.
+    pub stealth: Stealth,
+    /// Names and addresses for which unknown sources may ask, lower case, addresses without brackets; up to
+    /// [`MAX_DOMAINS`]. Empty: any.
+    #[serde(deserialize_with = "domains::read")]
+    pub domains: Vec<String>,
 }
 
 /// `[xsk]`
@@ -240,6 +348,8 @@ pub struct Worker {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Relay {
+    /// Which survivors go to the engine.
+    pub redirect: Redirect,
     /// How survivors get to the softswitch.
     pub inject: Inject,
     /// Raw injection although firewall rules mention the SIP ports or `lo`.
@@ -271,9 +381,37 @@ pub struct ControlPlane {
     pub socket_group: String,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        let Defaults { rules, scanners, rates, .. } = &*DEFAULTS;
+        Self {
+            iface: String::new(),
+            queues: 0,
+            mode: Mode::default(),
+            profile: Profile::Default,
+            xdp: Xdp::default(),
+            rules: *rules,
+            scanners: scanners.clone(),
+            rates: rates.clone(),
+            xsk: Xsk::default(),
+            worker: Worker::default(),
+            relay: Relay::default(),
+            egress: Egress::default(),
+            control: ControlPlane::default(),
+        }
+    }
+}
+
 impl Default for Xdp {
     fn default() -> Self {
-        Self { attach: Attach::Auto, sip_ports: vec![5060], protect: Vec::new(), stealth: true }
+        Self {
+            attach: Attach::Auto,
+            sip_ports: vec![5060],
+            protect: Vec::new(),
+            mode: Admission::Open,
+            stealth: DEFAULTS.xdp.stealth,
+            domains: Vec::new(),
+        }
     }
 }
 
@@ -291,7 +429,13 @@ impl Default for Worker {
 
 impl Default for Relay {
     fn default() -> Self {
-        Self { inject: Inject::Auto, accept_firewall_bypass: false, heartbeat_ms: 100, heartbeat_timeout_ms: 500 }
+        Self {
+            redirect: Redirect::All,
+            inject: Inject::Auto,
+            accept_firewall_bypass: false,
+            heartbeat_ms: 100,
+            heartbeat_timeout_ms: 500,
+        }
     }
 }
 
@@ -300,34 +444,6 @@ impl Default for ControlPlane {
         Self { run_dir: "/run/vos".into(), state_dir: "/var/lib/vos".into(), socket_group: String::new() }
     }
 }
-
-/// What each key takes: one text for errors of type and of range. [`Config`]'s keys are exactly these, by a test.
-const TAKES: [(&str, &str); 24] = [
-    ("iface", "the name of a network interface, such as \"eth0\""),
-    ("queues", "0 (all the interface has) to 256"),
-    ("mode", "\"relay\", \"filter\" or \"monitor\""),
-    ("xdp.attach", "\"auto\", \"native\" or \"generic\""),
-    ("xdp.sip_ports", "1 to 16 different ports from 1 to 65535, such as [5060]"),
-    ("xdp.protect", "up to 128 addresses without prefix length, such as [\"203.0.113.7\", \"2001:db8::1\"]"),
-    ("xdp.stealth", "true or false"),
-    ("xsk.bind", "\"auto\", \"zerocopy\" or \"copy\""),
-    ("xsk.frames", "a power of two from 256 to 65536, at least twice xsk.ring"),
-    ("xsk.ring", "a power of two from 64 to 32768"),
-    ("xsk.batch", "1 to 512, at most xsk.ring"),
-    ("worker.cores", "cores and ranges, each once, such as \"4-7\" or \"4,6\", or \"\" for none"),
-    ("worker.wait", "\"sleep\" or \"busy\""),
-    ("worker.busy_poll_us", "1 to 1000 (microseconds)"),
-    ("worker.busy_poll_budget", "1 to 512 (packets)"),
-    ("worker.spin_us", "0 to 1000 (microseconds)"),
-    ("relay.inject", "\"auto\", \"reentry\" or \"raw\""),
-    ("relay.accept_firewall_bypass", "true or false"),
-    ("relay.heartbeat_ms", "10 to 1000 (milliseconds)"),
-    ("relay.heartbeat_timeout_ms", "30 to 10000 (milliseconds), at least three times relay.heartbeat_ms"),
-    ("egress.ifaces", "up to 16 names of network interfaces, such as [\"eth0\", \"eth1\"], or [] for the one of iface"),
-    ("control.run_dir", "an absolute path"),
-    ("control.state_dir", "an absolute path"),
-    ("control.socket_group", "the name of a group, or \"\" for the engine's own"),
-];
 
 /// Why a configuration is not taken. Every message names the key and what it takes.
 #[derive(Debug, Error)]
@@ -363,6 +479,26 @@ pub enum ConfigError {
         /// The nearest key that there is.
         hint: String,
     },
+    /// A key that a profile may not hold.
+    #[error(
+        "{path}:{line}: a profile holds xdp.stealth, [rules], [scanners] and [rates]; `{key}` belongs into vos.toml"
+    )]
+    NotForProfiles {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The key with its table.
+        key: String,
+    },
+    /// The profile cannot be read.
+    #[error("the profile {path}: {source}; take \"default\", \"internet-edge\", \"vos3000\" or the path of a file")]
+    UnreadableProfile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A value of the wrong type, or a word that is none of the allowed.
     #[error("{path}:{line}: `{key}` takes {takes}: {what}")]
     Value {
@@ -378,8 +514,10 @@ pub enum ConfigError {
         what: String,
     },
     /// A value out of range, or two that do not fit each other.
-    #[error("`{key}` takes {takes}: {what}")]
+    #[error("{place}`{key}` takes {takes}: {what}", place = At(place))]
     Range {
+        /// Where it is written, if it is: file and line.
+        place: Option<(PathBuf, usize)>,
         /// The key with its table.
         key: &'static str,
         /// What it takes.
@@ -389,46 +527,121 @@ pub enum ConfigError {
     },
 }
 
-impl Config {
-    /// Reads a file; `None` gives the defaults. Ranges are [`Config::validate`]'s business, because flags may follow.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = path else { return Ok(Self::default()) };
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
-        Self::parse(&text, path)
+impl ConfigError {
+    /// A range error with the place where its value is written.
+    fn placed_in(mut self, layer: &Layer<'_>) -> Self {
+        if let Self::Range { place, key, .. } = &mut self {
+            *place = layer.place(key);
+        }
+        self
     }
 
-    /// Reads the text of a file; `path` is for the messages.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let syntax = |error: &toml::de::Error| ConfigError::Syntax {
-            path: path.into(),
-            line: line_of(text, error.span().map_or(0, |span| span.start)),
-            what: error.message().to_owned(),
+    /// A range error with its line in the file, unless a flag has changed the value since.
+    fn at_its_line(self, text: &str, path: &Path, written: &Config, flagged: &Config) -> Self {
+        let Self::Range { key, .. } = &self else { return self };
+        if written.difference(flagged).iter().any(|flag| flag == key) {
+            return self;
+        }
+        match Layer::read(text, path) {
+            Ok(layer) => self.placed_in(&layer),
+            Err(_) => self,
+        }
+    }
+}
+
+/// `FILE:LINE: `, or nothing.
+struct At<'a>(&'a Option<(PathBuf, usize)>);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |(path, line)| write!(f, "{}:{line}: ", path.display()))
+    }
+}
+
+impl Config {
+    /// Reads a file, or takes the defaults; applies flags over it and checks the whole.
+    pub fn read(path: Option<&Path>, flags: impl FnOnce(&mut Self)) -> Result<Self, ConfigError> {
+        let text = match path {
+            None => String::new(),
+            Some(path) => {
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })?
+            }
         };
-        let tree = DeTable::parse(text).map_err(|error| syntax(&error))?;
-        let mut values = Vec::new();
-        collect(tree.get_ref(), "", &mut values);
-        for (key, span) in &values {
-            let is_table = TAKES.iter().any(|(known, _)| known.split_once('.').is_some_and(|(table, _)| table == key));
-            if !is_table && takes(key).is_none() {
-                let line = line_of(text, span.start);
-                return Err(ConfigError::UnknownKey { path: path.into(), line, key: key.clone(), hint: nearest(key) });
+        let path = path.unwrap_or(Path::new("vos.toml"));
+        let mut config = Self::parse(&text, path)?;
+        let written = config.clone();
+        flags(&mut config);
+        config.validate().map_err(|error| error.at_its_line(&text, path, &written, &config))?;
+        Ok(config)
+    }
+
+    /// Reads the text of a file over its profile; `path` is for the messages. Ranges are [`Config::validate`]'s
+    /// business, because flags may follow.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let own = Layer::read(text, path)?;
+        let mut base = DeTable::new();
+        Layer::read(profile::DEFAULT, Path::new("configs/profiles/default.toml"))?.lie_over(&mut base);
+        let profile = own.over(&base)?.profile;
+        let (text, path) = profile.text().map_err(|(path, source)| ConfigError::UnreadableProfile { path, source })?;
+        let chosen = Layer::read(&text, &path)?;
+        chosen.check_profile()?;
+        chosen.over(&base)?.validate_profile().map_err(|error| error.placed_in(&chosen))?;
+        let mut below = base;
+        chosen.lie_over(&mut below);
+        own.over(&below)
+    }
+
+    /// What every rule does, `closed` among them; nothing is enforced in `mode = "monitor"`.
+    pub fn rules_in_force(&self) -> Rules {
+        let mut rules = self.rules;
+        rules.set(Reason::Closed, self.xdp.mode.rule());
+        if self.mode == Mode::Monitor { rules.only_watching() } else { rules }
+    }
+
+    /// Has a rule do that, `closed` by its own switch.
+    pub const fn set_rule(&mut self, rule: Reason, mode: RuleMode) {
+        match rule {
+            Reason::Closed => self.xdp.mode = Admission::of(mode),
+            rule => self.rules.set(rule, mode),
+        }
+    }
+
+    /// The keys in which `other` differs, each with its table.
+    pub fn difference(&self, other: &Self) -> Vec<String> {
+        let (ours, theirs) = (self.leaves(), other.leaves());
+        ours.into_iter().filter(|(key, value)| theirs.get(key) != Some(value)).map(|(key, _)| key).collect()
+    }
+
+    /// Every key with its value.
+    fn leaves(&self) -> BTreeMap<String, toml::Value> {
+        fn walk(table: toml::Table, prefix: &str, leaves: &mut BTreeMap<String, toml::Value>) {
+            for (key, value) in table {
+                match value {
+                    toml::Value::Table(inner) => walk(inner, &format!("{prefix}{key}."), leaves),
+                    value => drop(leaves.insert(format!("{prefix}{key}"), value)),
+                }
             }
         }
-        toml::from_str(text).map_err(|error: toml::de::Error| {
-            let at = error.span().map_or(0, |span| span.start);
-            let hit = values.iter().filter(|(_, span)| span.contains(&at));
-            match hit.filter_map(|(key, _)| Some((key, takes(key)?))).next() {
-                Some((key, takes)) => ConfigError::Value {
-                    path: path.into(),
-                    line: line_of(text, at),
-                    key: key.clone(),
-                    takes,
-                    what: error.message().to_owned(),
-                },
-                None => syntax(&error),
-            }
-        })
+        let mut leaves = BTreeMap::new();
+        // Every key has a form in TOML: the tests see to it.
+        walk(toml::Table::try_from(self).unwrap_or_default(), "", &mut leaves);
+        leaves
+    }
+
+    /// What holds of a running engine whose configuration is `self`, once `new` is read: what only a start can change
+    /// stays as it is.
+    #[must_use]
+    pub fn reloaded(&self, new: &Self) -> Self {
+        let Self { profile, xdp, rules, scanners, rates, relay, .. } = new.clone();
+        Self {
+            profile,
+            xdp: Xdp { attach: self.xdp.attach, ..xdp },
+            rules,
+            scanners,
+            rates,
+            relay: Relay { redirect: relay.redirect, ..self.relay.clone() },
+            ..self.clone()
+        }
     }
 
     /// Checks ranges and what must fit together; call it after flags have been applied.
@@ -439,6 +652,7 @@ impl Config {
         })?;
         within("queues", self.queues, 0, 256)?;
         self.xdp.validate()?;
+        self.validate_profile()?;
         self.xsk.validate()?;
         within("worker.busy_poll_us", self.worker.busy_poll_us, 1, 1_000)?;
         within("worker.busy_poll_budget", self.worker.busy_poll_budget, 1, 512)?;
@@ -468,6 +682,17 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What a profile may set.
+    fn validate_profile(&self) -> Result<(), ConfigError> {
+        let compiled = self.scanners.compile();
+        check("scanners.patterns", compiled.is_ok(), || compiled.err().unwrap_or_default())?;
+        let span = self.rates.verified_for;
+        let whole = span.subsec_nanos() == 0 && (VERIFIED_MIN..=VERIFIED_MAX).contains(&span);
+        check("rates.verified_for", whole, || format!("{} is out of range", humantime::format_duration(span)))
+    }
+}
+
 impl Xdp {
     fn validate(&self) -> Result<(), ConfigError> {
         let ports = &self.sip_ports;
@@ -480,6 +705,13 @@ impl Xdp {
         for address in &self.protect {
             let usual = !address.is_unspecified() && !address.is_multicast() && address.to_canonical() == *address;
             check("xdp.protect", usual, || format!("{address} is no unicast address in its own family's form"))?;
+        }
+        check("xdp.domains", self.domains.len() <= MAX_DOMAINS, || format!("there are {}", self.domains.len()))?;
+        let mut seen = HashSet::new();
+        for domain in &self.domains {
+            let is_host = domains::is_host(domain) && domains::canonical(domain) == *domain;
+            check("xdp.domains", is_host, || format!("{domain:?} is no host name and no address"))?;
+            check("xdp.domains", seen.insert(domain), || format!("{domain} is there twice"))?;
         }
         Ok(())
     }
@@ -509,56 +741,12 @@ fn check(key: &'static str, holds: bool, what: impl FnOnce() -> String) -> Resul
     if holds {
         return Ok(());
     }
-    Err(ConfigError::Range { key, takes: takes(key).unwrap_or_default(), what: what() })
+    Err(ConfigError::Range { place: None, key, takes: takes(key).unwrap_or_default(), what: what() })
 }
 
 fn within(key: &'static str, value: u32, low: u32, high: u32) -> Result<(), ConfigError> {
     check(key, (low..=high).contains(&value), || format!("{value} is out of range"))
 }
 
-fn takes(key: &str) -> Option<&'static str> {
-    TAKES.iter().find(|(known, _)| *known == key).map(|(_, takes)| *takes)
-}
-
-/// Every key with its table, and the place of its value (of an unknown one: of the key).
-fn collect(table: &DeTable<'_>, prefix: &str, found: &mut Vec<(String, Range<usize>)>) {
-    for (key, value) in table {
-        let name = format!("{prefix}{}", key.get_ref());
-        let place = if takes(&name).is_some() { value.span() } else { key.span() };
-        found.push((name.clone(), place));
-        if let Some(inner) = value.get_ref().as_table() {
-            collect(inner, &format!("{name}."), found);
-        }
-    }
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// The key meant most probably: the same word in another table, or the least misspelt.
-fn nearest(key: &str) -> String {
-    let last = key.rsplit('.').next().unwrap_or(key);
-    let tables = TAKES.iter().filter_map(|(known, _)| known.split_once('.')).map(|(table, _)| table);
-    let tables = tables.filter(|_| !key.contains('.'));
-    let keys = TAKES.iter().map(|(known, _)| *known);
-    // A key of the same table wins over its namesake in another.
-    let score = |known: &str| {
-        let (table, end) = known.rsplit_once('.').unwrap_or(("", known));
-        let elsewhere = key.rsplit_once('.').map_or("", |(table, _)| table) != table;
-        strsim::jaro_winkler(end, last) - if elsewhere { 0.05 } else { 0.0 }
-    };
-    let best = keys.chain(tables).map(|known| (score(known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match best {
-        Some((score, known)) if score > 0.75 => match known.split_once('.') {
-            Some((table, name)) => format!(": did you mean `{name}` in [{table}]?"),
-            None if takes(known).is_some() => format!(": did you mean `{known}`, at the top of the file?"),
-            None => format!(": did you mean [{known}]?"),
-        },
-        _ => "; configs/vos.toml lists them all".to_owned(),
-    }
-}
-
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

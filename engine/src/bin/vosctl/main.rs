@@ -1,5 +1,8 @@
 //! `vosctl`: the operator's side of a running `vos-engine`.
 
+/// Status, reload, run-time switches.
+mod live;
+
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -72,6 +75,17 @@ enum Command {
     },
     /// List who sends OPTIONS that the server answers, as commands to allow them.
     SuggestAllow,
+    /// Show what is in force: mode, rules, limits, attack mode, what goes to the engine.
+    Status,
+    /// Read the configuration file again; one with an error changes nothing.
+    Reload,
+    /// Have a rule enforce, monitor or nothing, until the next reload or restart.
+    Rule(live::RuleSwitch),
+    /// Switch attack mode on or off.
+    Attack {
+        #[command(subcommand)]
+        switch: live::AttackSwitch,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -203,6 +217,10 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
             }
             Ok(0)
         }
+        Command::Status => live::status(&client, cli).await,
+        Command::Reload => live::reload(&client, cli).await,
+        Command::Rule(switch) => live::switch(&client, cli, switch).await,
+        Command::Attack { switch } => live::attack(&client, cli, switch).await,
         Command::Stats { watch } => stats(&client, cli, *watch).await,
         Command::SuggestAllow => {
             let answer = client.suggest_allow().await?;

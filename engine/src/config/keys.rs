@@ -1,0 +1,101 @@
+//! Every key of the configuration with what it takes: one text for errors of type and of range.
+
+use std::sync::LazyLock;
+
+use super::Rules;
+
+/// Keys that are written out one by one.
+const FIXED: [(&str, &str); 32] = [
+    ("iface", "the name of a network interface, such as \"eth0\""),
+    ("queues", "0 (all the interface has) to 256"),
+    ("mode", "\"relay\", \"filter\" or \"monitor\""),
+    ("profile", "\"default\", \"internet-edge\", \"vos3000\" or the absolute path of a file"),
+    ("xdp.attach", "\"auto\", \"native\" or \"generic\""),
+    ("xdp.sip_ports", "1 to 16 different ports from 1 to 65535, such as [5060]"),
+    ("xdp.protect", "up to 128 addresses without prefix length, such as [\"203.0.113.7\", \"2001:db8::1\"]"),
+    ("xdp.mode", "\"open\", \"monitor\" or \"closed\""),
+    ("xdp.stealth", "\"off\", \"options\" or \"requests\""),
+    ("xdp.domains", "up to 1000 different host names or addresses, such as [\"example.com\", \"203.0.113.7\"]"),
+    (
+        "scanners.patterns",
+        "up to 63 different texts of 7 to 32 printable ASCII characters, such as [\"friendly-scanner\"]",
+    ),
+    ("rates.global", RATE),
+    ("rates.samples", RATE),
+    ("rates.verified_for", "a time from 1min to 30days, such as \"2h\""),
+    ("xsk.bind", "\"auto\", \"zerocopy\" or \"copy\""),
+    ("xsk.frames", "a power of two from 256 to 65536, at least twice xsk.ring"),
+    ("xsk.ring", "a power of two from 64 to 32768"),
+    ("xsk.batch", "1 to 512, at most xsk.ring"),
+    ("worker.cores", "cores and ranges, each once, such as \"4-7\" or \"4,6\", or \"\" for none"),
+    ("worker.wait", "\"sleep\" or \"busy\""),
+    ("worker.busy_poll_us", "1 to 1000 (microseconds)"),
+    ("worker.busy_poll_budget", "1 to 512 (packets)"),
+    ("worker.spin_us", "0 to 1000 (microseconds)"),
+    ("relay.redirect", "\"all\", \"needed\" or \"none\""),
+    ("relay.inject", "\"auto\", \"reentry\" or \"raw\""),
+    ("relay.accept_firewall_bypass", "true or false"),
+    ("relay.heartbeat_ms", "10 to 1000 (milliseconds)"),
+    ("relay.heartbeat_timeout_ms", "30 to 10000 (milliseconds), at least three times relay.heartbeat_ms"),
+    ("egress.ifaces", "up to 16 names of network interfaces, such as [\"eth0\", \"eth1\"], or [] for the one of iface"),
+    ("control.run_dir", "an absolute path"),
+    ("control.state_dir", "an absolute path"),
+    ("control.socket_group", "the name of a group, or \"\" for the engine's own"),
+];
+
+const RULE: &str = "\"enforce\", \"monitor\" or \"off\"";
+const RATE: &str = "a limit such as \"5/s burst 10\" or \"20/min burst 20\", or \"none\"";
+
+/// Whose limits there are, and of what.
+const LIMITS: ([&str; 4], [&str; 4]) =
+    (["unknown", "verified", "trusted", "prefix"], ["all", "register", "invite", "options"]);
+
+/// [`Config`](super::Config)'s keys are exactly these, by a test.
+static TAKES: LazyLock<Vec<(String, &'static str)>> = LazyLock::new(|| {
+    let fixed = FIXED.iter().map(|(key, takes)| ((*key).to_owned(), *takes));
+    let rules = Rules::keys().map(|rule| (format!("rules.{}", rule.label()), RULE));
+    let (whose, what) = LIMITS;
+    let limits = whose.into_iter().flat_map(|whose| what.map(|what| (format!("rates.{whose}.{what}"), RATE)));
+    fixed.chain(rules).chain(limits).collect()
+});
+
+/// Every key with its table, and what it takes.
+pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TAKES.iter().map(|(key, takes)| (key.as_str(), *takes))
+}
+
+/// What this key takes; `None`: there is no such key.
+pub(super) fn takes(key: &str) -> Option<&'static str> {
+    all().find(|(known, _)| *known == key).map(|(_, takes)| takes)
+}
+
+/// Is this a table, with keys or tables in it?
+pub(super) fn is_table(name: &str) -> bool {
+    tables().any(|table| table == name)
+}
+
+/// Every table, some of them several times.
+fn tables() -> impl Iterator<Item = &'static str> {
+    all().flat_map(|(key, _)| key.match_indices('.').map(|(at, _)| &key[..at]))
+}
+
+/// The key or table meant most probably: the same word in another table, or the least misspelt.
+pub(super) fn nearest(key: &str) -> String {
+    let split =
+        |name: &str| name.rsplit_once('.').map_or((String::new(), name.to_owned()), |(a, b)| (a.into(), b.into()));
+    let (table, last) = split(key);
+    // A key of the same table wins over its namesake in another.
+    let score = |known: &str| {
+        let (its_table, its_last) = split(known);
+        strsim::jaro_winkler(&its_last, &last) - if its_table == table { 0.0 } else { 0.05 }
+    };
+    let known = all().map(|(key, _)| key).chain(tables().filter(|_| table.is_empty() || table == "rates"));
+    match known.map(|known| (score(known), known)).max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((score, known)) if score > 0.75 => match known.rsplit_once('.') {
+            _ if is_table(known) => format!(": did you mean [{known}]?"),
+            Some((table, name)) => format!(": did you mean `{name}` in [{table}]?"),
+            None => format!(": did you mean `{known}`, at the top of the file?"),
+        },
+        _ => "; configs/vos.toml lists them all".to_owned(),
+    }
+}

@@ -1,0 +1,146 @@
+//! `relay.redirect`: which survivors go to the engine. What does not takes the kernel's path to the same socket, and
+//! costs less that way.
+
+use serde::{Deserialize, Serialize};
+use vos_common::reason::Reason;
+use vos_common::sip::{Class, LATER_FRAGMENT, Payload};
+use vos_common::state::KNOWN_SHIFT;
+
+use super::{Config, RuleMode};
+
+/// Which survivors go to the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redirect {
+    /// All.
+    #[default]
+    All,
+    /// Those about which the engine has something to decide.
+    Needed,
+    /// None: the engine filters, and sees nothing.
+    None,
+}
+
+impl Redirect {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Needed => "needed",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Codes of [`Payload`], [`LATER_FRAGMENT`] among them, are below 16: one half of the mask.
+const EVERYTHING: u64 = (1 << KNOWN_SHIFT) - 1;
+
+/// A part of what survives, for people and as bits of [`vos_common::state::Config::redirect`].
+struct Share {
+    words: &'static str,
+    bits: u64,
+}
+
+const FRAGMENTS: Share = Share {
+    words: "datagrams in fragments: only whole can they be judged",
+    bits: 1 << LATER_FRAGMENT | 1 << (LATER_FRAGMENT + KNOWN_SHIFT as u64),
+};
+
+/// From unknown sources: the ACK of a call they made proves that they received our answer.
+const ACKS: Share = Share {
+    words: "ACK of unknown sources: by it they may prove their address",
+    bits: 1 << Payload::Request(Class::Ack).code(),
+};
+
+const REQUESTS: Share = Share {
+    words: "requests of unknown sources: their domain is looked at (xdp.domains)",
+    bits: {
+        let (mut bits, mut n) = (0, 0);
+        while n < Class::ALL.len() {
+            bits |= 1 << Payload::Request(Class::ALL[n]).code();
+            n += 1;
+        }
+        bits
+    },
+};
+
+/// What the engine has something to decide about, by what is configured.
+fn needed(config: &Config) -> Vec<Share> {
+    let mut shares = vec![FRAGMENTS, ACKS];
+    if !config.xdp.domains.is_empty() && config.rules.mode(Reason::ForeignDomain) != RuleMode::Off {
+        shares.push(REQUESTS);
+    }
+    shares
+}
+
+/// The kernel's mask for this configuration.
+pub fn mask(config: &Config) -> u64 {
+    match config.relay.redirect {
+        Redirect::All => EVERYTHING | EVERYTHING << KNOWN_SHIFT,
+        Redirect::Needed => needed(config).iter().fold(0, |bits, share| bits | share.bits),
+        Redirect::None => 0,
+    }
+}
+
+/// The same in words, one a share.
+pub fn in_words(config: &Config) -> Vec<&'static str> {
+    match config.relay.redirect {
+        Redirect::All => vec!["all that survives the rules"],
+        Redirect::Needed => needed(config).iter().map(|share| share.words).collect(),
+        Redirect::None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every payload that there is, from an unknown and from a known source.
+    fn sent(config: &Config) -> Vec<(Option<Payload>, bool)> {
+        let payloads = (0..16).map(|code| (code, (code != LATER_FRAGMENT).then(|| Payload::of(code))));
+        let both = payloads.flat_map(|(code, payload)| [(code, payload, false), (code, payload, true)]);
+        let mask = mask(config);
+        let mut sent: Vec<_> = both
+            .filter(|(code, _, known)| mask >> (code + if *known { u64::from(KNOWN_SHIFT) } else { 0 }) & 1 != 0)
+            .map(|(_, payload, known)| (payload, known))
+            .collect();
+        sent.dedup();
+        sent
+    }
+
+    fn config(redirect: Redirect, domains: &[&str]) -> Config {
+        let mut config = Config::default();
+        config.relay.redirect = redirect;
+        config.xdp.domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
+        config
+    }
+
+    #[test]
+    fn all_is_all_and_none_is_none() {
+        assert_eq!(mask(&config(Redirect::All, &[])), u64::from(u32::MAX));
+        assert_eq!(mask(&config(Redirect::None, &["example.com"])), 0);
+        assert!(in_words(&config(Redirect::None, &["example.com"])).is_empty());
+    }
+
+    #[test]
+    fn what_is_needed_follows_from_the_configuration() {
+        let ack = (Some(Payload::Request(Class::Ack)), false);
+        let fragments = [(None, false), (None, true)];
+        let bare = config(Redirect::Needed, &[]);
+        assert_eq!(sent(&bare), [fragments[0], fragments[1], ack]);
+        assert_eq!(in_words(&bare).len(), 2);
+        let mut with_domains = config(Redirect::Needed, &["example.com"]);
+        let expected: Vec<_> = sent(&with_domains);
+        for class in Class::ALL {
+            assert!(expected.contains(&(Some(Payload::Request(class)), false)), "{class:?}");
+        }
+        // of known sources nothing but fragments; no responses, no keep-alives
+        assert!(expected.iter().all(|(payload, known)| payload.is_none() || !known));
+        assert!(expected.iter().all(|(payload, _)| matches!(payload, None | Some(Payload::Request(_)))));
+        assert_eq!(in_words(&with_domains).len(), 3);
+        with_domains.rules.set(Reason::ForeignDomain, RuleMode::Off);
+        assert_eq!(sent(&with_domains), sent(&bare));
+        with_domains.rules.set(Reason::ForeignDomain, RuleMode::Monitor);
+        assert_eq!(sent(&with_domains), expected);
+    }
+}

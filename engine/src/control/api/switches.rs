@@ -1,0 +1,57 @@
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use axum::routing::{get, post, put};
+
+use super::{Answer, Json, Problem, Shared, blocking, read};
+use crate::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
+use crate::live::{ATTACK_DEFAULT, ChangeError};
+
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/reload", post(reload))
+        .route("/v1/rule-modes", put(switch))
+        .route("/v1/attack", put(attack).delete(calm))
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let (status, code) = match &error {
+            ChangeError::Config(_) => (StatusCode::BAD_REQUEST, "bad_config"),
+            ChangeError::NoSuchRule { .. } => (StatusCode::BAD_REQUEST, "bad_rule"),
+            ChangeError::Ttl => (StatusCode::BAD_REQUEST, "bad_ttl"),
+            ChangeError::Kernel(_) => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
+        };
+        Self { status, code, error: error.to_string() }
+    }
+}
+
+async fn status(State(shared): State<Shared>) -> Answer<Status> {
+    blocking(move || Json(shared.engine.live().status(shared.engine.relaying()))).await
+}
+
+async fn reload(State(shared): State<Shared>) -> Answer<Reloaded> {
+    Ok(Json(blocking(move || shared.engine.live().reload()).await??))
+}
+
+async fn switch(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Switched> {
+    let Switch { rule, mode } = read(&body?)?;
+    Ok(Json(blocking(move || shared.engine.live().switch(&rule, mode)).await??))
+}
+
+async fn attack(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Attack> {
+    let NewAttack { ttl_s } = read(&body?)?;
+    let ttl = ttl_s.map_or(ATTACK_DEFAULT, Duration::from_secs);
+    let left_s = blocking(move || shared.engine.live().attack(Some(ttl))).await??;
+    Ok(Json(Attack { left_s }))
+}
+
+async fn calm(State(shared): State<Shared>) -> Answer<Attack> {
+    let left_s = blocking(move || shared.engine.live().attack(None)).await??;
+    Ok(Json(Attack { left_s }))
+}

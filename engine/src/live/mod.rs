@@ -1,0 +1,245 @@
+//! What is in force, and the ways to change it while packets flow: the file again, one rule, attack mode.
+//!
+//! Changes come from the API and from signals, one at a time. Workers read a snapshot without a lock.
+
+/// What API and client say to each other about it.
+pub mod wire;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use thiserror::Error;
+use tracing::{error, info, warn};
+use vos_common::reason::Reason;
+use vos_common::state::Config as KernelConfig;
+
+use crate::config::{Config, Mode, RuleMode, Rules, redirect};
+use crate::control::clock::Clock;
+use crate::xdp::{LoadError, Settings};
+use wire::{Reloaded, Status, Switched};
+
+/// How long attack mode lasts where nobody says how long: an operator who forgets it harms newcomers no longer than
+/// that, and an attack that lasts is seen again by then.
+pub const ATTACK_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// The longest that attack mode may be switched on for.
+pub const ATTACK_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Reads the configuration as at the start: the file as it is now, the same flags over it. The error is for people.
+pub type Reader = Box<dyn Fn() -> Result<Config, String> + Send>;
+
+/// The kernel's side: the maps, or in tests what stands for them.
+pub trait Kernel: Send {
+    /// Puts a configuration in force: all of it or, after an error, nothing. `own` are this host's addresses.
+    fn reload(&mut self, config: &Config, own: &[IpAddr]) -> Result<KernelConfig, LoadError>;
+    /// Says which addresses are guarded.
+    fn homes(&mut self, own: &[IpAddr], protect: &[IpAddr]) -> Result<(), LoadError>;
+    /// Attack mode until then, ns of `CLOCK_MONOTONIC`; 0 ends it.
+    fn attack(&mut self, until: u64) -> Result<KernelConfig, LoadError>;
+    /// What is in force.
+    fn config(&self) -> KernelConfig;
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kernel for Arc<Mutex<Settings>> {
+    fn reload(&mut self, config: &Config, own: &[IpAddr]) -> Result<KernelConfig, LoadError> {
+        lock(self).reload(config, own)
+    }
+
+    fn homes(&mut self, own: &[IpAddr], protect: &[IpAddr]) -> Result<(), LoadError> {
+        lock(self).homes(own, protect)
+    }
+
+    fn attack(&mut self, until: u64) -> Result<KernelConfig, LoadError> {
+        lock(self).attack(until)
+    }
+
+    fn config(&self) -> KernelConfig {
+        lock(self).config()
+    }
+}
+
+/// A change that was not made. Nothing has changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The configuration that was read is no good.
+    #[error("{0}; nothing has changed")]
+    Config(String),
+    /// The kernel does not take it.
+    #[error("{0}; nothing has changed")]
+    Kernel(#[from] LoadError),
+    /// No such rule.
+    #[error("there is no rule `{name}`; write all, or one of {all}", all = Rules::all().map(Reason::label).collect::<Vec<_>>().join(", "))]
+    NoSuchRule {
+        /// The name.
+        name: String,
+    },
+    /// A time that attack mode does not take.
+    #[error("attack mode lasts 1 second to 24 hours at a time")]
+    Ttl,
+}
+
+/// A snapshot of what is in force.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The configuration, run-time switches applied. What only a start can change is as the engine was started with.
+    pub config: Config,
+    /// What every rule does.
+    pub rules: Rules,
+    /// The same as the kernel holds it; its `flags` and `mac` may have moved on since.
+    pub kernel: KernelConfig,
+}
+
+impl InForce {
+    fn of(config: Config, kernel: KernelConfig) -> Arc<Self> {
+        Arc::new(Self { rules: config.rules_in_force(), config, kernel })
+    }
+}
+
+/// What is in force, and the ways to change it.
+pub struct Live {
+    state: Mutex<State>,
+    in_force: ArcSwap<InForce>,
+    clock: fn() -> Clock,
+}
+
+struct State {
+    /// As it was read last, before run-time switches.
+    read: Config,
+    own: Vec<IpAddr>,
+    kernel: Box<dyn Kernel>,
+    reader: Reader,
+}
+
+impl Live {
+    /// What a start has put in force: `config`, which `reader` reads again, for these own addresses.
+    pub fn new(
+        config: &Config,
+        own: Vec<IpAddr>,
+        kernel: Box<dyn Kernel>,
+        reader: Reader,
+        clock: fn() -> Clock,
+    ) -> Self {
+        let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config()));
+        Self { state: Mutex::new(State { read: config.clone(), own, kernel, reader }), in_force, clock }
+    }
+
+    /// What is in force at this moment, without a lock. Load it once a batch: each load costs a few ns.
+    pub fn in_force(&self) -> Guard<Arc<InForce>> {
+        self.in_force.load()
+    }
+
+    /// Reads the file again. What needs a restart stays as it is and is named; run-time switches end, attack mode
+    /// does not.
+    pub fn reload(&self) -> Result<Reloaded, ChangeError> {
+        let mut state = lock(&self.state);
+        let done = self.try_reload(&mut state);
+        match &done {
+            Ok(Reloaded { changed, restart }) => {
+                let what = if changed.is_empty() { "nothing has changed".to_owned() } else { changed.join(", ") };
+                info!("configuration reloaded: {what}");
+                if !restart.is_empty() {
+                    warn!("these hold from the next start on: {}", restart.join(", "));
+                }
+            }
+            Err(error) => error!("configuration not reloaded: {error}"),
+        }
+        done
+    }
+
+    fn try_reload(&self, state: &mut State) -> Result<Reloaded, ChangeError> {
+        let new = (state.reader)().map_err(ChangeError::Config)?;
+        let config = state.read.reloaded(&new);
+        let restart = config.difference(&new);
+        let changed = self.in_force().config.difference(&config);
+        self.put(state, config.clone())?;
+        state.read = config;
+        Ok(Reloaded { changed, restart })
+    }
+
+    fn put(&self, state: &mut State, config: Config) -> Result<(), ChangeError> {
+        let kernel = state.kernel.reload(&config, &state.own)?;
+        self.in_force.store(InForce::of(config, kernel));
+        Ok(())
+    }
+
+    /// Has a rule, or `all` of them, do that until the next reload or restart.
+    pub fn switch(&self, name: &str, mode: RuleMode) -> Result<Switched, ChangeError> {
+        let rules: Vec<Reason> = match Rules::named(name) {
+            Some(rule) => vec![rule],
+            // closed is no rule that anybody means by all: it would shut everybody out
+            None if name == "all" => Rules::keys().collect(),
+            None => return Err(ChangeError::NoSuchRule { name: name.to_owned() }),
+        };
+        let mut state = lock(&self.state);
+        let mut config = self.in_force().config.clone();
+        rules.iter().for_each(|rule| config.set_rule(*rule, mode));
+        self.put(&mut state, config)?;
+        let in_force = self.in_force();
+        info!("rule {name}: {mode} until the next reload or restart");
+        let in_force = |rule: &Reason| (rule.label().to_owned(), in_force.rules.mode(*rule));
+        Ok(Switched { asked: mode, rules: rules.iter().map(in_force).collect() })
+    }
+
+    /// Switches attack mode on for so long, or off; gives the seconds left.
+    pub fn attack(&self, ttl: Option<Duration>) -> Result<Option<u64>, ChangeError> {
+        let sound = |ttl: Duration| (Duration::from_secs(1)..=ATTACK_MAX).contains(&ttl);
+        if !ttl.is_none_or(sound) {
+            return Err(ChangeError::Ttl);
+        }
+        let mut state = lock(&self.state);
+        let until = ttl.map_or(0, |ttl| (self.clock)().mono_ns().saturating_add(ttl.as_nanos() as u64));
+        let kernel = state.kernel.attack(until)?;
+        self.in_force.store(InForce::of(self.in_force().config.clone(), kernel));
+        match ttl {
+            Some(ttl) => warn!("attack mode on for {}", humantime::format_duration(ttl)),
+            None => info!("attack mode off"),
+        }
+        Ok(self.attack_left(kernel.attack_until))
+    }
+
+    /// This host's addresses have changed.
+    pub fn follow_own(&self, own: Vec<IpAddr>) -> Result<(), LoadError> {
+        let mut state = lock(&self.state);
+        state.kernel.homes(&own, &self.in_force().config.xdp.protect)?;
+        state.own = own;
+        Ok(())
+    }
+
+    fn attack_left(&self, until: u64) -> Option<u64> {
+        let left = until.saturating_sub((self.clock)().mono_ns());
+        (left > 0).then(|| left.div_ceil(1_000_000_000))
+    }
+
+    /// What `vosctl status` shows. `relaying`: do survivors go to the engine at all?
+    pub fn status(&self, relaying: bool) -> Status {
+        let state = lock(&self.state);
+        let InForce { config, rules, .. } = &**self.in_force();
+        let redirected = if relaying && config.mode == Mode::Relay { redirect::in_words(config) } else { Vec::new() };
+        Status {
+            mode: config.mode,
+            profile: config.profile.clone(),
+            admission: config.xdp.mode,
+            stealth: config.xdp.stealth,
+            domains: config.xdp.domains.clone(),
+            rules: Rules::all().map(|rule| (rule.label().to_owned(), rules.mode(rule))).collect(),
+            switched: config.difference(&state.read),
+            redirect: config.relay.redirect,
+            redirected: redirected.into_iter().map(str::to_owned).collect(),
+            attack_left_s: self.attack_left(state.kernel.config().attack_until),
+            signatures: config.scanners.patterns.len(),
+            rates: config.rates.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+#[cfg(test)]
+mod tests;

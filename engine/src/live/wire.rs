@@ -1,0 +1,80 @@
+//! What API and client say to each other about what is in force, as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Admission, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
+
+/// Answer to `POST /v1/reload`. Keys are named with their tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Keys that have another value now, run-time switches that ended among them.
+    pub changed: Vec<String>,
+    /// Keys whose new value holds from the next start on.
+    pub restart: Vec<String>,
+}
+
+/// Body of `PUT /v1/rule-modes`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// The rule's label, or `all`.
+    pub rule: String,
+    /// What it is to do.
+    pub mode: RuleMode,
+}
+
+/// Answer to `PUT /v1/rule-modes`: in force until the next reload or restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Switched {
+    /// What was asked for.
+    pub asked: RuleMode,
+    /// What the rules do now; in `mode = "monitor"` none enforces.
+    pub rules: BTreeMap<String, RuleMode>,
+}
+
+/// Body of `PUT /v1/attack`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAttack {
+    /// Seconds; absent: 900.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
+}
+
+/// Answer to `PUT` and `DELETE /v1/attack`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attack {
+    /// Seconds left; null: attack mode is off.
+    pub left_s: Option<u64>,
+}
+
+/// Answer to `GET /v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// What is done with packets.
+    pub mode: Mode,
+    /// Where the defaults are from.
+    pub profile: Profile,
+    /// Whose packets are taken at all.
+    pub admission: Admission,
+    /// Which requests of unknown sources get no answer.
+    pub stealth: Stealth,
+    /// For which names and addresses unknown sources may ask; empty: any.
+    pub domains: Vec<String>,
+    /// What each rule does.
+    pub rules: BTreeMap<String, RuleMode>,
+    /// Keys that were changed at run time, until the next reload or restart.
+    pub switched: Vec<String>,
+    /// Which survivors go to the engine.
+    pub redirect: Redirect,
+    /// The same in words; empty: none.
+    pub redirected: Vec<String>,
+    /// Seconds that attack mode lasts; null: it is off.
+    pub attack_left_s: Option<u64>,
+    /// How many signatures are looked for.
+    pub signatures: usize,
+    /// The limits.
+    pub rates: Rates,
+}
