@@ -57,13 +57,16 @@ fn signed(patterns: &[String], message: &[u8]) -> bool {
     false
 }
 
-/// Blocks of sixteen bytes in which a 4-gram of the table stands at a multiple of four.
+/// Bytes that are looked at together: a suspect each, however much stands there.
+const BLOCK: usize = 32;
+
+/// Blocks in which a 4-gram of the table stands at a multiple of four.
 fn suspects(signatures: &Signatures, message: &[u8]) -> usize {
     let grams: BTreeSet<u32> = signatures.grams.iter().copied().filter(|gram| *gram != 0).collect();
     let folded = folded(message);
     let is_suspect =
         |block: &[u8]| block.chunks_exact(4).any(|gram| grams.contains(&u32::from_le_bytes(gram.try_into().unwrap())));
-    folded.chunks(16).filter(|block| is_suspect(block)).count()
+    folded.chunks(BLOCK).filter(|block| is_suspect(block)).count()
 }
 
 /// Patterns as they are, and such as share their beginnings, their ends, or all but a letter.

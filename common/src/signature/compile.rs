@@ -58,18 +58,29 @@ impl Signatures {
             return Err(PatternError::TooMany);
         }
         for (position, pattern) in patterns.iter().enumerate() {
-            self.take(position, pattern.as_bytes())?;
+            if let Err(error) = self.take(position, pattern.as_bytes()) {
+                *self = Self::EMPTY;
+                return Err(error);
+            }
         }
-        let chosen = (0..TRIES).any(|n| {
-            // odd numbers that have little to do with each other
-            let multiplier = crate::state::mix(n, 0x51_9a_7e) | 1;
-            self.fill(patterns.len(), multiplier).is_ok_and(|fits| fits)
-        });
-        if !chosen {
-            let alike = self.fill(patterns.len(), 1).err();
+        let grams = match Grams::of(self, patterns.len()) {
+            Ok(grams) => grams,
+            Err(error) => {
+                *self = Self::EMPTY;
+                return Err(error);
+            }
+        };
+        // odd numbers that have little to do with each other
+        let multipliers = (0..TRIES).map(|n| crate::state::mix(n, 0x51_9a_7e) | 1);
+        let Some(multiplier) = multipliers.into_iter().find(|multiplier| grams.fit(*multiplier)) else {
             *self = Self::EMPTY;
-            return Err(alike.unwrap_or(PatternError::Crowded));
+            return Err(PatternError::Crowded);
+        };
+        for (gram, candidates) in grams.all() {
+            let slot = slot(gram, multiplier);
+            (self.grams[slot], self.candidates[slot]) = (gram, candidates);
         }
+        self.multiplier = multiplier;
         self.any = u64::from(!patterns.is_empty());
         Ok(())
     }
@@ -90,28 +101,54 @@ impl Signatures {
         };
         if (0..position).any(same) { Err(PatternError::Twice(position)) } else { Ok(()) }
     }
+}
 
-    /// The 4-grams of all patterns into the table; `false`: two of them meet in one slot.
-    fn fill(&mut self, patterns: usize, multiplier: u64) -> Result<bool, PatternError> {
-        self.multiplier = multiplier;
-        self.grams = [0; GRAM_SLOTS];
-        self.candidates = [0; GRAM_SLOTS];
+/// Each 4-gram that is looked for, once, with its [`Signatures::candidates`].
+struct Grams {
+    grams: [u32; 4 * PATTERNS_MAX],
+    candidates: [u64; 4 * PATTERNS_MAX],
+    len: usize,
+}
+
+impl Grams {
+    /// Those of the first `patterns` of the table.
+    fn of(table: &Signatures, patterns: usize) -> Result<Self, PatternError> {
+        let mut all = Self { grams: [0; 4 * PATTERNS_MAX], candidates: [0; 4 * PATTERNS_MAX], len: 0 };
         for pattern in 0..patterns {
-            let text = self.texts[pattern];
-            let window = window(&text[..self.lengths[pattern] as usize]);
+            let text = &table.texts[pattern][..table.lengths[pattern] as usize];
+            let window = window(text);
             for offset in window..window + 4 {
-                let gram = gram(&text, offset);
-                let slot = slot(gram, multiplier);
-                if self.grams[slot] != 0 && self.grams[slot] != gram {
-                    return Ok(false);
-                }
-                self.grams[slot] = gram;
+                let candidates = all.candidates(gram(text, offset));
+                let free = (0..CANDIDATES).find(|n| *candidates >> (16 * n) & 0xffff == 0);
                 let candidate = (pattern as u64 + 1) | (offset as u64) << 8;
-                let free = (0..CANDIDATES).find(|n| self.candidates[slot] >> (16 * n) & 0xffff == 0);
-                self.candidates[slot] |= candidate << (16 * free.ok_or(PatternError::Alike(pattern))?);
+                *candidates |= candidate << (16 * free.ok_or(PatternError::Alike(pattern))?);
             }
         }
-        Ok(true)
+        Ok(all)
+    }
+
+    /// The candidates of a 4-gram, which is added if it is new.
+    fn candidates(&mut self, gram: u32) -> &mut u64 {
+        let at = self.grams[..self.len].iter().position(|held| *held == gram).unwrap_or(self.len);
+        self.grams[at] = gram;
+        self.len = self.len.max(at + 1);
+        &mut self.candidates[at]
+    }
+
+    fn all(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.grams[..self.len].iter().copied().zip(self.candidates)
+    }
+
+    /// Has each a slot of its own?
+    fn fit(&self, multiplier: u64) -> bool {
+        let mut taken = [0u64; GRAM_SLOTS / 64];
+        self.grams[..self.len].iter().all(|gram| {
+            let slot = slot(*gram, multiplier);
+            let bit = 1 << (slot & 63);
+            let free = taken[slot / 64] & bit == 0;
+            taken[slot / 64] |= bit;
+            free
+        })
     }
 }
 
