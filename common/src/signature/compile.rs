@@ -37,12 +37,16 @@ impl fmt::Display for PatternError {
     }
 }
 
-/// What ordinary messages are full of, folded: 4-grams of it would be found in all of them.
-const ORDINARY: &[u8] = b"user-agent: from: to: call-id: cseq: contact: via: sip/2.0/udp max-forwards: 70 content-length: \
-content-type: application/sdp allow: invite, ack, cancel, options, bye, refer, notify, message, subscribe, info, \
-prack, update, register publish expires: 3600 authorization: digest username= realm= nonce= response= algorithm=md5 \
-branch=z9hg4bk rport tag= transport=udp supported: replaces, timer, path, outbound accept: event: presence \
-record-route: sip: sips: anonymous unknown s=session s=talk s=- scan phone client server system voip proxy gateway asterisk";
+/// What ordinary messages are full of, as often as they are: 4-grams of it would be found in all of them.
+const ORDINARY: &[u8] = b"register sip: invite sip: options sip: message sip: via: sip/2.0/udp via: sip/2.0/udp sip/2.0 \
+from: <sip: to: <sip: contact: <sip: route: <sip: record-route: <sip: from: sip: to: sip: contact: sip: uri=sip: \
+<sips: ;tag= ;branch=z9hg4bk ;rport ;lr> ;transport=udp ;user=phone >;expires=3600 user-agent: server: call-id: cseq: \
+max-forwards: 70 content-length: content-type: application/sdp allow: invite, ack, cancel, options, bye, refer, notify, \
+message, subscribe, info, prack, update, register, publish expires: 3600 authorization: digest username= realm= nonce= \
+response= algorithm=md5 supported: replaces, timer, path, outbound, 100rel accept: event: presence \
+p-asserted-identity: <sip: anonymous unknown v=0 o=- s=session s=talk s=- c=in ip4 t=0 0 m=audio rtp/avp a=rtpmap: \
+a=sendrecv telephone-event sip-ua sip phone sipp scan scanner friendly client server system user voip proxy gateway \
+asterisk pbx agent: sip trunk agent: a";
 
 /// Multipliers tried before giving up. With the 252 4-grams of 63 patterns one in 2,500 will do.
 const TRIES: u64 = 200_000;
@@ -116,15 +120,26 @@ impl Grams {
         let mut all = Self { grams: [0; 4 * PATTERNS_MAX], candidates: [0; 4 * PATTERNS_MAX], len: 0 };
         for pattern in 0..patterns {
             let text = &table.texts[pattern][..table.lengths[pattern] as usize];
-            let window = window(text);
-            for offset in window..window + 4 {
-                let candidates = all.candidates(gram(text, offset));
-                let free = (0..CANDIDATES).find(|n| *candidates >> (16 * n) & 0xffff == 0);
+            // Wherever the pattern stands, one 4-gram of each remainder is at a multiple of four.
+            for remainder in 0..4 {
+                let offset = all.rarest(text, remainder).ok_or(PatternError::Alike(pattern))?;
                 let candidate = (pattern as u64 + 1) | (offset as u64) << 8;
-                *candidates |= candidate << (16 * free.ok_or(PatternError::Alike(pattern))?);
+                let candidates = all.candidates(gram(text, offset));
+                let free = room(*candidates).ok_or(PatternError::Alike(pattern))?;
+                *candidates |= candidate << (16 * free);
             }
         }
         Ok(all)
+    }
+
+    /// Where in a pattern that 4-gram stands which ordinary messages have least, of those at `remainder` and every four
+    /// bytes behind it; `None` if there is room for none.
+    fn rarest(&self, text: &[u8], remainder: usize) -> Option<usize> {
+        let has_room = |at: &usize| {
+            let gram = gram(text, *at);
+            self.all().find(|(held, _)| *held == gram).is_none_or(|(_, candidates)| room(candidates).is_some())
+        };
+        (remainder..=text.len() - 4).step_by(4).filter(has_room).min_by_key(|at| ordinary(gram(text, *at)))
     }
 
     /// The candidates of a 4-gram, which is added if it is new.
@@ -156,11 +171,14 @@ fn gram(text: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([text[at], text[at + 1], text[at + 2], text[at + 3]])
 }
 
-/// Where the seven bytes begin whose 4-grams are looked for: where they are found in ordinary messages least.
-fn window(text: &[u8]) -> usize {
-    let ordinary = |at: usize| {
-        let gram = &text[at..at + 4];
-        ORDINARY.windows(4).filter(|window| window.iter().map(|byte| fold(*byte)).eq(gram.iter().copied())).count()
-    };
-    (0..=text.len() - PATTERN_MIN).min_by_key(|start| (*start..start + 4).map(ordinary).sum::<usize>()).unwrap_or(0)
+/// Which of [`CANDIDATES`] is free.
+fn room(candidates: u64) -> Option<usize> {
+    (0..CANDIDATES).find(|n| candidates >> (16 * n) & 0xffff == 0)
+}
+
+/// How often a 4-gram is found in ordinary messages; then whether it may be part of somebody's name.
+fn ordinary(gram: u32) -> (usize, bool) {
+    let gram = gram.to_le_bytes();
+    let found = ORDINARY.windows(4).filter(|window| window.iter().map(|byte| fold(*byte)).eq(gram)).count();
+    (found, gram.iter().all(u8::is_ascii_alphanumeric))
 }
