@@ -263,7 +263,13 @@ fn ipv6(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
     }
     let walked = at <= L4_MAX
         && (fragment == LATER || !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION));
-    let proto = if walked { u64::from(next) } else { TOO_DEEP };
+    // A later fragment may begin in the middle of an extension header (RFC 8200 §4.5): behind it is what nobody knows.
+    let unknown = fragment == LATER && matches!(next, HOP_BY_HOP | ROUTING | AUTHENTICATION | DESTINATION);
+    let proto = match (walked, unknown) {
+        (false, _) => TOO_DEEP,
+        (true, true) => UDP,
+        (true, false) => u64::from(next),
+    };
     let at = f.settle(at);
     Some(Flow { src, dst, mac, l3: l3 as u64, l4: at as u64, end: end as u64, proto, fragment, ident, offset })
 }

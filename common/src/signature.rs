@@ -25,9 +25,9 @@ pub const PATTERN_MAX: usize = 32;
 pub const CANDIDATES: usize = 4;
 /// Bytes of a request that are looked through: more than a frame of an ordinary MTU holds.
 pub const SCAN_MAX: usize = 2048;
-/// Places at which a 4-gram is found that are looked at. What has more of them is taken for a scanner: 4-grams are
-/// chosen so that ordinary messages have none, and who strews them wants to be overlooked, or to cost time.
-pub const SUSPECTS_MAX: usize = 4;
+/// Places at which a 4-gram is found that are looked at. What has more of them is taken for a scanner: they cost time,
+/// and who strews them wants to be overlooked. A domain that shares letters with a pattern stands in a dozen places.
+pub const SUSPECTS_MAX: usize = 24;
 /// How far in front of a signature its line may begin, bytes.
 pub const LINE_BACK: usize = 256;
 

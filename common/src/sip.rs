@@ -210,6 +210,9 @@ pub fn classify(
     };
     // One path from here on, wherever the line ends.
     let feed = f.settle(feed);
+    if feed - at >= LINE_MAX {
+        return Payload::LongLine;
+    }
     if head | LETTERS_3 == word(*b"sip/2.0 ") {
         return Payload::Response;
     }

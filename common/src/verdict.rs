@@ -280,9 +280,12 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
     let tier = Tier::of(f.settle(tier as usize));
     let known = tier != Tier::Unknown;
     if flow.proto != UDP {
-        // A connection that begins costs the server memory; those that are there are the kernel's business.
+        // A connection that begins costs the server memory; those that are there are the kernel's business. Whose
+        // flags are cut off (RFC 1858 §3) may begin, too.
+        const FLAGS: usize = 13;
         const SYN_ACK: u8 = 0x12;
-        let begins = flow.proto == TCP && f.u8(l4 + 13).unwrap_or(0) & SYN_ACK == 0x02;
+        let hidden = flow.end <= (l4 + FLAGS) as u64;
+        let begins = flow.proto == TCP && (hidden || f.u8(l4 + FLAGS).unwrap_or(0) & SYN_ACK == 0x02);
         if begins && let Some(reason) = trial.rates(&flow.src, key, tier, Kind::All, now) {
             return trial.drop(reason);
         }
@@ -292,14 +295,14 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
     // 4. What is it?
     let Some(end) = payload_end(f, &flow) else { return trial.drop_or_leave(Reason::BadLength) };
     let payload = t.classify(f, l4 + 8, end);
-    if flow.fragment == FIRST
-        && !matches!(payload, Payload::Request(_) | Payload::Response | Payload::Malformed | Payload::LongLine)
-        && trial.drops(Reason::FragmentHead)
-    {
-        // Who cuts a datagram before its start line ends has something to hide.
-        return trial.drop(Reason::FragmentHead);
-    }
+    let headless = flow.fragment == FIRST && !matches!(payload, Payload::Request(_) | Payload::Response);
     match payload {
+        // Who cuts a datagram before its start line ends has something to hide.
+        Payload::KeepAlive | Payload::Stun | Payload::Short | Payload::Unfinished if headless => {
+            if trial.drops(Reason::FragmentHead) {
+                return trial.drop(Reason::FragmentHead);
+            }
+        }
         Payload::Short if trial.drops(Reason::Short) => return trial.drop(Reason::Short),
         Payload::LongLine if trial.drops(Reason::LongLine) => return trial.drop(Reason::LongLine),
         Payload::Unfinished | Payload::Malformed if trial.drops(Reason::Malformed) => {

@@ -39,14 +39,8 @@ fn table() {
 }
 
 #[test]
-fn what_is_disputed_is_not_decided_yet() {
-    let settled: Vec<_> = cases::disputed().into_iter().filter(agrees).map(|case| case.name).collect();
-    assert!(settled.is_empty(), "move into the table: {settled:?}");
-}
-
-#[test]
 fn each_case_has_a_name_of_its_own_and_a_reason_to_exist() {
-    let cases = [cases::all(), cases::disputed()].concat();
+    let cases = cases::all();
     let mut names = BTreeSet::new();
     for case in &cases {
         assert!(names.insert(&case.name), "{:?} is there twice", case.name);
@@ -72,7 +66,7 @@ fn each_reason_of_the_kernel_is_expected_at_least_twice() {
 #[test]
 fn each_rule_is_noted_where_it_is_monitored() {
     let noted: BTreeSet<_> = cases::all().iter().filter_map(|case| case.would.map(Reason::label)).collect();
-    // FragmentHead is disputed; RateInvite, RateOptions and RateGlobal are noted where all rules are, below.
+    // RateInvite, RateOptions and RateGlobal are noted where all rules are, below.
     for reason in
         [Reason::Blocked, Reason::Closed, Reason::OwnSource, Reason::BadLength, Reason::TooDeep, Reason::Short]
     {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -21,13 +22,16 @@ use crate::control::decide::Refusal;
 use crate::control::decision::Kind;
 use crate::control::socket::SocketError;
 use crate::control::{Control, Engine, api, socket};
-use crate::egress::Pings;
+use crate::egress::{Observer, Pings};
+use crate::events::{Event, Events, RuleChange, What};
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
+use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
+use crate::samples::Samples;
 use crate::worker::{Stats, Worker};
-use crate::xdp::{AttachError, Attachment, Counters, Filter, LoadError, Settings};
+use crate::xdp::{AttachError, Attachment, Counters, Filter, KernelVerified, LoadError, Settings};
 use crate::xsk::{BindError, Queue, chunk_for};
 use crate::{sys, xdp};
 
@@ -193,13 +197,15 @@ struct Running {
     live: Arc<Live>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
+    verified: Arc<policy::Count>,
+    events: Arc<Events>,
     shape: Shape,
     stats: Vec<Arc<Stats>>,
     own: BTreeSet<IpAddr>,
     gateways: Vec<IpAddr>,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
-    observer: Option<JoinHandle<()>>,
+    observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
 }
 
@@ -236,8 +242,19 @@ impl Running {
         let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let workers = parts.workers.into_iter().map(|worker| spawn(worker, config, &stop)).collect();
         let pings = Arc::new(Pings::default());
-        let (observer, observer_stop, replies) = (Arc::clone(&pings), Arc::clone(&stop), parts.replies);
+        let verified = parts.policy.verified();
+        let observer = Observer {
+            pings: Arc::clone(&pings),
+            policy: parts.policy,
+            observations: parts.observations,
+            live: Arc::clone(&live),
+        };
+        let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
+        let events = Arc::new(Events::default());
+        let samples = Samples::new(Arc::clone(&events), config.rates.samples.limit(0));
+        let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
+        let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
         let mut running = Self {
             config: config.clone(),
             link,
@@ -247,13 +264,15 @@ impl Running {
             live,
             counters: Arc::new(parts.counters),
             pings,
+            verified,
+            events,
             shape: parts.shape,
             stats,
             own,
             gateways: Vec::new(),
             stop,
             workers,
-            observer: Some(observer),
+            observers: vec![observer, sampler],
             tap: parts.tap,
         };
         running.guard();
@@ -284,6 +303,8 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
+            verified: Arc::clone(&self.verified),
+            events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
         }
@@ -313,8 +334,13 @@ impl Running {
             Err(error) => warn!("asking for own addresses: {error}"),
         }
         self.guard();
-        if let Err(error) = self.control.sweep() {
-            warn!("sweeping ended rules: {error}");
+        match self.control.sweep() {
+            Ok(swept) => {
+                for (net, kind) in swept.ended {
+                    self.events.publish(Event::now(What::Rule(RuleChange::ended(net, kind))));
+                }
+            }
+            Err(error) => warn!("sweeping ended rules: {error}"),
         }
         if self.workers.iter().any(JoinHandle::is_finished) {
             return Err(StartError::WorkerDied);
@@ -357,7 +383,7 @@ impl Running {
 
     fn stop(self) {
         self.stop.store(true, Relaxed);
-        for worker in self.workers.into_iter().chain(self.observer) {
+        for worker in self.workers.into_iter().chain(self.observers) {
             let _it_has_said_why = worker.join();
         }
     }
@@ -412,6 +438,9 @@ impl Connected {
 struct Parts {
     counters: Counters,
     replies: aya::maps::RingBuf<aya::maps::MapData>,
+    policy: Policy<KernelVerified>,
+    observations: Receiver<policy::Ack>,
+    samples: aya::maps::RingBuf<aya::maps::MapData>,
     workers: Vec<Worker>,
     tap: Option<Tap>,
     shape: Shape,
@@ -436,9 +465,16 @@ impl Parts {
         for iface in &egress {
             filter.attach_egress(iface)?;
         }
+        let secret = Secret::default();
+        let verified = Verified::open(filter.verified()?, config.rates.verified_for.as_secs())
+            .map_err(io("reading map VERIFIED"))?;
+        let (sender, observations) = crossbeam_channel::bounded(policy::OBSERVATIONS);
         let mut parts = Self {
             counters: filter.counters()?,
             replies: filter.replies()?,
+            policy: Policy::new(verified, secret.clone(), filter.seed()),
+            observations,
+            samples: filter.samples()?,
             workers: Vec::new(),
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
@@ -484,8 +520,18 @@ impl Parts {
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
             let (stats, fragments) = (Arc::default(), Arc::clone(&fragments));
-            let live = Arc::clone(live);
-            parts.workers.push(Worker { number, queue, relay, heart: filter.heart()?, stats, fragments, live });
+            parts.workers.push(Worker {
+                number,
+                queue,
+                relay,
+                heart: filter.heart()?,
+                stats,
+                fragments,
+                live: Arc::clone(live),
+                sources: filter.sources()?,
+                secret: secret.clone(),
+                observations: sender.clone(),
+            });
         }
         Ok(parts)
     }
@@ -605,6 +651,8 @@ struct View {
     counters: Arc<Counters>,
     stats: Vec<Arc<Stats>>,
     pings: Arc<Pings>,
+    verified: Arc<policy::Count>,
+    events: Arc<Events>,
     control: Arc<Control>,
     live: Arc<Live>,
 }
@@ -636,6 +684,7 @@ impl Engine for View {
         json.insert("bind".into(), bind.into());
         json.insert("inject".into(), inject.into());
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
+        json.insert("verified".into(), self.verified.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
         json.insert("workers".into(), workers.into());
         json.into()
@@ -652,5 +701,9 @@ impl Engine for View {
             .map(|(ip, answered, ago)| json!({ "address": ip, "answered": answered, "last_seen_s": ago.as_secs() }))
             .collect();
         json!({ "candidates": candidates })
+    }
+
+    fn events(&self) -> &Events {
+        &self.events
     }
 }

@@ -1,8 +1,8 @@
 //! The verdict table that every suite runs (slices, BPF_PROG_TEST_RUN, bench), hand-made packets, and tables in plain
 //! memory. A case says what should happen and why by the RFCs and DESIGN, not by what the code does.
 
-/// Where `judge` and the specification do not agree.
-mod disputed;
+/// Where rules meet.
+mod corners;
 /// Fragments, first and later.
 mod fragments;
 /// What does not fit: lengths that lie, frames that are too long.
@@ -30,7 +30,6 @@ mod stealth;
 /// Addresses, rules, limits, and tables in plain memory.
 mod world;
 
-pub use disputed::disputed;
 pub use packet::Packet;
 pub use world::{
     ALLOWED_V4, ALLOWED_V6, BEHIND_V4, BLOCKED_V4, BLOCKED_V6, CALLER_V4, CALLER_V6, CHUNK, EXPIRED_V4, Entry, HOUR,
@@ -110,6 +109,7 @@ pub fn all() -> Vec<Case> {
     fragments::add(&mut table);
     lengths::add(&mut table);
     modes::add(&mut table);
+    corners::add(&mut table);
     original::add(&mut table);
     table.cases
 }

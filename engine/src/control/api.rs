@@ -7,14 +7,16 @@
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
+//! | `GET /v1/events[?reason=R][&frames=1]` | server-sent events, an [`Event`](crate::events::Event) each, from now on until the engine stops |
+//! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
 //! | `GET /v1/status` | [`Status`](crate::live::wire::Status) |
 //! | `POST /v1/reload` | [`Reloaded`](crate::live::wire::Reloaded) |
 //! | `PUT /v1/rule-modes` [`Switch`](crate::live::wire::Switch) | [`Switched`](crate::live::wire::Switched) |
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
-//! `bad_address`, `bad_ttl`, `bad_reason`, `bad_config`, `bad_rule`; 404 `no_such_rule`, `covered`, `no_such_path`;
-//! 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
+//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 404 `no_such_rule`,
+//! `covered`, `no_such_path`; 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -45,7 +47,9 @@ use crate::control::decision::Kind;
 use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
+use crate::control::stream;
 use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule, Rules};
+use crate::events::{Change, Event, Events, RuleChange, What};
 use crate::live::Live;
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
@@ -62,6 +66,9 @@ pub trait Engine: Send + Sync + 'static {
     /// `{"candidates":[{"address","answered","last_seen_s"}]}`: who sends OPTIONS that the server answers.
     fn suggest_allow(&self) -> Value;
 
+    /// Where news goes in and out.
+    fn events(&self) -> &Events;
+
     /// What is in force, and the ways to change it.
     fn live(&self) -> &Live;
 
@@ -70,9 +77,9 @@ pub trait Engine: Send + Sync + 'static {
 }
 
 #[derive(Clone)]
-struct Shared {
+pub(super) struct Shared {
     control: Arc<Control>,
-    engine: Arc<dyn Engine>,
+    pub(super) engine: Arc<dyn Engine>,
 }
 
 /// Who is at the other end of the socket.
@@ -96,11 +103,14 @@ pub async fn serve(
 ) -> io::Result<()> {
     let Socket { listener, file } = socket;
     let (stopping, stopped) = oneshot::channel();
+    let events = Arc::clone(&engine);
     let service = router(Shared { control, engine }).into_make_service_with_connect_info::<Peer>();
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         // whoever starts next must find the name free
         drop(file);
+        // a stream would go on for ever
+        events.events().close();
         let _nobody_may_wait_any_more = stopping.send(());
     });
     let patience = async {
@@ -120,6 +130,8 @@ fn router(shared: Shared) -> Router {
         .route("/v1/rules", get(list).post(decide).delete(remove))
         .route("/v1/stats", get(stats))
         .route("/v1/suggest-allow", get(suggest_allow))
+        .route("/v1/events", get(stream::follow))
+        .route("/v1/events/recent", get(stream::recent))
         .merge(switches::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
@@ -129,16 +141,16 @@ fn router(shared: Shared) -> Router {
 
 /// An error as the API tells it.
 #[derive(Debug)]
-struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    error: String,
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) error: String,
 }
 
-type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
 
 /// A 200 with a JSON body.
-struct Json<T>(T);
+pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
@@ -162,7 +174,7 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
 }
 
 impl Problem {
-    fn bad_request(error: impl Into<String>) -> Self {
+    pub(super) fn bad_request(error: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, code: "bad_request", error: error.into() }
     }
 
@@ -249,6 +261,8 @@ async fn decide(
     };
     blocking(move || {
         let taken = shared.control.decide(ask)?;
+        let change = RuleChange::of(Change::Made, &taken.decision);
+        shared.engine.events().publish(Event::now(What::Rule(change)));
         let view = |decision| Rule::view(decision, shared.control.clock());
         Ok(Json(Made { rule: view(&taken.decision), replaced: taken.replaced.as_ref().map(view) }))
     })
@@ -263,6 +277,8 @@ async fn remove(State(shared): State<Shared>, uri: Uri, body: Result<Bytes, Byte
     let net = address::parse(&rule.net)?;
     blocking(move || {
         let back = shared.control.remove(net, rule.kind)?;
+        let change = RuleChange::of(Change::TakenBack, &back.removed);
+        shared.engine.events().publish(Event::now(What::Rule(change)));
         let view = |decision| Rule::view(decision, shared.control.clock());
         Ok(Json(Removed { removed: view(&back.removed), now: back.now.as_ref().map(view) }))
     })
@@ -279,8 +295,8 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
 
 async fn no_such_path() -> Problem {
     let error =
-        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/status, /v1/reload, /v1/rule-modes \
-                 and /v1/attack are served"
+        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/events, /v1/events/recent, /v1/status, \
+                 /v1/reload, /v1/rule-modes and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }
 }

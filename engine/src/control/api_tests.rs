@@ -13,10 +13,12 @@ use crate::control::client::{Client, ClientError};
 use crate::control::clock::Clock;
 use crate::control::fake_kernel::FakeKernel;
 use crate::control::socket;
+use crate::events::Wanted;
 use crate::live::fake::Site;
 
 struct Fake {
     site: Site,
+    events: Events,
 }
 
 impl Engine for Fake {
@@ -34,6 +36,10 @@ impl Engine for Fake {
 
     fn suggest_allow(&self) -> Value {
         json!({ "candidates": [] })
+    }
+
+    fn events(&self) -> &Events {
+        &self.events
     }
 }
 
@@ -59,7 +65,7 @@ impl Server {
         let stopped = async move {
             let _ = stopped.await;
         };
-        let engine = Arc::new(Fake { site: Site::start("") });
+        let engine = Arc::new(Fake { site: Site::start(""), events: Events::default() });
         let served = tokio::spawn(serve(socket, Arc::clone(&control), Arc::clone(&engine) as Arc<dyn Engine>, stopped));
         let client = Client::new(Self::path(&directory));
         Self { directory, kernel, client, control, engine, stop: Some(stop), served }
@@ -231,4 +237,44 @@ async fn many_at_once_all_count() {
         post.await.expect("no panic").expect("room");
     }
     assert_eq!(server.control.list(None).len(), 50);
+}
+
+#[tokio::test]
+async fn rules_that_come_and_go_are_events_for_whoever_follows() {
+    let server = Server::start().await;
+    let mut following = server.client.follow(&Wanted::default()).await.expect("a stream");
+    server.post(json!({ "net": "203.0.113.0/24", "kind": "block", "reason": "a\u{1b}b" })).await.expect("made");
+    let made = following.next().await.expect("news").expect("not the end");
+    assert_eq!((&made["kind"], &made["change"], &made["rule"]), (&json!("rule"), &json!("made"), &json!("block")));
+    assert_eq!((&made["net"], &made["reason"]), (&json!("203.0.113.0/24"), &json!("a\u{1b}b")));
+    let gone = OldRule { net: "203.0.113.0/24".into(), kind: Kind::Block };
+    server.client.remove(&gone).await.expect("removed");
+    assert_eq!(following.next().await.expect("news").expect("not the end")["change"], json!("taken_back"));
+    assert_eq!(server.client.recent(&Wanted::default()).await.expect("an answer").events.len(), 2);
+    let blocked = Wanted { reason: Some("blocked".into()), frames: true };
+    assert_eq!(server.client.recent(&blocked).await.expect("an answer").events.len(), 0);
+}
+
+#[tokio::test]
+async fn a_stop_ends_streams_at_once() {
+    let mut server = Server::start().await;
+    let mut following = server.client.follow(&Wanted::default()).await.expect("a stream");
+    let started = std::time::Instant::now();
+    drop(server.stop.take());
+    assert_eq!(following.next().await.expect("a whole stream"), None);
+    server.served.await.expect("no panic").expect("a clean end");
+    assert!(started.elapsed() < GRACE, "the stop waited for the stream");
+}
+
+#[tokio::test]
+async fn a_reason_that_is_none_is_refused_with_those_that_are() {
+    let server = Server::start().await;
+    let refused = server.call(Method::GET, "/v1/events?reason=nonsense", json!(null)).await;
+    assert_eq!(refused, code(400, "no_such_reason"));
+    for query in ["frames=2", "frames=", "colour=red"] {
+        let refused = server.call(Method::GET, &format!("/v1/events/recent?{query}"), json!(null)).await;
+        assert_eq!(refused, code(400, "bad_request"), "{query}");
+    }
+    let wanted = Wanted { reason: Some("stealth".into()), frames: true };
+    assert!(server.client.recent(&wanted).await.expect("an answer").events.is_empty());
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,7 +20,7 @@ use crate::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
 
 /// How long to wait for an answer. Shorter: a block over a million rules on a slow disk would look failed and be made.
 /// Longer: nobody waits longer at a prompt.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// No answer, or one that says no.
 #[derive(Debug, Error)]
@@ -143,6 +143,18 @@ impl Client {
         target: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
+        let response = self.send(method, target, body).await?;
+        let body = response.into_body().collect().await.map_err(|error| self.broken(error.to_string()))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|error| self.broken(format!("not an answer of vos-engine: {error}")))
+    }
+
+    /// Sends a request; the answer is a 200 whose body is yet to come.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.path).await.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Forbidden { path: self.path.clone() },
             _ => ClientError::Unreachable { path: self.path.clone(), source },
@@ -162,17 +174,16 @@ impl Client {
             .map_err(|error| self.broken(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
         if status.is_success() {
-            serde_json::from_slice(&body).map_err(|error| self.broken(format!("not an answer of vos-engine: {error}")))
-        } else {
-            let failure = serde_json::from_slice(&body)
-                .map_err(|_| self.broken(format!("not an answer of vos-engine: HTTP {status}")))?;
-            Err(ClientError::Refused { status: status.as_u16(), failure })
+            return Ok(response);
         }
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        let failure = serde_json::from_slice(&body)
+            .map_err(|_| self.broken(format!("not an answer of vos-engine: HTTP {status}")))?;
+        Err(ClientError::Refused { status: status.as_u16(), failure })
     }
 
-    fn broken(&self, what: String) -> ClientError {
+    pub(super) fn broken(&self, what: String) -> ClientError {
         ClientError::Broken { path: self.path.clone(), what }
     }
 }

@@ -36,9 +36,20 @@ impl Clock {
         self.wall / NS
     }
 
+    /// Unix nanoseconds.
+    pub const fn wall_ns(self) -> u64 {
+        self.wall
+    }
+
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub const fn mono_ns(self) -> u64 {
         self.mono
+    }
+
+    /// What the wall clock showed, in unix nanoseconds, when `CLOCK_MONOTONIC` stood at `mono_ns`.
+    pub const fn wall_ns_of(self, mono_ns: u64) -> u64 {
+        // both directions wrap, and their sum is right
+        self.wall.wrapping_add(mono_ns.wrapping_sub(self.mono))
     }
 
     /// The unix second by which `ttl` seconds have passed in full; `None` if no clock reaches it.
@@ -91,6 +102,13 @@ mod tests {
     fn a_ttl_beyond_every_clock_is_none() {
         assert_eq!(Clock::at(NS, 0).wall_after(u64::MAX), None);
         assert_eq!(Clock::at(NS, 0).wall_after(u64::MAX / NS), None);
+    }
+
+    #[test]
+    fn an_instant_before_or_after_has_its_wall_time() {
+        let clock = Clock::at(1_000_000 * NS, 50 * NS);
+        assert_eq!(clock.wall_ns_of(49 * NS), 999_999 * NS);
+        assert_eq!(clock.wall_ns_of(51 * NS), 1_000_001 * NS);
     }
 
     #[test]

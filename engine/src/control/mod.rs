@@ -36,8 +36,14 @@ pub mod socket;
 /// The HTTP API.
 pub mod api;
 
+/// What happens, as the API tells it.
+mod stream;
+
 /// The other end of the API.
 pub mod client;
+
+/// The other end of the stream of events.
+pub mod follow;
 
 /// Text of unknown origin on a terminal.
 pub mod terminal;

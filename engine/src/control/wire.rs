@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::clock::Clock;
 use crate::control::decision::{Decision, Kind};
+use crate::events::Event;
 
 /// Body of `POST /v1/rules`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +70,18 @@ impl Rule {
             made: decision.made,
         }
     }
+
+    /// The decision that this is a view of; `None`: `net` is no CIDR.
+    pub fn decision(&self) -> Option<Decision> {
+        Some(Decision {
+            net: self.net.parse().ok()?,
+            kind: self.kind,
+            until: self.until,
+            reason: self.reason.as_str().into(),
+            origin: self.origin.as_str().into(),
+            made: self.made,
+        })
+    }
 }
 
 /// Answer to `GET /v1/rules`.
@@ -94,6 +107,13 @@ pub struct Removed {
     pub removed: Rule,
     /// What applies to the prefix now.
     pub now: Option<Rule>,
+}
+
+/// Answer to `GET /v1/events/recent`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecentEvents {
+    /// Oldest first.
+    pub events: Vec<Event>,
 }
 
 /// Every answer that is not 200.

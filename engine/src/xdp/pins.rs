@@ -125,7 +125,7 @@ fn lock(dir: &Path, iface: &str) -> Result<Flock<File>, PinError> {
 }
 
 /// Do the maps pinned in `dir`, as far as there are any, look as this engine's do?
-fn same_layout(dir: &Path) -> bool {
+pub(super) fn same_layout(dir: &Path) -> bool {
     let Ok(object) = aya_obj::Object::parse(OBJECT) else { return false };
     MAPS.iter().all(|name| {
         let path = dir.join(name);

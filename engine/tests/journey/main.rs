@@ -20,3 +20,5 @@ mod refusals;
 mod scans;
 /// The set-up that all share.
 mod site;
+/// Samples, captures, and why.
+mod watching;

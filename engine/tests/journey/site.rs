@@ -237,6 +237,11 @@ impl Site {
         });
     }
 
+    /// Ends the engine and frees the interface.
+    pub(crate) fn stop(&mut self) {
+        self.engine = None;
+    }
+
     /// A file of this test's.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -1,5 +1,9 @@
 //! `vosctl`: the operator's side of a running `vos-engine`.
 
+/// `vosctl events`, `vosctl capture`.
+mod events;
+/// `vosctl explain`.
+mod explain;
 /// Status, reload, run-time switches.
 mod live;
 
@@ -28,6 +32,7 @@ Exit codes:
   2  wrong usage, a bad address included; nothing was sent
   3  the engine cannot be reached; the filter that is loaded stays in force meanwhile
   4  not found: there is no such rule
+events -f and capture end with 3 when the engine stops before they are done.
 With several addresses the highest code counts.";
 
 /// Blocks, allows and trusts sources, and shows what vos-engine does.
@@ -86,6 +91,13 @@ enum Command {
         #[command(subcommand)]
         switch: live::AttackSwitch,
     },
+    /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
+    Events(events::EventsArgs),
+    /// Write samples of dropped packets to a pcap file, until interrupted; opens in tcpdump and Wireshark.
+    Capture(events::CaptureArgs),
+    /// Say of packets in files whether they would be dropped, why, and by which rule.
+    #[command(after_help = explain::HELP)]
+    Explain(explain::ExplainArgs),
 }
 
 #[derive(Args, Debug)]
@@ -126,6 +138,7 @@ enum Failure {
     NoEngine { run_dir: PathBuf },
     SeveralEngines { ifaces: Vec<String> },
     Io(io::Error),
+    Unjudged(explain::Unjudged),
 }
 
 impl Failure {
@@ -134,7 +147,7 @@ impl Failure {
             Self::Client(ClientError::Unreachable { .. }) | Self::NoEngine { .. } => 3,
             Self::Client(ClientError::Refused { status: 404, .. }) => 4,
             Self::SeveralEngines { .. } => 2,
-            Self::Client(_) | Self::Io(_) => 1,
+            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) => 1,
         }
     }
 
@@ -149,6 +162,7 @@ impl Failure {
                 format!("several engines run: choose one with --iface ({})", ifaces.join(", "))
             }
             Self::Io(error) => error.to_string(),
+            Self::Unjudged(why) => why.to_string(),
         }
     }
 
@@ -158,7 +172,7 @@ impl Failure {
             Self::Client(ClientError::Refused { failure, .. }) => failure.code.as_str(),
             Self::Client(ClientError::Unreachable { .. }) | Self::NoEngine { .. } => "unreachable",
             Self::SeveralEngines { .. } => "several_engines",
-            Self::Client(_) | Self::Io(_) => "failed",
+            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) => "failed",
         };
         json!({ "error": self.message(), "code": code })
     }
@@ -200,7 +214,9 @@ fn complain(failure: &Failure, as_json: bool) {
 
 /// Carries out one command; the result is the exit code.
 async fn run(cli: &Cli) -> Result<u8, Failure> {
-    let client = Client::new(find_socket(cli)?);
+    // explain can do without an engine, and looks for one by itself
+    let socket = if matches!(cli.command, Command::Explain(_)) { PathBuf::new() } else { find_socket(cli)? };
+    let client = Client::new(socket);
     match &cli.command {
         Command::Block(rules) => make(&client, cli, Kind::Block, rules).await,
         Command::Allow(rules) => make(&client, cli, Kind::Allow, rules).await,
@@ -222,6 +238,9 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Rule(switch) => live::switch(&client, cli, switch).await,
         Command::Attack { switch } => live::attack(&client, cli, switch).await,
         Command::Stats { watch } => stats(&client, cli, *watch).await,
+        Command::Events(args) => events::events(&client, cli, args).await,
+        Command::Capture(args) => events::capture(&client, args).await,
+        Command::Explain(args) => explain::explain(cli, args).await,
         Command::SuggestAllow => {
             let answer = client.suggest_allow().await?;
             if cli.json {
@@ -423,6 +442,10 @@ fn stats_text(stats: &Value) -> String {
         lines.push(String::new());
         lines.push("would have been dropped, if this were enforced:".to_owned());
         lines.extend(counters(table("would_drop"), judged));
+    }
+    if let Some(sources) = stats.pointer("/verified/sources").and_then(Value::as_u64) {
+        lines.push(String::new());
+        lines.push(format!("{sources:>15}  sources verified"));
     }
     for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(String::new());
