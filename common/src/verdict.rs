@@ -216,8 +216,8 @@ const RATES: u64 = Reason::RateRegister.bit()
 pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
     let mut trial = Trial { f, t, would: f.settle(0) };
     // 1. Is it ours? The cheapest question first: most packets are no SIP.
-    let plain = packet::plain_port(f);
-    if plain.is_some_and(|port| !t.sip_port(port)) {
+    let plain = packet::plain_ports(f);
+    if plain.is_some_and(|[_, port]| !t.sip_port(port)) {
         return trial.pass(Reason::NotOurs);
     }
     let Some(flow) = t.flow(f) else { return trial.pass(Reason::NotOurs) };
@@ -258,8 +258,9 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
         return trial.drop_or_leave(Reason::TooDeep);
     }
     if flow.fragment == LATER {
-        // Nobody can tell what it follows before its first fragment comes: the engine sees all that UDP may be.
-        return if flow.proto == UDP {
+        // Nobody can tell what it follows before its first fragment comes: the engine sees all that UDP may be. Of IPv6
+        // fragments only the first says what the datagram is (RFC 8200 §4.5).
+        return if flow.proto == UDP || !flow.src.is_v4() {
             trial.survive(own, LATER_FRAGMENT, named, now)
         } else {
             trial.pass(Reason::Fragment)

@@ -137,8 +137,9 @@ fn other_protocols(t: &mut Table) {
     let why = "TCP is the kernel's business";
     let rest = caller().raw(6, &[b'x'; 600]).fragment(1_000, false, 8);
     t.add("a later fragment of TCP", why, &rest, passed(Reason::Fragment));
+    let of_first = "RFC 8200 §4.5: only the first fragment's next header counts, a later one may say what it likes";
     let rest = caller6().raw(6, &[b'x'; 600]).fragment(1_000, false, 8);
-    t.add("a later IPv6 fragment of TCP", why, &rest, passed(Reason::Fragment));
+    t.add("a later IPv6 fragment that says TCP", of_first, &rest, SURVIVES);
     t.add(
         "a later fragment of SCTP",
         why,
