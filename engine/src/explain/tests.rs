@@ -60,21 +60,23 @@ fn names_the_rule(reason: Reason, cause: &Cause) -> bool {
                 && net.contains(&source.parse::<std::net::IpAddr>().expect("an address"))
                 && why == "why\\u{1b}[2J"
         }
-        (Reason::Closed, Cause::Closed { .. }) | (Reason::TooDeep, Cause::ExtensionHeaders) => true,
+        (Reason::Closed, Cause::Closed { .. })
+        | (Reason::TooDeep, Cause::ExtensionHeaders)
+        | (Reason::LongLine, Cause::LongLine { most: 2_048 })
+        // parts of patterns in many places
+        | (Reason::Scanner, Cause::Signature { pattern: None, line: None }) => true,
         (Reason::OwnSource, Cause::OwnSource { source }) => source == "2001:db8::1",
         (Reason::BadLength, Cause::Length { says, there, .. }) => says != there,
         (Reason::FragmentHead, Cause::FragmentHead { bytes }) => *bytes < 60,
         (Reason::Short, Cause::Short { bytes, least: 20 }) => *bytes < 20,
         (Reason::Malformed, Cause::StartLine { wrong, .. }) => !wrong.is_empty(),
 
-        (Reason::LongLine, Cause::LongLine { most: 2_048 }) => true,
-        (Reason::UnknownMethod, Cause::Method { method }) => !method.is_empty(),
-        (Reason::Stealth, Cause::Silent { method }) => !method.is_empty(),
+        (Reason::UnknownMethod, Cause::Method { method }) | (Reason::Stealth, Cause::Silent { method }) => {
+            !method.is_empty()
+        }
         (Reason::Scanner, Cause::Signature { pattern: Some(pattern), line: Some(line) }) => {
             line.to_lowercase().contains(pattern)
         }
-        // parts of patterns in many places
-        (Reason::Scanner, Cause::Signature { pattern: None, line: None }) => true,
         (_, Cause::Limit { at_once, .. }) => reason.label().starts_with("rate_") && (1..100).contains(at_once),
         _ => false,
     }
