@@ -8,7 +8,7 @@ export PROFILE := test-fast
 BIN := target/$(PROFILE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo bench bench-parse test fuzz install bpf fmt clean
+.PHONY: demo bench bench-verdict bench-parse test fuzz install bpf fmt clean
 
 demo: build
 	$(SUDO) $(BIN)/vos-bench demo --engine $(BIN)/vos-engine --vosctl $(BIN)/vosctl
@@ -22,6 +22,11 @@ build:
 bench: build
 	$(SUDO) $(BIN)/vos-bench rtt --core 0
 	$(SUDO) $(BIN)/vos-bench rtt --flood
+
+# What a verdict costs, frame by frame, as multiples of an empty program; the tables in README.md are renewed.
+# Beside another XDP program: make bench-verdict OBJECTS="--object other=FILE --fill other:MAP=c6336409:01"
+bench-verdict: build
+	$(SUDO) $(BIN)/vos-bench verdict $(OBJECTS) --readme README.md
 
 # The SIP parser beside others, in its two builds where the CPU runs both; the tables in README.md are renewed.
 PEERS := target/peers

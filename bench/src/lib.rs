@@ -32,8 +32,14 @@ mod flows;
 pub mod latency;
 /// Open-loop load: what was sent, answered, lost, and how long it took.
 pub mod load;
+/// The verdict table's world in the maps of the loaded programs.
+pub mod maps;
+/// Tables, and their place in a file.
+pub mod markdown;
 /// A network namespace that is gone when its guard is.
 pub mod netns;
+/// BPF objects written instruction by instruction.
+pub mod object;
 /// Programs run to their end or until their guard is dropped.
 pub mod process;
 /// Replies written by the rules of RFC 3261 §8.2.6, §18.2 and RFC 3581.
@@ -48,6 +54,8 @@ pub mod schedule;
 pub mod stop;
 /// Children start with no signal blocked.
 mod unmask;
+/// What a verdict costs, in the kernel.
+pub mod verdict;
 /// Two interfaces with a wire between them, several queues each.
 pub mod veth;
 

@@ -4,6 +4,8 @@
 
 /// The whole path in two namespaces: what passes, what is dropped, counted on both sides.
 mod demo;
+/// What a verdict costs, on the command line.
+mod measure;
 /// The SIP parser beside others, on the same messages.
 #[cfg(feature = "parsers")]
 mod parse;
@@ -53,6 +55,8 @@ enum Command {
     Demo(demo::DemoOptions),
     /// Compare round trips: plain kernel, filter alone, relay sleeping and busy-polling
     Rtt(rtt::RttOptions),
+    /// Compare what verdicts cost, frame by frame: this program, an empty one, and others
+    Verdict(measure::VerdictOptions),
     /// Compare the SIP parser with others: time, instructions, allocations (`make bench-parse` builds what it needs)
     #[cfg(feature = "parsers")]
     Parse(parse::ParseOptions),
@@ -97,6 +101,7 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         }
         Command::Demo(options) => demo::run(&options, stop),
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
+        Command::Verdict(options) => measure::run(&options, stop).map(|()| true),
         #[cfg(feature = "parsers")]
         Command::Parse(options) => parse::run(&options, stop).map(|()| true),
     }

@@ -87,6 +87,9 @@ fn start(programs: &[PathBuf; 2], site: &Site, words: &[&str], stop: &Stop) -> R
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let engine = Engine::start(&programs[0], &programs[1], site, &words, stop)?;
     engine.tool(&["allow", site::MONITOR_NET])?;
+    // What is measured is a flood.
+    engine.tool(&["rule", "rate_options", "off"])?;
+    engine.tool(&["rule", "rate_source", "off"])?;
     Ok(engine)
 }
 

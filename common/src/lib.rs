@@ -5,6 +5,9 @@
 #![no_std]
 #![forbid(unsafe_op_in_unsafe_fn)]
 
+#[cfg(feature = "cases")]
+extern crate std;
+
 /// The verdict table that every suite runs, and tables in plain memory to run it over.
 #[cfg(feature = "cases")]
 pub mod cases;

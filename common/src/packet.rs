@@ -135,6 +135,24 @@ const EXTENSIONS: usize = 6;
 /// Extension headers must end before this offset.
 const L4_MAX: usize = 1000;
 
+/// The destination port of the plainest of packets: UDP or TCP over IPv4 without options, fragments or tags. `None`:
+/// another kind, which [`flow`] reads.
+#[inline(always)]
+pub fn plain_port(f: &impl Frame) -> Option<u16> {
+    let h = f.load::<38>(0)?;
+    let ethertype_to_ident = u64::from_le_bytes([h[12], h[13], h[14], h[15], h[16], h[17], h[18], h[19]]);
+    let cut_to_source = u64::from_le_bytes([h[20], h[21], h[22], h[23], h[24], h[25], h[26], h[27]]);
+    // Ethertype, version and header length.
+    const IPV4_20: u64 = 0x45_0008;
+    // Offset and MF bit, from the second word's start; the protocol three bytes on.
+    const CUT: u64 = 0xff3f;
+    let proto = cut_to_source >> 24 & 0xff;
+    if ethertype_to_ident & 0xff_ffff != IPV4_20 || cut_to_source & CUT != 0 || (proto != UDP && proto != TCP) {
+        return None;
+    }
+    Some(u16::from_be_bytes([h[36], h[37]]))
+}
+
 /// Where the frame's headers are. `None`: not IP, or cut short; not ours.
 #[inline(always)]
 pub fn flow(f: &impl Frame) -> Option<Flow> {
@@ -245,7 +263,13 @@ fn ipv6(f: &impl Frame, mac: u64, l3: usize) -> Option<Flow> {
     }
     let walked = at <= L4_MAX
         && (fragment == LATER || !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION));
-    let proto = if walked { u64::from(next) } else { TOO_DEEP };
+    // A later fragment may begin in the middle of an extension header (RFC 8200 §4.5): behind it is what nobody knows.
+    let unknown = fragment == LATER && matches!(next, HOP_BY_HOP | ROUTING | AUTHENTICATION | DESTINATION);
+    let proto = match (walked, unknown) {
+        (false, _) => TOO_DEEP,
+        (true, true) => UDP,
+        (true, false) => u64::from(next),
+    };
     let at = f.settle(at);
     Some(Flow { src, dst, mac, l3: l3 as u64, l4: at as u64, end: end as u64, proto, fragment, ident, offset })
 }

@@ -22,6 +22,16 @@ pub enum Tier {
 impl Tier {
     /// All tiers; the position of each is its number.
     pub const ALL: [Self; 3] = [Self::Unknown, Self::Verified, Self::Trusted];
+
+    /// The tier of a number.
+    #[inline(always)]
+    pub const fn of(number: usize) -> Self {
+        match number {
+            0 => Self::Unknown,
+            1 => Self::Verified,
+            _ => Self::Trusted,
+        }
+    }
 }
 
 /// What is counted apart.

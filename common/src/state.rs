@@ -100,6 +100,8 @@ pub const MAX_HOMES: usize = 128;
 pub struct Homes {
     /// Chosen by whoever fills it, so that no bucket overflows.
     pub seed: u64,
+    /// A bit for each of the host's own addresses, by [`Homes::mark`]: nearly every source has none, and is done.
+    pub marks: [u64; 16],
     /// For each bucket, bit w: way w holds one of the host's own addresses.
     pub own: [u64; HOME_BUCKETS],
     /// [`Addr::default`] where empty.
@@ -108,13 +110,24 @@ pub struct Homes {
 
 impl Homes {
     /// Nobody is at home.
-    pub const EMPTY: Self =
-        Self { seed: 0, own: [0; HOME_BUCKETS], slots: [[Addr { hi: 0, lo: 0 }; HOME_WAYS]; HOME_BUCKETS] };
+    pub const EMPTY: Self = Self {
+        seed: 0,
+        marks: [0; 16],
+        own: [0; HOME_BUCKETS],
+        slots: [[Addr { hi: 0, lo: 0 }; HOME_WAYS]; HOME_BUCKETS],
+    };
 
     /// The bucket of `addr` under `seed`, below [`HOME_BUCKETS`].
     #[inline(always)]
     pub const fn bucket(seed: u64, addr: &Addr) -> usize {
-        (mix(addr.hi ^ seed, addr.lo) >> 58) as usize
+        ((addr.hi ^ addr.lo.rotate_left(29) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize
+    }
+
+    /// The bit of `addr` in [`Homes::marks`], below 1,024.
+    #[inline(always)]
+    pub const fn mark(addr: &Addr) -> usize {
+        let folded = addr.hi ^ addr.lo;
+        (folded >> 54 ^ folded >> 44 ^ folded >> 34 ^ folded) as usize & 1023
     }
 
     /// A table of `addrs` (each with: is it the host's own?), or `None` when there are more than [`MAX_HOMES`].
@@ -134,6 +147,8 @@ impl Homes {
                 };
                 table.slots[b][way] = *addr;
                 table.own[b] |= u64::from(*own) << way;
+                let mark = Self::mark(addr);
+                table.marks[mark >> 6] |= u64::from(*own) << (mark & 63);
             }
             return Some(table);
         }
@@ -202,7 +217,7 @@ pub const REPLY_HEAD: usize = size_of::<Reply>() - REPLY_MAX;
 
 const _: () = assert!(
     size_of::<Config>() == 15 * 8 + 18 * 16
-        && size_of::<Homes>() == 8 + 512 + 4096
+        && size_of::<Homes>() == 8 + 128 + 512 + 4096
         && REPLY_HEAD == 24
         && SAMPLE_HEAD == 24
 );

@@ -68,6 +68,12 @@ pub trait Tables {
     fn sip_port(&self, port: u16) -> bool;
     /// What this address is to the host.
     fn home(&self, addr: &Addr) -> Home;
+    /// May this be one of the host's own addresses? Most are not, and are told apart by this.
+    #[inline(always)]
+    fn may_be_own(&self, addr: &Addr) -> bool {
+        let _ = addr;
+        true
+    }
     /// The rule for this source.
     fn rule(&self, src: &Addr) -> Rule;
     /// Is the source of this [`source_key`] verified?
@@ -210,13 +216,17 @@ const RATES: u64 = Reason::RateRegister.bit()
 pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
     let mut trial = Trial { f, t, would: f.settle(0) };
     // 1. Is it ours? The cheapest question first: most packets are no SIP.
+    let plain = packet::plain_port(f);
+    if plain.is_some_and(|port| !t.sip_port(port)) {
+        return trial.pass(Reason::NotOurs);
+    }
     let Some(flow) = t.flow(f) else { return trial.pass(Reason::NotOurs) };
     let l4 = flow.l4 as usize;
     let known_proto = matches!(flow.proto, UDP | TCP | SCTP);
     if flow.proto != TOO_DEEP && !known_proto {
         return trial.pass(Reason::NotOurs);
     }
-    if known_proto && flow.fragment != LATER {
+    if plain.is_none() && known_proto && flow.fragment != LATER {
         let Some(port) = f.be16(l4 + 2) else { return trial.pass(Reason::NotOurs) };
         if !t.sip_port(port) {
             return trial.pass(Reason::NotOurs);
@@ -233,7 +243,7 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
     if packet::martian(&flow.src) {
         return trial.pass(Reason::Martian);
     }
-    if t.home(&flow.src) == Home::Own {
+    if t.may_be_own(&flow.src) && t.home(&flow.src) == Home::Own {
         return if flow.src.is_v4() { trial.pass(Reason::Martian) } else { trial.drop_or_leave(Reason::OwnSource) };
     }
 
@@ -259,18 +269,23 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
         return trial.drop(Reason::Closed);
     }
     let key = source_key(&flow.src, t.config().seed);
-    let known = named || t.verified(key, now);
     let tier = if rule == RuleKind::Trusted as u32 {
         Tier::Trusted
-    } else if known {
+    } else if named || t.verified(key, now) {
         Tier::Verified
     } else {
         Tier::Unknown
     };
+    // One path from here on.
+    let tier = Tier::of(f.settle(tier as usize));
+    let known = tier != Tier::Unknown;
     if flow.proto != UDP {
-        // A connection that begins costs the server memory; those that are there are the kernel's business.
+        // A connection that begins costs the server memory; those that are there are the kernel's business. Whose
+        // flags are cut off (RFC 1858 §3) may begin, too.
+        const FLAGS: usize = 13;
         const SYN_ACK: u8 = 0x12;
-        let begins = flow.proto == TCP && f.u8(l4 + 13).unwrap_or(0) & SYN_ACK == 0x02;
+        let hidden = flow.end <= (l4 + FLAGS) as u64;
+        let begins = flow.proto == TCP && (hidden || f.u8(l4 + FLAGS).unwrap_or(0) & SYN_ACK == 0x02);
         if begins && let Some(reason) = trial.rates(&flow.src, key, tier, Kind::All, now) {
             return trial.drop(reason);
         }
@@ -280,14 +295,14 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
     // 4. What is it?
     let Some(end) = payload_end(f, &flow) else { return trial.drop_or_leave(Reason::BadLength) };
     let payload = t.classify(f, l4 + 8, end);
-    if flow.fragment == FIRST
-        && !matches!(payload, Payload::Request(_) | Payload::Response | Payload::Malformed | Payload::LongLine)
-        && trial.drops(Reason::FragmentHead)
-    {
-        // Who cuts a datagram before its start line ends has something to hide.
-        return trial.drop(Reason::FragmentHead);
-    }
+    let headless = flow.fragment == FIRST && !matches!(payload, Payload::Request(_) | Payload::Response);
     match payload {
+        // Who cuts a datagram before its start line ends has something to hide.
+        Payload::KeepAlive | Payload::Stun | Payload::Short | Payload::Unfinished if headless => {
+            if trial.drops(Reason::FragmentHead) {
+                return trial.drop(Reason::FragmentHead);
+            }
+        }
         Payload::Short if trial.drops(Reason::Short) => return trial.drop(Reason::Short),
         Payload::LongLine if trial.drops(Reason::LongLine) => return trial.drop(Reason::LongLine),
         Payload::Unfinished | Payload::Malformed if trial.drops(Reason::Malformed) => {

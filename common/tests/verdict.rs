@@ -1,36 +1,84 @@
 //! The verdict table over slices, and what must hold for any bytes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proptest::prelude::*;
-use vos_common::cases::{self, NOW, World};
+use vos_common::cases::{self, Case, NOW, World};
 use vos_common::reason::Reason;
-use vos_common::verdict::{Action, Verdict, judge};
+use vos_common::verdict::{Action, Judged, Verdict, judge};
+
+/// The world of a case after the frames that came before its own.
+fn before(case: &Case) -> World {
+    let mut world = World::at(NOW);
+    world.prepare(case);
+    for frame in &case.before {
+        judge(&frame.as_slice(), &world);
+    }
+    world
+}
+
+fn judged(case: &Case) -> Judged {
+    judge(&case.frame.as_slice(), &before(case))
+}
+
+fn agrees(case: &Case) -> bool {
+    let judged = judged(case);
+    (judged.verdict, judged.would()) == (case.expect, case.would)
+}
 
 #[test]
 fn table() {
-    let mut wrong = Vec::new();
-    for case in cases::all() {
-        let mut world = World::at(NOW);
-        world.prepare(&case);
-        for frame in &case.before {
-            judge(&frame.as_slice(), &world);
-        }
-        let got = judge(&case.frame.as_slice(), &world).verdict;
-        if got != case.expect {
-            wrong.push(format!("{}: {got:?}, expected {:?}", case.name, case.expect));
-        }
+    let cases = cases::all();
+    let wrong = cases.iter().filter(|case| !agrees(case)).map(|case| {
+        let judged = judged(case);
+        let (got, would) = (judged.verdict, judged.would());
+        format!("{} ({}): {got:?} {would:?}, expected {:?} {:?}", case.name, case.why, case.expect, case.would)
+    });
+    let wrong: Vec<_> = wrong.collect();
+    assert!(wrong.is_empty(), "{} of {} are wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn each_case_has_a_name_of_its_own_and_a_reason_to_exist() {
+    let cases = cases::all();
+    let mut names = BTreeSet::new();
+    for case in &cases {
+        assert!(names.insert(&case.name), "{:?} is there twice", case.name);
+        assert!(case.why.len() > 3, "{:?} says not why", case.name);
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(cases.len() >= 200, "{}", cases.len());
+}
+
+#[test]
+fn each_reason_of_the_kernel_is_expected_at_least_twice() {
+    let mut seen: BTreeMap<_, usize> = BTreeMap::new();
+    for case in cases::all() {
+        *seen.entry(case.expect.reason.label()).or_default() += 1;
+        // A verdict is dropped by a rule, or it is none.
+        assert_eq!(case.expect.action == Action::Drop, case.expect.reason.is_rule(), "{}", case.name);
+    }
+    for reason in Reason::ALL.iter().filter(|reason| reason.in_kernel()) {
+        let seen = seen.get(reason.label()).copied().unwrap_or(0);
+        assert!(seen >= 2, "{}: {seen} cases", reason.label());
+    }
+}
+
+#[test]
+fn each_rule_is_noted_where_it_is_monitored() {
+    let noted: BTreeSet<_> = cases::all().iter().filter_map(|case| case.would.map(Reason::label)).collect();
+    // RateInvite, RateOptions and RateGlobal are noted where all rules are, below.
+    for reason in
+        [Reason::Blocked, Reason::Closed, Reason::OwnSource, Reason::BadLength, Reason::TooDeep, Reason::Short]
+    {
+        assert!(noted.contains(reason.label()), "{}", reason.label());
+    }
 }
 
 #[test]
 fn without_a_worker_survivors_take_the_kernels_path_and_nothing_else_changes() {
     for case in cases::all() {
-        let mut world = World::at(NOW);
-        world.prepare(&case);
+        let mut world = before(&case);
         world.live = false;
-        for frame in &case.before {
-            judge(&frame.as_slice(), &world);
-        }
         let got = judge(&case.frame.as_slice(), &world).verdict;
         let kernel = Verdict { action: Action::Pass, reason: Reason::Kernel };
         let expect = if case.expect == cases::SURVIVES { kernel } else { case.expect };
@@ -41,15 +89,11 @@ fn without_a_worker_survivors_take_the_kernels_path_and_nothing_else_changes() {
 #[test]
 fn monitored_rules_drop_nothing_and_say_what_they_would_have() {
     for case in cases::all() {
-        let mut world = World::at(NOW);
-        world.prepare(&case);
-        for frame in &case.before {
-            judge(&frame.as_slice(), &world);
-        }
-        world.config.monitor = std::mem::take(&mut world.config.enforce);
+        let mut world = before(&case);
+        world.config.monitor |= std::mem::take(&mut world.config.enforce);
         let judged = judge(&case.frame.as_slice(), &world);
         assert_ne!(judged.verdict.action, Action::Drop, "{}", case.name);
-        let would = (case.expect.action == Action::Drop).then_some(case.expect.reason);
+        let would = case.would.or((case.expect.action == Action::Drop).then_some(case.expect.reason));
         assert_eq!(judged.would(), would, "{}", case.name);
         if would.is_none() {
             assert_eq!(judged.verdict, case.expect, "{}", case.name);
@@ -60,9 +104,8 @@ fn monitored_rules_drop_nothing_and_say_what_they_would_have() {
 #[test]
 fn rules_that_are_off_do_nothing() {
     for case in cases::all() {
-        let mut world = World::at(NOW);
-        world.prepare(&case);
-        world.config.enforce = 0;
+        let mut world = before(&case);
+        (world.config.enforce, world.config.monitor) = (0, 0);
         let judged = judge(&case.frame.as_slice(), &world);
         assert_ne!(judged.verdict.action, Action::Drop, "{}", case.name);
         assert_eq!(judged.would(), None, "{}", case.name);
@@ -86,7 +129,7 @@ proptest! {
     /// Of a blocked source nothing on a SIP port survives, whatever is done to the rest of its frame.
     #[test]
     fn a_blocked_source_stays_blocked(payload in proptest::collection::vec(any::<u8>(), 0..1_400), length: u16, tag: bool) {
-        let mut packet = cases::Packet::v4([203, 0, 113, 66]).sip(&payload).udp_length(length);
+        let mut packet = cases::Packet::v4(cases::BLOCKED_V4).sip(&payload).udp_length(length);
         if tag { packet = packet.vlan(0x8100, 0) }
         prop_assert_eq!(judge(&packet.build().as_slice(), &World::at(NOW)).verdict.reason, Reason::Blocked);
     }

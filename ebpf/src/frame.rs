@@ -53,7 +53,9 @@ impl Packet {
         // `from + 1 > end` into `from >= end`, which the verifier does not take for a bounds check.
         let mut to = from;
         // SAFETY: arithmetic on a register.
-        unsafe { asm!("{0} += {n}", inout(reg) to, n = const size_of::<T>(), options(pure, nomem, nostack, preserves_flags)) };
+        unsafe {
+            asm!("{0} += {n}", inout(reg) to, n = const size_of::<T>(), options(pure, nomem, nostack, preserves_flags))
+        };
         if to > self.end {
             return None;
         }

@@ -185,6 +185,15 @@ impl Patterns for Compiled {
     }
 }
 
+/// Verified once, for all the paths that lead to it: what the payload is, as [`Payload::code`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vos_classify(ctx: *mut xdp_md, start: u64, end: u64) -> u32 {
+    let f = Packet::of_xdp(ctx);
+    let (start, end) = (and::<{ DEEPEST as u64 }>(start), and::<END_MAX>(end));
+    sip::classify(&f, start, end, |at, end| sip::line_feed(&f, at, end)).code() as u32
+}
+
 /// Verified once, for all the paths that lead to it: the next block with a 4-gram of a pattern, or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -266,6 +275,15 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn may_be_own(&self, addr: &Addr) -> bool {
+        let Some(homes) = value(&HOMES) else { return false };
+        let mark = Homes::mark(addr) as u64;
+        // SAFETY: the index is masked to the array's size.
+        let word = unsafe { *homes.marks.as_ptr().add(and::<15>(mark >> 6)) };
+        word >> (mark & 63) & 1 != 0
+    }
+
+    #[inline(always)]
     fn rule(&self, src: &Addr) -> Rule {
         let mut rule = lookup(self.config, src).unwrap_or_default();
         // One path from here on.
@@ -337,9 +355,13 @@ impl Tables for Maps {
     #[inline(always)]
     fn flow(&self, f: &impl Frame) -> Option<Flow> {
         let flow = packet::flow(f)?;
-        // SAFETY: this CPU's own value; an XDP program is not interrupted by another on its CPU.
+        // SAFETY: this CPU's own value; an XDP program is not interrupted by another on its CPU. Word by word: a
+        // copy of the whole goes by the stack.
         let mut flow = unsafe {
-            write_volatile(self.flow, flow);
+            let (from, to) = ((&raw const flow).cast::<u64>(), self.flow.cast::<u64>());
+            for word in 0..size_of::<Flow>() / 8 {
+                write_volatile(to.add(word), *from.add(word));
+            }
             read_volatile(self.flow)
         };
         flow.l4 = and::<{ DEEPEST as u64 }>(flow.l4) as u64;
@@ -347,10 +369,8 @@ impl Tables for Maps {
         Some(flow)
     }
 
-    /// Merged by a number of four bits.
     #[inline(always)]
-    fn classify(&self, f: &impl Frame, start: usize, end: usize) -> Payload {
-        let payload = sip::classify(f, f.settle(start), end, |at, end| sip::line_feed(f, at, end));
-        Payload::of(and::<15>(payload.code() | zero()) as u64)
+    fn classify(&self, _: &impl Frame, start: usize, end: usize) -> Payload {
+        Payload::of(and::<15>(u64::from(vos_classify(self.ctx, start as u64, end as u64))) as u64)
     }
 }

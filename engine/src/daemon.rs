@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -21,15 +22,16 @@ use crate::control::decide::Refusal;
 use crate::control::decision::Kind;
 use crate::control::socket::SocketError;
 use crate::control::{Control, Engine, api, socket};
-use crate::egress::Pings;
+use crate::egress::{Observer, Pings};
 use crate::events::{Event, Events, RuleChange, What};
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
+use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
 use crate::samples::Samples;
 use crate::worker::{Stats, Worker};
-use crate::xdp::{AttachError, Attachment, Counters, Filter, LoadError, Settings};
+use crate::xdp::{AttachError, Attachment, Counters, Filter, KernelVerified, LoadError, Settings};
 use crate::xsk::{BindError, Queue, chunk_for};
 use crate::{sys, xdp};
 
@@ -196,6 +198,7 @@ struct Running {
     counters: Arc<Counters>,
     pings: Arc<Pings>,
     events: Arc<Events>,
+    verified: Arc<policy::Count>,
     shape: Shape,
     stats: Vec<Arc<Stats>>,
     own: BTreeSet<IpAddr>,
@@ -239,11 +242,17 @@ impl Running {
         let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let workers = parts.workers.into_iter().map(|worker| spawn(worker, config, &stop)).collect();
         let pings = Arc::new(Pings::default());
-        let (observer, observer_stop, replies) = (Arc::clone(&pings), Arc::clone(&stop), parts.replies);
+        let verified = parts.policy.verified();
+        let observer = Observer {
+            pings: Arc::clone(&pings),
+            policy: parts.policy,
+            observations: parts.observations,
+            live: Arc::clone(&live),
+        };
+        let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
-        let events = Arc::new(Events::default());
-        let samples = Samples::new(Arc::clone(&events), config.rates.samples.limit(0));
-        let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
+        let (events, sampler_stop) = (parts.samples.events(), Arc::clone(&stop));
+        let (samples, ring) = (parts.samples, parts.sample_ring);
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
         let mut running = Self {
             config: config.clone(),
@@ -255,6 +264,7 @@ impl Running {
             counters: Arc::new(parts.counters),
             pings,
             events,
+            verified,
             shape: parts.shape,
             stats,
             own,
@@ -293,6 +303,7 @@ impl Running {
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
             events: Arc::clone(&self.events),
+            verified: Arc::clone(&self.verified),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
         }
@@ -426,7 +437,10 @@ impl Connected {
 struct Parts {
     counters: Counters,
     replies: aya::maps::RingBuf<aya::maps::MapData>,
-    samples: aya::maps::RingBuf<aya::maps::MapData>,
+    samples: Samples,
+    sample_ring: aya::maps::RingBuf<aya::maps::MapData>,
+    policy: Policy<KernelVerified>,
+    observations: Receiver<policy::Ack>,
     workers: Vec<Worker>,
     tap: Option<Tap>,
     shape: Shape,
@@ -451,10 +465,17 @@ impl Parts {
         for iface in &egress {
             filter.attach_egress(iface)?;
         }
+        let secret = Secret::default();
+        let verified = Verified::open(filter.verified()?, config.rates.verified_for.as_secs())
+            .map_err(io("reading map VERIFIED"))?;
+        let (sender, observations) = crossbeam_channel::bounded(policy::OBSERVATIONS);
         let mut parts = Self {
             counters: filter.counters()?,
             replies: filter.replies()?,
-            samples: filter.samples()?,
+            samples: Samples::new(config.rates.samples.limit(0)),
+            sample_ring: filter.samples()?,
+            policy: Policy::new(verified, secret.clone(), filter.seed()),
+            observations,
             workers: Vec::new(),
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
@@ -500,8 +521,18 @@ impl Parts {
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
             let (stats, fragments) = (Arc::default(), Arc::clone(&fragments));
-            let live = Arc::clone(live);
-            parts.workers.push(Worker { number, queue, relay, heart: filter.heart()?, stats, fragments, live });
+            parts.workers.push(Worker {
+                number,
+                queue,
+                relay,
+                heart: filter.heart()?,
+                stats,
+                fragments,
+                live: Arc::clone(live),
+                sources: filter.sources()?,
+                secret: secret.clone(),
+                observations: sender.clone(),
+            });
         }
         Ok(parts)
     }
@@ -611,16 +642,8 @@ fn say_shape(link: &Link, attachment: &Attachment, parts: &Parts) {
         (_, Some(why)) => format!("zerocopy={} ({why}), ", u8::from(shape.zero_copy)),
         (_, None) => format!("zerocopy={}, ", u8::from(shape.zero_copy)),
     };
-    let word = mode_word(shape.mode);
+    let word = shape.mode.word();
     info!("{}: mode {word}, {xdp}{replaced}, {} queues, {copy}{path}", link.name, shape.queues);
-}
-
-const fn mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Relay => "relay",
-        Mode::Filter => "filter",
-        Mode::Monitor => "monitor",
-    }
 }
 
 /// What the API shows.
@@ -630,6 +653,7 @@ struct View {
     stats: Vec<Arc<Stats>>,
     pings: Arc<Pings>,
     events: Arc<Events>,
+    verified: Arc<policy::Count>,
     control: Arc<Control>,
     live: Arc<Live>,
 }
@@ -655,12 +679,13 @@ impl Engine for View {
             (_, false) => "copy",
         };
         let mut json = self.counters.to_json();
-        json.insert("mode".into(), mode_word(self.shape.mode).into());
+        json.insert("mode".into(), self.shape.mode.word().into());
         json.insert("queues".into(), self.shape.queues.into());
         json.insert("xdp".into(), if self.shape.native { "native" } else { "generic" }.into());
         json.insert("bind".into(), bind.into());
         json.insert("inject".into(), inject.into());
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
+        json.insert("verified".into(), self.verified.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
         json.insert("workers".into(), workers.into());
         json.into()

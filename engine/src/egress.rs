@@ -1,20 +1,27 @@
-//! What the softswitch answers, as the egress program saw it leave. So far: who sends OPTIONS that are answered.
+//! What the softswitch answers, as the egress program saw it leave: who sends OPTIONS that are answered, and who has
+//! proven to be where it says it is.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
-use sip_parse::{Index, Method, Mode, StartLine};
+use crossbeam_channel::Receiver;
+use sip_parse::{Index, Message, Method, Mode, StartLine};
 use vos_common::rule::Addr;
 use vos_common::state::REPLY_HEAD;
 
+use crate::control::clock::Clock;
+use crate::live::Live;
+use crate::policy::{Ack, OBSERVATIONS, Policy, VerifiedMap};
 use crate::xdp::ip;
 
 /// How often the ring is looked into. It holds 4 MiB; at 40,000 responses of 1 KB a second that is 100 ms.
 const PERIOD: Duration = Duration::from_millis(20);
+/// How often those who are verified no more are taken out. Until then they are still counted, and only that.
+const EXPIRY: Duration = Duration::from_secs(10);
 /// Addresses remembered. More, and the one that was seen longest ago is forgotten.
 pub const CANDIDATES_MAX: usize = 4_096;
 
@@ -33,9 +40,9 @@ impl Pings {
         list
     }
 
-    /// Reads one response that went to `to`.
-    pub fn observe(&self, to: IpAddr, response: &[u8], index: &mut Index) {
-        if !answers_options(response, index) {
+    /// A final response went to `to`.
+    pub fn observe(&self, to: IpAddr, response: &Message<'_>) {
+        if !answers_options(response) {
             return;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,30 +53,61 @@ impl Pings {
         let entry = seen.entry(to).or_insert((0, Instant::now()));
         *entry = (entry.0 + 1, Instant::now());
     }
+}
 
-    /// Reads the ring until `stop`.
-    pub fn follow(&self, mut ring: RingBuf<MapData>, stop: &AtomicBool) {
+/// The policy's thread: reads the softswitch's answers and the workers' observations.
+pub struct Observer<M> {
+    /// Who sends OPTIONS.
+    pub pings: Arc<Pings>,
+    /// Who has proven what.
+    pub policy: Policy<M>,
+    /// What the workers saw.
+    pub observations: Receiver<Ack>,
+    /// How long a proof is good for, and whatever else may change at any time.
+    pub live: Arc<Live>,
+}
+
+impl<M: VerifiedMap> Observer<M> {
+    /// Works until `stop`.
+    pub fn follow(mut self, mut ring: RingBuf<MapData>, stop: &AtomicBool) {
         let mut index = Index::new();
+        let mut acks = Vec::with_capacity(OBSERVATIONS);
+        let mut last_expiry = Instant::now();
         while !stop.load(Relaxed) {
+            self.policy.set_span(self.live.in_force().config.rates.verified_for.as_secs());
+            // What an ACK acknowledges left before it came: so look for ACKs, then for answers, then at the ACKs.
+            acks.extend(self.observations.try_iter().take(OBSERVATIONS));
             while let Some(record) = ring.next() {
-                if let Some((to, response)) = read(&record) {
-                    self.observe(to, response, &mut index);
-                }
+                self.observe(&record, &mut index, Clock::now().mono_ns());
+            }
+            for ack in acks.drain(..) {
+                self.policy.ack(&ack, Clock::now().mono_ns());
+            }
+            if last_expiry.elapsed() > EXPIRY {
+                self.policy.expire(Clock::now().mono_ns());
+                last_expiry = Instant::now();
             }
             std::thread::sleep(PERIOD);
         }
     }
+
+    /// Reads a record of the ring at `now` (ns of `CLOCK_MONOTONIC`).
+    pub fn observe(&mut self, record: &[u8], index: &mut Index, now: u64) {
+        let Some((to, response)) = read(record) else { return };
+        let Ok(message) = index.parse(response, Mode::Lenient) else { return };
+        self.pings.observe(ip(to), &message);
+        self.policy.response(&to, &message, now);
+    }
 }
 
 /// A record of the ring: address, port, length, payload ([`vos_common::state::Reply`]).
-fn read(record: &[u8]) -> Option<(IpAddr, &[u8])> {
+fn read(record: &[u8]) -> Option<(Addr, &[u8])> {
     let to = Addr::from_bytes(*record.first_chunk()?);
     let length = u32::from_ne_bytes(*record.get(20..)?.first_chunk()?) as usize;
-    Some((ip(to), record.get(REPLY_HEAD..REPLY_HEAD + length)?))
+    Some((to, record.get(REPLY_HEAD..REPLY_HEAD + length)?))
 }
 
-fn answers_options(response: &[u8], index: &mut Index) -> bool {
-    let Ok(message) = index.parse(response, Mode::Lenient) else { return false };
-    let success = matches!(message.start_line(), StartLine::Response { code: 200..=299, .. });
-    success && message.cseq().is_ok_and(|cseq| cseq.method == Method::Options)
+fn answers_options(response: &Message<'_>) -> bool {
+    let success = matches!(response.start_line(), StartLine::Response { code: 200..=299, .. });
+    success && response.cseq().is_ok_and(|cseq| cseq.method == Method::Options)
 }

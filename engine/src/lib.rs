@@ -21,14 +21,20 @@ pub mod netlink;
 pub mod pcap;
 /// Bytes in, action out.
 pub mod pipeline;
+/// What has memory: proven sources, our domains.
+pub mod policy;
 /// A view of datagrams that arrive in fragments.
 pub mod reassembly;
 /// From the ring to the softswitch.
 pub mod relay;
+/// What of the configuration the workers decide by.
+pub mod ruleset;
 /// Dropped packets, as they arrived.
 pub mod samples;
 /// Kernel calls without a safe wrapper.
 pub mod sys;
+/// The verdict over a datagram that came in fragments.
+mod whole;
 /// The pinned loop of one queue.
 pub mod worker;
 /// The XDP program and its maps: load, pin, attach, count.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use aya::maps::{Array, MapData};
+use crossbeam_channel::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
@@ -18,10 +19,12 @@ use vos_common::reason::Reason;
 
 use crate::config::{Config, Wait};
 use crate::live::Live;
-use crate::pipeline::{self, Action, Kind};
+use crate::pipeline::{self, Action, Context, Kind, Outcome};
+use crate::policy::{Ack, Secret};
 use crate::reassembly::Reassembly;
 use crate::relay::{Relay, SendError};
 use crate::sys;
+use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
 
 /// What one worker has done. Written by it alone, read by whoever asks.
@@ -31,6 +34,9 @@ pub struct Stats {
     relayed: AtomicU64,
     partial_checksums: AtomicU64,
     dropped: [AtomicU64; Reason::ALL.len()],
+    would_drop: [AtomicU64; Reason::ALL.len()],
+    /// Observations that found no room on their way to the policy.
+    unobserved: AtomicU64,
     kinds: [AtomicU64; Kind::ALL.len()],
     lost: AtomicU64,
     held: AtomicU64,
@@ -45,11 +51,6 @@ fn add(counter: &AtomicU64, n: u64) {
 impl Stats {
     /// As JSON, for queue `queue`.
     pub fn to_json(&self, queue: u32) -> Value {
-        let dropped: Map<String, Value> = Reason::ALL
-            .iter()
-            .filter(|reason| !reason.in_kernel() && **reason != Reason::RelayError)
-            .map(|reason| (reason.label().to_owned(), self.dropped[*reason as usize].load(Relaxed).into()))
-            .collect();
         let kinds: Map<String, Value> = Kind::ALL
             .iter()
             .map(|kind| (kind.label().to_owned(), self.kinds[*kind as usize].load(Relaxed).into()))
@@ -60,9 +61,11 @@ impl Stats {
             "received": self.received.load(Relaxed),
             "relayed": self.relayed.load(Relaxed),
             "relay_errors": self.dropped[Reason::RelayError as usize].load(Relaxed),
-            "dropped": dropped,
+            "dropped": by_reason(&self.dropped),
+            "would_drop": by_reason(&self.would_drop),
             "kinds": kinds,
             "partial_checksums": self.partial_checksums.load(Relaxed),
+            "unobserved": self.unobserved.load(Relaxed),
             "socket_lost": self.lost.load(Relaxed),
             "held": self.held.load(Relaxed),
         })
@@ -72,6 +75,15 @@ impl Stats {
     pub fn live(&self) -> bool {
         self.live.load(Relaxed)
     }
+}
+
+/// The engine's own reasons, and those of the kernel's that were met here: by datagrams that came in fragments.
+fn by_reason(counters: &[AtomicU64; Reason::ALL.len()]) -> Map<String, Value> {
+    let counted = Reason::ALL.iter().zip(counters).map(|(reason, counter)| (reason, counter.load(Relaxed)));
+    counted
+        .filter(|(reason, n)| **reason != Reason::RelayError && (!reason.in_kernel() || *n > 0))
+        .map(|(reason, n)| (reason.label().to_owned(), n.into()))
+        .collect()
 }
 
 /// One queue's worker, ready to run.
@@ -90,6 +102,12 @@ pub struct Worker {
     pub fragments: Arc<Reassembly>,
     /// What is in force and may change at any time.
     pub live: Arc<Live>,
+    /// Who is known.
+    pub sources: KernelSources,
+    /// What observations are hashed with.
+    pub secret: Secret,
+    /// Where they go.
+    pub observations: Sender<Ack>,
 }
 
 fn now() -> u64 {
@@ -158,10 +176,22 @@ impl Worker {
             return 0;
         }
         add(&self.stats.received, got as u64);
+        // One configuration for the batch.
+        let in_force = self.live.in_force();
+        let (sources, fragments, secret) = (&self.sources, &*self.fragments, &self.secret);
+        let context = Context { rules: &in_force.ruleset, sources, fragments, secret };
         for mut frame in batch.drain(..) {
             let packet = self.queue.packet(&mut frame);
-            let (action, kind) = pipeline::handle(packet, index, &self.fragments, now);
+            let Outcome { action, kind, would, ack } = pipeline::handle(packet, index, &context, now);
             add(&self.stats.kinds[kind as usize], 1);
+            if let Some(reason) = would {
+                add(&self.stats.would_drop[reason as usize], 1);
+            }
+            if let Some(ack) = ack
+                && self.observations.try_send(ack).is_err()
+            {
+                add(&self.stats.unobserved, 1);
+            }
             match action {
                 Action::Relay(checksum) => match self.relay.send(packet, checksum) {
                     Ok(()) => {

@@ -5,8 +5,12 @@ use std::cell::Cell;
 
 use sip_parse::Index;
 use vos_common::cases::{self, Packet};
-use vos_engine::pipeline::{self, Action, Kind};
+use vos_common::reason::Reason;
+use vos_common::rule::Addr;
+use vos_engine::pipeline::{self, Action, Context, Kind, Outcome};
+use vos_engine::policy::{Secret, Sources};
 use vos_engine::reassembly::Reassembly;
+use vos_engine::ruleset::Ruleset;
 
 struct Counting;
 
@@ -65,9 +69,22 @@ fn frames() -> Vec<Vec<u8>> {
     frames
 }
 
+/// Nobody is known.
+struct Strangers;
+
+impl Sources for Strangers {
+    fn is_known(&self, _: &Addr) -> bool {
+        false
+    }
+}
+
 #[test]
 fn no_packet_makes_the_pipeline_allocate() {
-    let (mut index, fragments) = (Index::new(), Reassembly::default());
+    let (mut index, fragments, secret) = (Index::new(), Reassembly::default(), Secret::default());
+    // With rules that ask for the domain and the source, and judge what came in fragments.
+    let domains = ["example.com"].iter().collect();
+    let rules = Ruleset { enforce: Reason::ForeignDomain.bit(), domains, ..Ruleset::default() };
+    let context = Context { rules: &rules, sources: &Strangers, fragments: &fragments, secret: &secret };
     let mut frames = frames();
     let (mut kinds, mut relayed) = ([0u64; Kind::ALL.len()], 0u64);
     let probe = MADE.get();
@@ -78,7 +95,8 @@ fn no_packet_makes_the_pipeline_allocate() {
         let before = MADE.get();
         for frame in &mut frames {
             // a minute a round: what lay in view of the last one is over
-            let (action, kind) = pipeline::handle(frame, &mut index, &fragments, || (round + 1) * 60_000_000_000);
+            let now = || (round + 1) * 60_000_000_000;
+            let Outcome { action, kind, .. } = pipeline::handle(frame, &mut index, &context, now);
             kinds[kind as usize] += 1;
             relayed += u64::from(matches!(action, Action::Relay(_)));
         }

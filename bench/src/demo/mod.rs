@@ -128,10 +128,13 @@ impl<'a> Demo<'a> {
         let counters = engine.counters()?;
         screen::line(&format!("{}: {}, {} queues", counters.mode, counters.attached, site::QUEUES));
         for words in [
-            ["block", site::BLOCKED_NET, "--reason", "demo: known attackers"],
-            ["allow", site::MONITOR_NET, "--reason", "demo: monitoring peer"],
+            &["block", site::BLOCKED_NET, "--reason", "demo: known attackers"][..],
+            &["allow", site::MONITOR_NET, "--reason", "demo: monitoring peer"],
+            // It pings 10,000 times a second: limits are for what nobody has asked for.
+            &["rule", "rate_options", "off"],
+            &["rule", "rate_source", "off"],
         ] {
-            engine.tool(&words)?;
+            engine.tool(words)?;
             screen::line(&format!("vosctl {} {}", words[0], words[1]));
         }
         Ok(())

@@ -80,11 +80,10 @@ pub(crate) fn run(options: &ParseOptions, stop: &Stop) -> Result<()> {
     }
     // What would fail at the end fails here.
     counts::ready()?;
-    options.readme.as_deref().map(|readme| table::renewed(readme, "")).transpose()?;
+    options.readme.as_deref().map(|readme| table::SECTION.find(readme)).transpose()?;
     let report = compare(options, stop)?;
     if let Some(readme) = &options.readme {
-        let renewed = table::renewed(readme, &report.markdown())?;
-        std::fs::write(readme, renewed).map_err(Error::io(format!("write {}", readme.display())))?;
+        table::SECTION.renew(readme, &report.markdown())?;
     }
     say(&if options.json { to_json(&report) } else { report.markdown() });
     Ok(())

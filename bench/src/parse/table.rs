@@ -1,8 +1,7 @@
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vos_bench::{Error, Result};
+use vos_bench::markdown::{Section, aligned};
 
 use super::SAMPLE;
 use crate::report::grouped;
@@ -175,8 +174,8 @@ geometric means over the messages that both parsers take. Nanoseconds differ fro
 one from day to day; the same message comes again and again, so caches and branch prediction are warm for all.
 ";
 
-/// What stands around the tables in a README.
-const MARKERS: [&str; 2] = ["<!-- bench-parse:begin -->", "<!-- bench-parse:end -->"];
+/// The tables' place in a README.
+pub(super) const SECTION: Section = Section("bench-parse");
 
 impl Build {
     fn name(self) -> &'static str {
@@ -354,44 +353,6 @@ fn or_dash(number: Option<f64>) -> String {
     number.map_or_else(|| "–".to_owned(), |number| grouped(number.round() as u64))
 }
 
-/// A Markdown table whose source is one, too. The first line is the heading; the first column is text, all others are
-/// numbers.
-fn aligned(table: &[Vec<String>]) -> String {
-    let columns = table.first().map_or(0, Vec::len);
-    let width = |column: usize| table.iter().map(|line| line[column].chars().count()).max().unwrap_or(0).max(2);
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for (at, line) in table.iter().enumerate() {
-        for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
-            let _ = if column == 0 { write!(text, "| {cell:<width$} ") } else { write!(text, "| {cell:>width$} ") };
-        }
-        text += "|\n";
-        if at == 0 {
-            text += &format!("|{}", "-".repeat(widths[0] + 2));
-            widths[1..].iter().for_each(|width| text += &format!("|{}:", "-".repeat(width + 1)));
-            text += "|\n";
-        }
-    }
-    text
-}
-
-/// What a file is with `tables` between its markers.
-pub(super) fn renewed(file: &Path, tables: &str) -> Result<String> {
-    let [begin, end] = MARKERS;
-    let old = std::fs::read_to_string(file).map_err(Error::io(format!("read {}", file.display())))?;
-    between_markers(&old, tables).ok_or_else(|| {
-        let file = file.display();
-        Error::Other(format!("{file} has no lines {begin:?} and {end:?}: write them where the tables belong"))
-    })
-}
-
-fn between_markers(text: &str, tables: &str) -> Option<String> {
-    let [begin, end] = MARKERS;
-    let (before, rest) = text.split_once(begin)?;
-    let (_, after) = rest.split_once(end)?;
-    Some(format!("{before}{begin}\n{tables}{end}{after}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -440,15 +401,5 @@ mod tests {
             text.lines().take_while(|line| !line.is_empty()).map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
         assert!(!text.contains("Kamailio"), "{text}");
-    }
-
-    #[test]
-    fn tables_are_renewed_between_the_markers_only() {
-        let [begin, end] = MARKERS;
-        let text = format!("before\n{begin}\nold\n{end}\nafter\n");
-        let new = between_markers(&text, "new\n").unwrap();
-        assert_eq!(new, format!("before\n{begin}\nnew\n{end}\nafter\n"));
-        assert_eq!(between_markers(&new, "new\n").unwrap(), new);
-        assert_eq!(between_markers("before", "new\n"), None);
     }
 }

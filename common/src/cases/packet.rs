@@ -1,7 +1,5 @@
 //! Frames made by hand, independent of the code that reads them.
 
-extern crate std;
-
 use std::vec;
 use std::vec::Vec;
 
@@ -22,6 +20,7 @@ pub struct Packet {
     udp_length: Option<u16>,
     cut: usize,
     padding: usize,
+    whole: Option<Vec<u8>>,
 }
 
 impl Packet {
@@ -39,6 +38,7 @@ impl Packet {
             udp_length: None,
             cut: 0,
             padding: 0,
+            whole: None,
         }
     }
 
@@ -93,6 +93,17 @@ impl Packet {
         self.udp(5060, payload)
     }
 
+    /// TCP from port 5061 to `port` with these flags (RFC 9293 §3.1) and this payload.
+    pub fn tcp(self, port: u16, flags: u8, payload: &[u8]) -> Self {
+        let header = [&[0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0x20, 0, 0, 0, 0, 0][..], payload].concat();
+        self.raw(6, &[&5061u16.to_be_bytes()[..], &port.to_be_bytes(), &header].concat())
+    }
+
+    /// SCTP from port 5061 to `port` (RFC 9260 §3.1): an INIT without its chunk.
+    pub fn sctp(self, port: u16) -> Self {
+        self.raw(132, &[&5061u16.to_be_bytes()[..], &port.to_be_bytes(), &[0; 8]].concat())
+    }
+
     /// Another protocol above IP.
     pub fn proto(mut self, proto: u8) -> Self {
         self.proto = proto;
@@ -130,8 +141,17 @@ impl Packet {
         self
     }
 
+    /// This frame, whatever was said before.
+    pub fn frame(mut self, frame: &[u8]) -> Self {
+        self.whole = Some(frame.into());
+        self
+    }
+
     /// The frame.
     pub fn build(&self) -> Vec<u8> {
+        if let Some(frame) = &self.whole {
+            return frame.clone();
+        }
         let v4 = self.src.len() == 4;
         let mut l4 = self.l4.clone();
         let later = self.fragment.is_some_and(|(offset, ..)| offset != 0);

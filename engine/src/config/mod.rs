@@ -137,7 +137,27 @@ pub enum Admission {
     Closed,
 }
 
+impl Mode {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Filter => "filter",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
 impl Admission {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Monitor => "monitor",
+            Self::Closed => "closed",
+        }
+    }
+
     /// What the rule `closed` does: this is its switch.
     pub const fn rule(self) -> RuleMode {
         match self {
@@ -566,9 +586,9 @@ impl Config {
         let chosen = Layer::read(&text, &path)?;
         chosen.check_profile()?;
         chosen.over(&base)?.validate_profile().map_err(|error| error.placed_in(&chosen))?;
-        let mut base = base;
-        chosen.lie_over(&mut base);
-        own.over(&base)
+        let mut below = base;
+        chosen.lie_over(&mut below);
+        own.over(&below)
     }
 
     /// What every rule does, `closed` among them; nothing is enforced in `mode = "monitor"`.

@@ -21,6 +21,17 @@ pub enum Redirect {
     None,
 }
 
+impl Redirect {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Needed => "needed",
+            Self::None => "none",
+        }
+    }
+}
+
 /// Codes of [`Payload`], [`LATER_FRAGMENT`] among them, are below 16: one half of the mask.
 const EVERYTHING: u64 = (1 << KNOWN_SHIFT) - 1;
 

@@ -17,6 +17,7 @@ use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
 use crate::control::clock::Clock;
+use crate::ruleset::Ruleset;
 use crate::xdp::{LoadError, Settings};
 use wire::{Reloaded, Status, Switched};
 
@@ -91,13 +92,16 @@ pub struct InForce {
     pub config: Config,
     /// What every rule does.
     pub rules: Rules,
+    /// What workers decide by.
+    pub ruleset: Ruleset,
     /// The same as the kernel holds it; its `flags` and `mac` may have moved on since.
     pub kernel: KernelConfig,
 }
 
 impl InForce {
     fn of(config: Config, kernel: KernelConfig) -> Arc<Self> {
-        Arc::new(Self { rules: config.rules_in_force(), config, kernel })
+        let (rules, ruleset) = (config.rules_in_force(), Ruleset::of(&config, &kernel));
+        Arc::new(Self { rules, ruleset, config, kernel })
     }
 }
 

@@ -91,7 +91,7 @@ mod tests {
         assert_ne!(plain.enforce & Reason::Blocked.bit(), 0);
         assert_eq!((plain.enforce | plain.monitor) & (Reason::Closed.bit() | Reason::UnknownMethod.bit()), 0);
         // nothing that is no rule
-        let all: u64 = crate::config::Rules::all().map(|rule| rule.bit()).sum();
+        let all: u64 = crate::config::Rules::all().map(Reason::bit).sum();
         assert_eq!(plain.enforce & !all, 0);
         for (admission, enforced, monitored) in
             [(Admission::Open, false, false), (Admission::Monitor, false, true), (Admission::Closed, true, false)]

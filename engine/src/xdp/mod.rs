@@ -15,17 +15,20 @@ mod compile;
 mod maps;
 /// Where programs, links and maps are pinned.
 mod pins;
+/// Who is known, asked of the maps.
+mod sources;
 
 pub use attach::{AttachError, Attachment, is_pinned, unload};
 pub use compile::compile;
 pub(crate) use maps::ip;
 pub use maps::{Counters, KernelRules, Settings, Snapshot};
 pub use pins::PinError;
+pub use sources::{KernelSources, KernelVerified};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData, RingBuf, XskMap};
+use aya::maps::{Array, MapData, RingBuf, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
@@ -144,9 +147,7 @@ impl Filter {
 
     /// Heartbeats by queue: ns of `CLOCK_MONOTONIC`. A handle of its own for each who asks.
     pub fn heart(&self) -> Result<Array<MapData, u64>, LoadError> {
-        let failed = |source| LoadError::Map { name: "HEART", source: Box::new(source) };
-        let data = MapData::from_pin(self.pins.path("HEART")).map_err(failed)?;
-        Map::from_map_data(data).and_then(Array::try_from).map_err(failed)
+        self.pinned("HEART")
     }
 
     /// The softswitch's final responses.

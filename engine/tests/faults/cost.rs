@@ -52,6 +52,10 @@ fn a_packet_costs_one_write_and_at_a_low_rate_one_wake_and_nothing_else() {
     }
     let site = Site::new();
     let engine = site.start("");
+    // Limits are for floods, and this is one.
+    site.tool("rule rate_register off");
+    site.tool("rule rate_source off");
+    site.tool("rule rate_prefix off");
     let responder = site.responder();
     for (rate, wakes) in [(400, N), (50_000, N / 4)] {
         let (calls, seconds) = traced(&site, &engine, &responder, rate);

@@ -9,6 +9,8 @@ mod cost;
 mod death;
 /// Generic XDP and raw injection.
 mod generic;
+/// The configuration is read again, and rules are switched, while packets flow.
+mod reload;
 /// Two hosts, a wire, and the engine.
 mod site;
 /// Starts that are refused, and what they leave.

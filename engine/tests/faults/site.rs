@@ -299,6 +299,11 @@ pub(crate) struct Background<T> {
 pub(crate) type Load = Background<LoadReport>;
 
 impl<T> Background<T> {
+    /// Has it done all that it should?
+    pub(crate) fn is_done(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits until it has done all that it should.
     pub(crate) fn end(mut self) -> T {
         self.thread.take().unwrap().join().unwrap()

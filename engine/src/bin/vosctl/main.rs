@@ -4,6 +4,8 @@
 mod events;
 /// `vosctl explain`.
 mod explain;
+/// Status, reload, run-time switches.
+mod live;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -85,6 +87,17 @@ enum Command {
     /// Say of packets in files whether they would be dropped, why, and by which rule.
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
+    /// Show what is in force: mode, rules, limits, attack mode, what goes to the engine.
+    Status,
+    /// Read the configuration file again; one with an error changes nothing.
+    Reload,
+    /// Have a rule enforce, monitor or nothing, until the next reload or restart.
+    Rule(live::RuleSwitch),
+    /// Switch attack mode on or off.
+    Attack {
+        #[command(subcommand)]
+        switch: live::AttackSwitch,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -220,6 +233,10 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
             }
             Ok(0)
         }
+        Command::Status => live::status(&client, cli).await,
+        Command::Reload => live::reload(&client, cli).await,
+        Command::Rule(switch) => live::switch(&client, cli, switch).await,
+        Command::Attack { switch } => live::attack(&client, cli, switch).await,
         Command::Stats { watch } => stats(&client, cli, *watch).await,
         Command::Events(args) => events::events(&client, cli, args).await,
         Command::Capture(args) => events::capture(&client, args).await,
@@ -425,6 +442,10 @@ fn stats_text(stats: &Value) -> String {
         lines.push(String::new());
         lines.push("would have been dropped, if this were enforced:".to_owned());
         lines.extend(counters(table("would_drop"), judged));
+    }
+    if let Some(sources) = stats.pointer("/verified/sources").and_then(Value::as_u64) {
+        lines.push(String::new());
+        lines.push(format!("{sources:>15}  sources verified"));
     }
     for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(String::new());

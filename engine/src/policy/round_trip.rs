@@ -1,0 +1,145 @@
+//! Round trips that cannot be spoofed: who answers what only went to this address is there.
+//!
+//! A challenge (401, 407) that went to an address, and then a 2xx to the same request from the same address: whoever
+//! sent the credentials has read the nonce. A 2xx to an INVITE, and then an ACK with its To-tag: whoever sent the ACK
+//! has read the tag. Nothing is learnt from one packet, and nothing from packets of different addresses.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hash};
+
+use sip_parse::{Message, Method};
+use vos_common::rule::Addr;
+use vos_common::state::mix;
+
+/// How long a challenge or an answer is remembered, ns: 64·T1, as long as SIP itself tries again (RFC 3261 §17.1.1.2,
+/// §13.3.1.4).
+pub(super) const LIFE: u64 = 32_000_000_000;
+
+/// Ways of a [`Recent`] bucket.
+const WAYS: usize = 8;
+/// Challenges remembered, 8 MiB. Under a flood each new one takes the place of the oldest of its bucket, and buckets
+/// are chosen by a secret hash over address, Call-ID and method. So what is asked in a phone's name does not pile up
+/// where the phone's own challenge lies: 50,000 spoofed REGISTERs a second, all of them answered, leave a challenge
+/// there for more than four seconds in 99 cases of 100, and a phone answers within one. Half as many, and a softswitch
+/// that answers 50,000 a second makes phones prove themselves twice.
+pub const CHALLENGES: usize = 1 << 19;
+/// Answered INVITEs remembered, 1 MiB: 2,000 calls a second for all of [`LIFE`].
+pub const ANSWERS: usize = 1 << 16;
+
+/// Keys the hashes of what strangers write: nobody outside can aim at a slot.
+#[derive(Clone, Debug, Default)]
+pub struct Secret(RandomState);
+
+impl Secret {
+    /// Names a call as its ACK does: Call-ID and To-tag.
+    pub fn call(&self, call_id: &[u8], to_tag: &[u8]) -> u64 {
+        self.hash((0u8, call_id, to_tag))
+    }
+
+    /// Names a request as its answer does: Call-ID and method, without the CSeq number, which the second try counts up
+    /// (RFC 3261 §22.2). With the method, for else an OPTIONS that anybody gets a 200 for would answer the challenge of
+    /// a REGISTER.
+    pub(super) fn request(&self, call_id: &[u8], method: Method<'_>) -> u64 {
+        self.hash((1u8, call_id, method.as_bytes()))
+    }
+
+    fn hash(&self, what: impl Hash) -> u64 {
+        self.0.hash_one(what)
+    }
+}
+
+/// An ACK as a worker saw it: what it sends to the policy's thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Where it came from.
+    pub src: Addr,
+    /// [`Secret::call`] of it.
+    pub call: u64,
+}
+
+impl Ack {
+    /// What `message` acknowledges, if it is an ACK with a To-tag.
+    pub fn of(message: &Message<'_>, src: &Addr, secret: &Secret) -> Option<Self> {
+        let (call_id, tag) = (message.call_id().ok()?, message.to().ok()?.tag?);
+        Some(Self { src: *src, call: secret.call(call_id, tag) })
+    }
+}
+
+/// Challenges and answers that wait for their other half.
+#[derive(Debug)]
+pub struct RoundTrips {
+    challenges: Recent,
+    answers: Recent,
+}
+
+impl Default for RoundTrips {
+    fn default() -> Self {
+        Self { challenges: Recent::of(CHALLENGES), answers: Recent::of(ANSWERS) }
+    }
+}
+
+impl RoundTrips {
+    /// `request` of `source` was challenged.
+    pub fn challenged(&mut self, source: u64, request: u64, now: u64) {
+        self.challenges.put(mix(source, request), now);
+    }
+
+    /// `request` of `source` was accepted: after a challenge?
+    pub fn accepted(&mut self, source: u64, request: u64, now: u64) -> bool {
+        self.challenges.take(mix(source, request), now)
+    }
+
+    /// An INVITE of `source` got a 2xx that belongs to `call`.
+    pub fn answered(&mut self, source: u64, call: u64, now: u64) {
+        self.answers.put(mix(source, call), now);
+    }
+
+    /// `source` acknowledged `call`: was that answered, there?
+    pub fn acknowledged(&mut self, source: u64, call: u64, now: u64) -> bool {
+        self.answers.take(mix(source, call), now)
+    }
+}
+
+/// What happened within [`LIFE`]: hashed names in buckets, the oldest of a full bucket goes.
+#[derive(Debug)]
+struct Recent {
+    buckets: Vec<[Entry; WAYS]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    name: u64,
+    /// When, ns of `CLOCK_MONOTONIC`; 0: empty.
+    at: u64,
+}
+
+impl Recent {
+    /// Room for `entries`, a power of two.
+    fn of(entries: usize) -> Self {
+        Self { buckets: vec![[Entry::default(); WAYS]; entries / WAYS] }
+    }
+
+    fn bucket(&mut self, name: u64) -> &mut [Entry; WAYS] {
+        let mask = self.buckets.len() - 1;
+        &mut self.buckets[(name >> 32) as usize & mask]
+    }
+
+    fn put(&mut self, name: u64, now: u64) {
+        let bucket = self.bucket(name);
+        let own = bucket.iter().position(|entry| entry.name == name);
+        let oldest = || bucket.iter().enumerate().min_by_key(|(_, entry)| entry.at).map(|(at, _)| at);
+        if let Some(way) = own.or_else(oldest) {
+            bucket[way] = Entry { name, at: now.max(1) };
+        }
+    }
+
+    /// Was it there? It is no more: one proof each.
+    fn take(&mut self, name: u64, now: u64) -> bool {
+        let Some(entry) = self.bucket(name).iter_mut().find(|entry| entry.name == name && entry.at != 0) else {
+            return false;
+        };
+        let fresh = now.saturating_sub(entry.at) < LIFE;
+        *entry = Entry::default();
+        fresh
+    }
+}

@@ -1,0 +1,47 @@
+//! What of the configuration is in force for the workers: a snapshot that is replaced as a whole, so that a packet is
+//! decided by one configuration and workers wait for nobody.
+
+use vos_common::reason::Reason;
+use vos_common::signature::Signatures;
+use vos_common::state::Config as KernelConfig;
+
+use crate::config::Config;
+use crate::policy::Domains;
+
+/// The snapshot.
+#[derive(Clone, Debug)]
+pub struct Ruleset {
+    /// Rules that drop: [`Reason::bit`]s.
+    pub enforce: u64,
+    /// Rules that only count what they would drop: [`Reason::bit`]s.
+    pub monitor: u64,
+    /// Requests to which unknown sources get no answer: [`Class::bit`](vos_common::sip::Class::bit)s.
+    pub silent: u64,
+    /// The scanners' patterns, compiled.
+    pub signatures: Box<Signatures>,
+    /// Which domains are ours.
+    pub domains: Domains,
+}
+
+impl Default for Ruleset {
+    /// No rule.
+    fn default() -> Self {
+        let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
+        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains }
+    }
+}
+
+impl Ruleset {
+    /// Of a configuration, and of what the kernel holds of it.
+    pub fn of(config: &Config, kernel: &KernelConfig) -> Self {
+        let KernelConfig { enforce, monitor, silent, .. } = *kernel;
+        // The kernel's patterns were compiled from the same text: there is no error left to meet.
+        let signatures = config.scanners.compile().unwrap_or_else(|_| Box::new(Signatures::EMPTY));
+        Self { enforce, monitor, silent, signatures, domains: config.xdp.domains.iter().collect() }
+    }
+
+    /// Is this rule enforced or monitored?
+    pub fn watches(&self, reason: Reason) -> bool {
+        (self.enforce | self.monitor) & reason.bit() != 0
+    }
+}
