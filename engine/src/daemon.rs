@@ -197,8 +197,8 @@ struct Running {
     live: Arc<Live>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
-    events: Arc<Events>,
     verified: Arc<policy::Count>,
+    events: Arc<Events>,
     shape: Shape,
     stats: Vec<Arc<Stats>>,
     own: BTreeSet<IpAddr>,
@@ -263,8 +263,8 @@ impl Running {
             live,
             counters: Arc::new(parts.counters),
             pings,
-            events,
             verified,
+            events,
             shape: parts.shape,
             stats,
             own,
@@ -302,8 +302,8 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
-            events: Arc::clone(&self.events),
             verified: Arc::clone(&self.verified),
+            events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
         }
@@ -429,6 +429,9 @@ impl Connected {
         let live = Arc::new(Live::new(config, own_list, Box::new(filter.settings()), reader(read, config), Clock::now));
         let parts = Parts::build(config, netlink, link, filter, &attachment, chunk, &live)?;
         say_shape(link, &attachment, &parts);
+        if let Some(walked) = filter.verified_instructions() {
+            info!("{}: the verifier walked {walked} instructions of 1000000", link.name);
+        }
         Ok(Self { own, control, live, parts })
     }
 }
@@ -437,10 +440,10 @@ impl Connected {
 struct Parts {
     counters: Counters,
     replies: aya::maps::RingBuf<aya::maps::MapData>,
-    samples: Samples,
-    sample_ring: aya::maps::RingBuf<aya::maps::MapData>,
     policy: Policy<KernelVerified>,
     observations: Receiver<policy::Ack>,
+    samples: Samples,
+    sample_ring: aya::maps::RingBuf<aya::maps::MapData>,
     workers: Vec<Worker>,
     tap: Option<Tap>,
     shape: Shape,
@@ -472,10 +475,10 @@ impl Parts {
         let mut parts = Self {
             counters: filter.counters()?,
             replies: filter.replies()?,
-            samples: Samples::new(config.rates.samples.limit(0)),
-            sample_ring: filter.samples()?,
             policy: Policy::new(verified, secret.clone(), filter.seed()),
             observations,
+            samples: Samples::new(config.rates.samples.limit(0)),
+            sample_ring: filter.samples()?,
             workers: Vec::new(),
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
@@ -652,8 +655,8 @@ struct View {
     counters: Arc<Counters>,
     stats: Vec<Arc<Stats>>,
     pings: Arc<Pings>,
-    events: Arc<Events>,
     verified: Arc<policy::Count>,
+    events: Arc<Events>,
     control: Arc<Control>,
     live: Arc<Live>,
 }

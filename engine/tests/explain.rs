@@ -141,12 +141,12 @@ fn plain() -> Case {
     let expect = Verdict { action: Action::Redirect, reason: Reason::Redirected };
     Case {
         name: String::new(),
-        why: "",
         settings: |_, _| {},
         before: Vec::new(),
         frame: Vec::new(),
-        expect,
+        why: "",
         would: None,
+        expect,
     }
 }
 

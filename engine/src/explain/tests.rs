@@ -164,12 +164,12 @@ fn alone() -> Case {
     let expect = Verdict { action: Action::Pass, reason: Reason::Kernel };
     Case {
         name: String::new(),
-        why: "",
         settings: |_, _| {},
         before: Vec::new(),
         frame: Vec::new(),
-        expect,
+        why: "",
         would: None,
+        expect,
     }
 }
 

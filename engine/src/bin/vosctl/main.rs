@@ -80,13 +80,6 @@ enum Command {
     },
     /// List who sends OPTIONS that the server answers, as commands to allow them.
     SuggestAllow,
-    /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
-    Events(events::EventsArgs),
-    /// Write samples of dropped packets to a pcap file, until interrupted; opens in tcpdump and Wireshark.
-    Capture(events::CaptureArgs),
-    /// Say of packets in files whether they would be dropped, why, and by which rule.
-    #[command(after_help = explain::HELP)]
-    Explain(explain::ExplainArgs),
     /// Show what is in force: mode, rules, limits, attack mode, what goes to the engine.
     Status,
     /// Read the configuration file again; one with an error changes nothing.
@@ -98,6 +91,13 @@ enum Command {
         #[command(subcommand)]
         switch: live::AttackSwitch,
     },
+    /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
+    Events(events::EventsArgs),
+    /// Write samples of dropped packets to a pcap file, until interrupted; opens in tcpdump and Wireshark.
+    Capture(events::CaptureArgs),
+    /// Say of packets in files whether they would be dropped, why, and by which rule.
+    #[command(after_help = explain::HELP)]
+    Explain(explain::ExplainArgs),
 }
 
 #[derive(Args, Debug)]
