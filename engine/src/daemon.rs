@@ -251,9 +251,8 @@ impl Running {
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
-        let events = Arc::new(Events::default());
-        let samples = Samples::new(Arc::clone(&events), config.rates.samples.limit(0));
-        let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
+        let (events, sampler_stop) = (parts.samples.events(), Arc::clone(&stop));
+        let (samples, ring) = (parts.samples, parts.sample_ring);
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
         let mut running = Self {
             config: config.clone(),
@@ -443,7 +442,8 @@ struct Parts {
     replies: aya::maps::RingBuf<aya::maps::MapData>,
     policy: Policy<KernelVerified>,
     observations: Receiver<policy::Ack>,
-    samples: aya::maps::RingBuf<aya::maps::MapData>,
+    samples: Samples,
+    sample_ring: aya::maps::RingBuf<aya::maps::MapData>,
     workers: Vec<Worker>,
     tap: Option<Tap>,
     shape: Shape,
@@ -477,7 +477,8 @@ impl Parts {
             replies: filter.replies()?,
             policy: Policy::new(verified, secret.clone(), filter.seed()),
             observations,
-            samples: filter.samples()?,
+            samples: Samples::new(config.rates.samples.limit(0)),
+            sample_ring: filter.samples()?,
             workers: Vec::new(),
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },

@@ -335,7 +335,12 @@ mod tests {
         let last: Vec<u32> = (6..=RECENT_MAX as u32 + 5).collect();
         let stealth = Wanted { reason: Some("stealth".into()), frames: true };
         assert_eq!(queues(&events.recent(&stealth)), last);
-        assert!(events.recent(&stealth).iter().all(|event| *event == drop_of("stealth", queues(&[event.clone()])[0])));
+        assert!(
+            events
+                .recent(&stealth)
+                .iter()
+                .all(|event| *event == drop_of("stealth", queues(std::slice::from_ref(event))[0]))
+        );
         assert!(!serde_json::to_string(&all).expect("JSON").contains("frame"), "frames only where they are asked for");
     }
 

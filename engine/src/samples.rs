@@ -79,10 +79,15 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// For `events`; a worker shows `limit` of each reason (`rates.samples`).
-    pub fn new(events: Arc<Events>, limit: Limit) -> Self {
+    /// A worker shows `limit` of each reason (`rates.samples`).
+    pub fn new(limit: Limit) -> Self {
         let (door, own) = sync_channel(QUEUED_MAX);
-        Self { events, limit, door, own, index: Index::new() }
+        Self { events: Arc::default(), limit, door, own, index: Index::new() }
+    }
+
+    /// Where the events go.
+    pub fn events(&self) -> Arc<Events> {
+        Arc::clone(&self.events)
     }
 
     /// A door for the worker of `queue`.
@@ -266,8 +271,8 @@ mod tests {
 
     #[test]
     fn a_worker_shows_ten_a_second_of_each_reason_and_never_waits() {
-        let events = Arc::new(Events::default());
-        let mut samples = Samples::new(Arc::clone(&events), Limit::per_second(RATE, RATE, 0));
+        let mut samples = Samples::new(Limit::per_second(RATE, RATE, 0));
+        let events = samples.events();
         let mut door = samples.door(5);
         let (now, frame) = (100 * SECOND, scan());
         for _ in 0..1_000 {

@@ -235,10 +235,9 @@ fn signature(world: &World, trace: &Trace, frame: &[u8], flow: &Flow) -> Cause {
     let pattern = &world.signatures.texts[number][..length];
     let is_here =
         |window: &[u8]| window.iter().map(|byte| vos_common::signature::fold(*byte)).eq(pattern.iter().copied());
-    // It stands at a 4-gram of the block, so it begins less than its length before that.
+    // It stands at a 4-gram of the block, so it begins in it, or less than its length before.
     let from = block.saturating_sub(length).max(flow.l4 as usize + 8);
-    let near = frame.get(from..(block + 16 + length).min(frame.len())).unwrap_or_default();
-    let at = near.windows(length.max(1)).position(is_here).map(|at| from + at);
+    let at = frame.get(from..).unwrap_or_default().windows(length.max(1)).position(is_here).map(|at| from + at);
     let line = at.map(|at| {
         let start = frame[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |feed| feed + 1);
         let end = frame[at..].iter().position(|byte| matches!(byte, b'\r' | b'\n')).map_or(frame.len(), |end| at + end);

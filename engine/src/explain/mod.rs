@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use serde::Serialize;
 use vos_common::packet::{self, Frame};
-use vos_common::rate::{Clocks, KINDS, Kind, Limit, Tier, source_key};
+use vos_common::rate::{Clocks, KINDS, Kind, Limit, Tier};
 use vos_common::rule::{Addr, Rule, RuleKind};
 use vos_common::signature::{self, Signatures};
 use vos_common::state::{Config as KernelConfig, Home, Homes, Ports};
@@ -108,6 +108,14 @@ impl Trace {
     }
 }
 
+/// What a filter holds of sources.
+pub trait Sources {
+    /// The rule for a source.
+    fn rule(&self, src: &Addr) -> Rule;
+    /// Is the source of this [`source_key`](vos_common::rate::source_key) verified at `now` (ns of `CLOCK_MONOTONIC`)?
+    fn verified(&self, key: u64, now: u64) -> bool;
+}
+
 /// What verdicts are made from.
 pub struct World {
     config: KernelConfig,
@@ -116,8 +124,7 @@ pub struct World {
     homes: Option<Box<Homes>>,
     signatures: Box<Signatures>,
     book: Option<RuleBook>,
-    policy: Option<Policy>,
-    verified: Vec<(Addr, u64)>,
+    sources: Option<Box<dyn Sources>>,
     live: bool,
     now: u64,
     /// The destination of the packet that is judged.
@@ -166,7 +173,13 @@ impl World {
     pub fn of_filter(config: KernelConfig, mut policy: Policy, live: bool) -> Self {
         let (ports, signatures) = (policy.ports.clone(), policy.signatures.clone());
         let homes = std::mem::replace(&mut policy.homes, Box::new(Homes::EMPTY));
-        Self { homes: Some(homes), policy: Some(policy), ..Self::new(config, ports, signatures, live) }
+        Self { homes: Some(homes), ..Self::new(config, ports, signatures, live) }.with_sources(Box::new(policy))
+    }
+
+    /// With what a filter holds of sources: decisions then only give its rules their names.
+    pub fn with_sources(mut self, sources: Box<dyn Sources>) -> Self {
+        self.sources = Some(sources);
+        self
     }
 
     fn new(config: KernelConfig, ports: Box<Ports>, signatures: Box<Signatures>, live: bool) -> Self {
@@ -176,8 +189,7 @@ impl World {
             homes: None,
             signatures,
             book: None,
-            policy: None,
-            verified: Vec::new(),
+            sources: None,
             live,
             now: 0,
             here: Addr::default(),
@@ -187,22 +199,10 @@ impl World {
         }
     }
 
-    /// With these decisions. In the world of a filter they only give its rules their names.
+    /// With these decisions.
     pub fn with_decisions(mut self, decisions: Vec<Decision>, clock: Clock) -> Result<Self, MapError> {
         self.book = Some(RuleBook::load(decisions, clock, &mut Nowhere)?);
         Ok(self)
-    }
-
-    /// With these verified sources, each until an instant of `CLOCK_MONOTONIC`, ns.
-    pub fn with_verified(mut self, verified: Vec<(Addr, u64)>) -> Self {
-        self.verified = verified;
-        self
-    }
-
-    /// With these patterns of scanners.
-    pub fn with_signatures(mut self, signatures: Box<Signatures>) -> Self {
-        self.signatures = signatures;
-        self
     }
 
     /// Begins anew: nobody has sent anything. In the world of a filter with its configuration of this moment.
@@ -272,8 +272,8 @@ impl Tables for World {
 
     fn rule(&self, src: &Addr) -> Rule {
         let decision = self.book.as_ref().and_then(|book| book.covering(&IpNet::from(ip(*src)), self.now).cloned());
-        let rule = match (&self.policy, &decision) {
-            (Some(policy), _) => policy.rule(src),
+        let rule = match (&self.sources, &decision) {
+            (Some(sources), _) => sources.rule(src),
             (None, Some(decision)) => Rule { kind: decision.kind.rule() as u32, ..Rule::default() },
             (None, None) => Rule::default(),
         };
@@ -285,9 +285,7 @@ impl Tables for World {
     }
 
     fn verified(&self, key: u64, now: u64) -> bool {
-        let told =
-            || self.verified.iter().any(|(addr, until)| source_key(addr, self.config.seed) == key && now < *until);
-        let verified = self.policy.as_ref().is_some_and(|policy| policy.verified(key, now)) || told();
+        let verified = self.sources.as_ref().is_some_and(|sources| sources.verified(key, now));
         self.trace.borrow_mut().verified = verified;
         verified
     }

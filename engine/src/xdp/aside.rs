@@ -26,6 +26,7 @@ use vos_common::state::{Clock, Config, Homes, Ports, V6_RULES};
 use vos_common::verdict::{Action, Judged, Verdict};
 
 use super::{LoadError, OBJECT, pins, xdp};
+use crate::explain::Sources;
 
 /// Maps that are read where they are pinned.
 const SHARED: [&str; 7] = ["HOMES", "PORTS", "EXACT", "PREFIX", "GATE", "VERIFIED", "SIGNATURES"];
@@ -265,9 +266,8 @@ pub struct Policy {
     v6_rules: bool,
 }
 
-impl Policy {
-    /// The rule for a source.
-    pub fn rule(&self, src: &Addr) -> Rule {
+impl Sources for Policy {
+    fn rule(&self, src: &Addr) -> Rule {
         if !src.is_v4() && !self.v6_rules {
             return Rule::default();
         }
@@ -275,8 +275,7 @@ impl Policy {
         exact.or_else(|| self.prefix.get(&Key::new(128, *src), 0).ok()).unwrap_or_default()
     }
 
-    /// Is the source of this [`source_key`] verified at `now`?
-    pub fn verified(&self, key: u64, now: u64) -> bool {
+    fn verified(&self, key: u64, now: u64) -> bool {
         let Ok(bucket) = self.verified.get(&bucket(key, VERIFIED_BUCKETS), 0) else { return false };
         bucket.keys.iter().zip(&bucket.until).any(|(held, until)| *held == key && now < *until)
     }
