@@ -16,9 +16,13 @@ mod modes;
 mod passes;
 /// What `vosctl` refuses.
 mod refusals;
+/// A telephone system and its phones.
+mod registrar;
 /// Scanners, and those who may ask.
 mod scans;
 /// The set-up that all share.
 mod site;
+/// Scanners and password guessers as they are, and disguised.
+mod tools;
 /// Samples, captures, and why.
 mod watching;
