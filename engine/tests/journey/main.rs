@@ -14,6 +14,8 @@ mod hostile;
 mod modes;
 /// What passes: other protocols, other ports, unusual SIP.
 mod passes;
+/// A recorded session of real phones, packet for packet.
+mod recorded;
 /// What `vosctl` refuses.
 mod refusals;
 /// A telephone system and its phones.

@@ -495,14 +495,11 @@ impl Site {
         self.watch(self.caller.command("tcpdump"), &["-i", &self.lan, "-l", "-nn", filter])
     }
 
-    /// Writes what crosses the server's interface, in both directions, into a file; whole when tcpdump has ended.
+    /// Writes what callers and server send each other into a file, whole when this has ended.
     #[track_caller]
-    pub(crate) fn record(&self, file: &Path, filter: &str) -> Program {
+    pub(crate) fn record(&self, file: &Path) -> Program {
         let file = file.to_str().expect("UTF-8");
-        self.watch(
-            self.server.command("tcpdump"),
-            &["-i", &self.iface, "-U", "-s", "0", "-w", file, "-Z", "root", filter],
-        )
+        self.watch(self.caller.command("tcpdump"), &["-i", &self.lan, "-U", "-s0", "-w", file, "-Z", "root", "udp"])
     }
 
     #[track_caller]

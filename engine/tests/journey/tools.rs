@@ -75,7 +75,8 @@ struct Told {
 /// Runs a tool from [`FAR`]; its own opinion of how that went does not matter.
 #[track_caller]
 fn run(site: &Site, words: &str, sipvicious: Option<&Path>) -> Told {
-    let outside = site.tcpdump_outside(&format!("udp and host {FAR}"));
+    // nmap knocks with two empty datagrams, which pass as the keep-alives that they are, and which no server answers.
+    let outside = site.tcpdump_outside(&format!("udp and host {FAR} and udp[4:2] > 8"));
     let before = site.stats().dropped();
     let done = command(site, words, sipvicious).output().unwrap();
     let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
@@ -206,7 +207,7 @@ fn who_hides_his_signature_finds_nothing_where_domains_are_named() {
         finds_it(&site, words, Some(&copy), finds);
         phones.call();
     }
-    let many: String = (0..400).map(|n| format!("{n:04}\n")).collect();
+    let many: String = (0..150).map(|n| format!("{n:04}\n")).collect();
     std::fs::write(site.path("many"), many).unwrap();
     let guesses =
         run(&site, &format!("svcrack -u 1000 -d {} --maximumtime 2", site.path("many").display()), Some(&copy));
