@@ -63,10 +63,11 @@ impl<'a> Baresip<'a> {
     }
 }
 
-/// One packet as `vosctl explain --json` shows it.
+/// The packets as `vosctl explain --json` shows them, each from a source that nobody knows.
 fn explained(site: &Site, file: &PathBuf) -> Vec<Value> {
     let config = site.path("explain.toml");
-    fs::write(&config, "").unwrap();
+    // The phones' ports, too: so what the server says to them is judged as well.
+    fs::write(&config, "[xdp]\nsip_ports = [5060, 5062, 5070, 5080]\n").unwrap();
     let words = ["explain", "--json", "--config", config.to_str().unwrap(), file.to_str().unwrap()];
     let done = site.vosctl(&words);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -110,12 +111,7 @@ fn no_packet_of_a_recorded_session_would_be_dropped() {
     }
     println!("{} packets: {reasons:?}", packets.len());
     assert_eq!(options, 1, "{reasons:?}");
-    // All of it is there: 13 packets of each call by sipp to the server and 2 registrations, and what baresip said.
-    let survived = reasons["redirected"];
-    let requests = site.seen().len();
-    assert!(requests > 20 && survived >= requests - options, "{requests} requests, {reasons:?}");
-    assert!(
-        reasons.get("not_ours").is_some_and(|n| *n > 50),
-        "replies to the phones' ports and their sound: {reasons:?}"
-    );
+    // All of it is there: each request that the server has seen, and for each something that it sent.
+    let (requests, survived) = (site.seen().len(), reasons["redirected"]);
+    assert!(requests > 20 && survived >= 2 * (requests - options), "{requests} requests, {reasons:?}");
 }
