@@ -102,7 +102,7 @@ fn round_trips(ledger: &Ledger) {
 
 /// The reasons for which packets were dropped, and how many.
 fn drops(grown: &Counters) -> String {
-    const PASSED: [&str; 6] = ["redirected", "kernel", "not_ours", "martian", "other_l4", "monitored"];
+    const PASSED: [&str; 6] = ["redirected", "kernel", "not_ours", "martian", "other_l4", "fragment"];
     let dropped = grown.reasons.iter().filter(|(reason, count)| **count > 0 && !PASSED.contains(&reason.as_str()));
     dropped.map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect::<Vec<_>>().join(", ")
 }

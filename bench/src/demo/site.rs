@@ -17,8 +17,10 @@ pub(crate) const MONITOR: [&str; 1] = ["192.0.2.20"];
 pub(crate) const MONITOR_NET: &str = "192.0.2.20/32";
 /// Who looks for SIP servers.
 pub(crate) const SCANNER: [&str; 1] = ["192.0.2.66"];
-/// The same over IPv6.
-pub(crate) const SCANNER6: [&str; 1] = ["2001:db8::66"];
+/// The same over IPv6, in a /64 of its own: one /64 counts as one source, and a neighbour of verified phones is verified.
+pub(crate) const SCANNER6: [&str; 1] = ["2001:db8:0:66::66"];
+/// The way back to it.
+const SCANNER6_NET: &str = "2001:db8:0:66::/64";
 /// Who sends what is not SIP.
 pub(crate) const NOISE: [&str; 1] = ["192.0.2.77"];
 /// Hosts of the blocked network.
@@ -49,7 +51,9 @@ impl Site {
         let wire = VethPair::new(&server, &iface, &client, &lan, queues)?;
         server.ip(&format!("addr add 192.0.2.1/24 dev {iface}"))?;
         server.ip(&format!("addr add 2001:db8::1/64 dev {iface} nodad"))?;
-        server.ip(&format!("route add {BLOCKED_NET} dev {iface}"))?;
+        for net in [BLOCKED_NET, SCANNER6_NET] {
+            server.ip(&format!("route add {net} dev {iface}"))?;
+        }
         for address in PHONES.iter().chain(&MONITOR).chain(&SCANNER).chain(&NOISE) {
             client.ip(&format!("addr add {address}/24 dev {lan}"))?;
         }

@@ -14,11 +14,17 @@ mod hostile;
 mod modes;
 /// What passes: other protocols, other ports, unusual SIP.
 mod passes;
+/// A recorded session of real phones, packet for packet.
+mod recorded;
 /// What `vosctl` refuses.
 mod refusals;
+/// A telephone system and its phones.
+mod registrar;
 /// Scanners, and those who may ask.
 mod scans;
 /// The set-up that all share.
 mod site;
+/// Scanners and password guessers as they are, and disguised.
+mod tools;
 /// Samples, captures, and why.
 mod watching;

@@ -1,5 +1,6 @@
 //! Two hosts, a wire of four queues, the engine, and a SIP server that knows nothing of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use vos_bench::process::output;
 use vos_bench::{NetNs, Program, VethPair};
 use vos_common::cases::{OWN_V4, OWN_V6, Packet};
+use vos_common::reason::Reason;
 
 /// The server's addresses, the same as the verdict table's.
 pub(crate) const SERVER4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -37,6 +39,8 @@ pub(crate) const QUEUES: u32 = 4;
 /// How long anything may take that should happen at once: this machine may be very busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The engine's configuration, where a test has one.
+const CONFIG: &str = "vos.toml";
 const MODULES: &str = "/usr/lib/x86_64-linux-gnu/kamailio/modules";
 
 /// Waits until `done`; panics with `what` if it never is.
@@ -117,6 +121,21 @@ impl Stats {
         self.0["would_drop"][name].as_u64().unwrap_or_else(|| panic!("no would_drop {name} in {}", self.0))
     }
 
+    /// All that was dropped, by the rules of XDP and of the engine: what is not zero.
+    pub(crate) fn dropped(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        let workers = self.0["workers"].as_array().map_or(&[][..], Vec::as_slice);
+        let tables = workers.iter().map(|worker| &worker["dropped"]).chain([&self.0["reasons"]]);
+        for (reason, count) in tables.filter_map(Value::as_object).flatten() {
+            let rule = Reason::of_label(reason).is_none_or(Reason::is_rule);
+            let count = count.as_u64().unwrap_or_else(|| panic!("{reason}: {count} in {}", self.0));
+            if rule && count > 0 {
+                *all.entry(reason.clone()).or_default() += count;
+            }
+        }
+        all
+    }
+
     /// One counter of each worker.
     pub(crate) fn workers(&self, name: &str) -> Vec<u64> {
         let workers = self.0["workers"].as_array().map_or(&[][..], Vec::as_slice);
@@ -135,11 +154,29 @@ pub(crate) struct Seen {
     pub(crate) call: String,
 }
 
+/// What Kamailio does with requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Script {
+    /// The modules it needs, in the order in which they are loaded.
+    pub(crate) modules: &'static [&'static str],
+    /// Its routes, behind the line that logs each request.
+    pub(crate) routes: &'static str,
+}
+
+/// Answers each request by itself.
+const ANSWERS: Script = Script {
+    modules: &["pv", "xlog", "sl", "textops"],
+    routes: "if (is_method(\"ACK\")) exit;\n  append_to_reply(\"Contact: <sip:2@e.com>\\r\\n\");\n  \
+             sl_send_reply(\"200\", \"OK\");\n",
+};
+
 /// What differs from a relay on four queues before Kamailio.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     args: Vec<String>,
     prepare: Vec<String>,
+    config: Option<String>,
+    server: Option<Script>,
 }
 
 impl Builder {
@@ -154,6 +191,18 @@ impl Builder {
         self
     }
 
+    /// The engine's configuration file.
+    pub(crate) fn config(mut self, toml: &str) -> Self {
+        self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// Kamailio does this.
+    pub(crate) fn server(mut self, script: Script) -> Self {
+        self.server = Some(script);
+        self
+    }
+
     /// A shell command inside the server's namespace before the engine starts; `IFACE` stands for its interface.
     pub(crate) fn prepare(mut self, line: &str) -> Self {
         self.prepare.push(line.to_owned());
@@ -162,7 +211,7 @@ impl Builder {
 
     /// Builds it all; gives it when the engine says that it is ready and the server listens.
     #[track_caller]
-    pub(crate) fn start(self) -> Site {
+    pub(crate) fn start(mut self) -> Site {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (number, pid) = (NEXT.fetch_add(1, Ordering::Relaxed), std::process::id());
         let (iface, lan) = (format!("js{pid}x{number}"), format!("jc{pid}x{number}"));
@@ -188,7 +237,12 @@ impl Builder {
             let line = line.replace("IFACE", &iface);
             output(server.command("sh").args(["-c", &line])).unwrap();
         }
-        let kamailio = kamailio(&server, dir.path());
+        if let Some(toml) = &self.config {
+            let file = dir.path().join(CONFIG);
+            std::fs::write(&file, toml).unwrap();
+            self.args.extend(["--config".to_owned(), file.display().to_string()]);
+        }
+        let kamailio = kamailio(&server, dir.path(), self.server.unwrap_or(ANSWERS));
         let mut site = Site { engine: None, kamailio, _wire: wire, caller, server, iface, lan, mac, dir };
         site.start_engine(&self.args);
         site
@@ -207,7 +261,7 @@ pub(crate) struct Site {
     /// The server's interface.
     pub(crate) iface: String,
     /// The caller's.
-    lan: String,
+    pub(crate) lan: String,
     /// The MAC address of the server's interface.
     mac: [u8; 6],
     dir: TempDir,
@@ -235,6 +289,13 @@ impl Site {
             assert!(engine.program.ended().unwrap().is_none(), "vos-engine ended:\n{log}");
             log.contains(": ready")
         });
+    }
+
+    /// Gives the running engine another configuration.
+    #[track_caller]
+    pub(crate) fn reconfigure(&self, toml: &str) {
+        std::fs::write(self.path(CONFIG), toml).unwrap();
+        self.told(&["reload"]);
     }
 
     /// Ends the engine and frees the interface.
@@ -424,10 +485,28 @@ impl Site {
     /// Follows what the server's kernel sees on the interface, behind XDP.
     #[track_caller]
     pub(crate) fn tcpdump(&self, filter: &str) -> Program {
+        self.watch(self.server.command("tcpdump"), &["-i", &self.iface, "-l", "-nn", "-Q", "in", filter])
+    }
+
+    /// Follows what leaves the callers' end of the wire and what comes to it: what was sent is seen here even if the
+    /// server never sees it.
+    #[track_caller]
+    pub(crate) fn tcpdump_outside(&self, filter: &str) -> Program {
+        self.watch(self.caller.command("tcpdump"), &["-i", &self.lan, "-l", "-nn", filter])
+    }
+
+    /// Writes what callers and server send each other into a file, whole when this has ended.
+    #[track_caller]
+    pub(crate) fn record(&self, file: &Path) -> Program {
+        let file = file.to_str().expect("UTF-8");
+        self.watch(self.caller.command("tcpdump"), &["-i", &self.lan, "-U", "-s0", "-w", file, "-Z", "root", "udp"])
+    }
+
+    #[track_caller]
+    fn watch(&self, mut command: Command, words: &[&str]) -> Program {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let log = self.path(&format!("tcpdump{}.log", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let mut command = self.server.command("tcpdump");
-        command.args(["-i", &self.iface, "-l", "-nn", "-Q", "in", "--immediate-mode", filter]);
+        command.arg("--immediate-mode").args(words);
         let program = Program::start("tcpdump", &mut command, Some(&log)).unwrap();
         wait_until("tcpdump listens", PATIENCE, || program.log().contains("listening on"));
         program
@@ -470,22 +549,20 @@ fn mac_of(ns: &NetNs, iface: &str) -> [u8; 6] {
     bytes.try_into().unwrap()
 }
 
-/// Kamailio as Debian ships it: answers each request by itself, and logs whom it came from. One process for each
+/// Kamailio as Debian ships it: does what the script says, and logs whom each request came from. One process for each
 /// address: it logs in the order of arrival, so what is not in the log before a later request has not arrived.
-fn kamailio(server: &NetNs, dir: &Path) -> Program {
+fn kamailio(server: &NetNs, dir: &Path, script: Script) -> Program {
     let run = dir.join("kamailio");
     std::fs::create_dir_all(&run).unwrap();
     let mut config = "#!KAMAILIO\ndebug=1\nlog_stderror=yes\nchildren=1\ndisable_tcp=yes\nauto_aliases=no\ndns=no\n\
                       rev_dns=no\n"
         .to_owned();
     writeln!(config, "listen=udp:{SERVER4}:5060\nlisten=udp:[{SERVER6}]:5060\nmpath=\"{MODULES}/\"").unwrap();
-    for module in ["pv", "xlog", "sl", "textops"] {
+    for module in script.modules {
         writeln!(config, "loadmodule \"{module}.so\"").unwrap();
     }
-    config.push_str(
-        "request_route {\n  xlog(\"L_NOTICE\", \"SEEN $rm $si $sp $ci \\n\");\n  if (is_method(\"ACK\")) exit;\n  \
-         append_to_reply(\"Contact: <sip:2@e.com>\\r\\n\");\n  sl_send_reply(\"200\", \"OK\");\n}\n",
-    );
+    let routes = script.routes;
+    writeln!(config, "request_route {{\n  xlog(\"L_NOTICE\", \"SEEN $rm $si $sp $ci \\n\");\n{routes}}}").unwrap();
     let file = dir.join("kamailio.cfg");
     std::fs::write(&file, config).unwrap();
     let mut command = server.command("kamailio");

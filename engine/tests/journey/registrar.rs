@@ -1,0 +1,150 @@
+//! A small telephone system: Kamailio as registrar and proxy of two users, and sipp as their phones.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use vos_bench::Program;
+use vos_bench::process::output;
+
+use crate::site::{CALLER, OTHER, PATIENCE, Script, Site, wait_until};
+
+/// The domain that its phones are configured with.
+pub(crate) const DOMAIN: &str = "pbx.example";
+/// A user's name, which scanners look for; the other's is 1001.
+pub(crate) const USER: &str = "1000";
+/// Both users' password.
+pub(crate) const PASSWORD: &str = "secret";
+
+/// What a scanner hopes for: it tells users that are there from those that are not, by every method.
+pub(crate) const REGISTRAR: Script = Script {
+    modules: &["pv", "xlog", "sl", "textops", "tm", "rr", "siputils", "auth", "usrloc", "registrar"],
+    routes: r#"
+  if (has_totag()) {
+    loose_route();
+    t_relay();
+    exit;
+  }
+  if (is_method("ACK")) exit;
+  if (is_method("OPTIONS")) {
+    append_to_reply("Allow: INVITE, ACK, BYE, CANCEL, OPTIONS\r\n");
+    if ($rU == $null || $rU == "1000" || $rU == "1001") sl_send_reply("200", "OK");
+    else sl_send_reply("404", "Not Found");
+    exit;
+  }
+  if ($fU != "1000" && $fU != "1001") {
+    sl_send_reply("404", "Not Found");
+    exit;
+  }
+  if (is_method("REGISTER")) {
+    if (!pv_www_authenticate("$fd", "secret", "0")) www_challenge("$fd", "1");
+    else save("location");
+    exit;
+  }
+  if (!is_method("INVITE")) {
+    sl_send_reply("405", "Method Not Allowed");
+    exit;
+  }
+  if (!pv_proxy_authenticate("$fd", "secret", "0")) {
+    proxy_challenge("$fd", "1");
+    exit;
+  }
+  consume_credentials();
+  record_route();
+  # whichever domain it is asked under
+  $rd = "pbx.example";
+  if (!lookup("location")) {
+    sl_send_reply("480", "Temporarily Unavailable");
+    exit;
+  }
+  t_relay();
+"#,
+};
+
+const REGISTERS: &str = include_str!("sipp/register.xml");
+const CALLS: &str = include_str!("sipp/call.xml");
+
+/// Two phones that are registered. One registers again and calls the other, five times a second, until it is told to
+/// stop; nobody has allowed them.
+pub(crate) struct Phones<'a> {
+    site: &'a Site,
+    callee: Program,
+    caller: Program,
+}
+
+impl<'a> Phones<'a> {
+    /// Registers both, waits until their addresses are verified, and begins to call.
+    #[track_caller]
+    pub(crate) fn start(site: &'a Site) -> Self {
+        Self::register(site, CALLER, 5062, USER);
+        Self::register(site, OTHER, 5070, "1001");
+        let verified = || site.stats().0["verified"]["sources"].as_u64();
+        wait_until("both phones are verified", PATIENCE, || verified() == Some(2));
+        let mut callee = sipp(site, OTHER, 5070);
+        callee.args(["-sn", "uas"]);
+        let callee = Program::start("sipp, called", &mut callee, Some(&site.path("callee.log"))).unwrap();
+        wait_until("the called phone listens", PATIENCE, || {
+            let sockets = output(site.caller.command("ss").args(["-Hlun", "sport = 5070"])).unwrap();
+            sockets.lines().count() > 0
+        });
+        let mut caller = sipp(site, CALLER, 5062);
+        caller.arg("-sf").arg(scenario(site, "call.xml", CALLS)).args(["-r", "5", "-trace_err"]);
+        let caller = Program::start("sipp, calling", &mut caller, Some(&site.path("caller.log"))).unwrap();
+        let mut phones = Self { site, callee, caller };
+        phones.call();
+        phones
+    }
+
+    fn register(site: &Site, from: Ipv4Addr, port: u16, user: &str) {
+        let mut phone = sipp(site, from, port);
+        phone
+            .arg("-sf")
+            .arg(scenario(site, "register.xml", REGISTERS))
+            .args(["-s", user, "-au", user, "-ap", PASSWORD, "-m", "1"]);
+        output(phone.args(["-timeout", "15s", "-timeout_error"])).unwrap();
+    }
+
+    fn made(&self) -> usize {
+        let from = IpAddr::V4(CALLER);
+        self.site.seen().iter().filter(|seen| seen.method == "BYE" && seen.source.ip() == from).count()
+    }
+
+    /// A call that begins now and comes to its end: two more BYEs, for one may belong to a call that was under way.
+    #[track_caller]
+    pub(crate) fn call(&mut self) {
+        let before = self.made();
+        wait_until("the phones go on calling", PATIENCE, || {
+            let ended = self.caller.ended().unwrap();
+            assert!(ended.is_none(), "the calling phone ended: {ended:?}\n{}", self.caller.log_tail(40));
+            self.made() >= before + 2
+        });
+    }
+
+    /// Lets the calls that are under way come to their end. Not one may have failed.
+    #[track_caller]
+    pub(crate) fn end(mut self) {
+        self.caller.signal(Signal::SIGUSR1).unwrap();
+        let mut ended = None;
+        wait_until("the last call ends", PATIENCE, || {
+            ended = self.caller.ended().unwrap();
+            ended.is_some()
+        });
+        // 0: all calls succeeded, and there were some
+        assert_eq!(ended.and_then(|status| status.code()), Some(0), "{}", self.caller.log_tail(60));
+        assert!(self.callee.ended().unwrap().is_none(), "the called phone ended:\n{}", self.callee.log_tail(20));
+    }
+}
+
+/// sipp at this address, to the server; in this test's directory, where it leaves what it has to say.
+fn sipp(site: &Site, from: Ipv4Addr, port: u16) -> Command {
+    let mut sipp = site.caller.command("sipp");
+    sipp.args(["-i", &from.to_string(), "-p", &port.to_string(), "-nostdin", "192.0.2.1:5060"]);
+    sipp.current_dir(site.path(""));
+    sipp
+}
+
+fn scenario(site: &Site, name: &str, text: &str) -> std::path::PathBuf {
+    let file = site.path(name);
+    std::fs::write(&file, text).unwrap();
+    file
+}
