@@ -257,6 +257,9 @@ impl Drop for Site {
         {
             eprintln!("the engine's log:\n{}Kamailio's:\n{}", engine.log_tail(30), self.kamailio.log_tail(10));
             eprintln!("counted: {}", self.maps().told());
+            if let Ok(stats) = self.command(&["stats", "--json"]).output() {
+                eprintln!("counted: {}", String::from_utf8_lossy(&stats.stdout));
+            }
         }
         if let Some(mut engine) = self.engine.take() {
             let _ended = engine.end();
