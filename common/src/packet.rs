@@ -120,7 +120,9 @@ impl Flow {
     #[inline(always)]
     pub const fn fragment_key(&self, seed: u64) -> u64 {
         let ends = mix(mix(self.src.hi, self.src.lo), mix(self.dst.hi, self.dst.lo));
-        mix(ends ^ seed, self.ident << 8 | self.proto) | 1
+        // IPv4 tells datagrams apart by protocol, too (RFC 791 §2.3); IPv6 does not (RFC 8200 §4.5).
+        let proto = if self.src.is_v4() { self.proto } else { 0 };
+        mix(ends ^ seed, self.ident << 8 | proto) | 1
     }
 }
 
@@ -135,10 +137,10 @@ const EXTENSIONS: usize = 6;
 /// Extension headers must end before this offset.
 const L4_MAX: usize = 1000;
 
-/// The destination port of the plainest of packets: UDP or TCP over IPv4 without options, fragments or tags. `None`:
-/// another kind, which [`flow`] reads.
+/// Source and destination port of the plainest of packets: UDP or TCP over IPv4 without options, fragments or tags.
+/// `None`: another kind, which [`flow`] reads.
 #[inline(always)]
-pub fn plain_port(f: &impl Frame) -> Option<u16> {
+pub fn plain_ports(f: &impl Frame) -> Option<[u16; 2]> {
     let h = f.load::<38>(0)?;
     let ethertype_to_ident = u64::from_le_bytes([h[12], h[13], h[14], h[15], h[16], h[17], h[18], h[19]]);
     let cut_to_source = u64::from_le_bytes([h[20], h[21], h[22], h[23], h[24], h[25], h[26], h[27]]);
@@ -150,7 +152,7 @@ pub fn plain_port(f: &impl Frame) -> Option<u16> {
     if ethertype_to_ident & 0xff_ffff != IPV4_20 || cut_to_source & CUT != 0 || (proto != UDP && proto != TCP) {
         return None;
     }
-    Some(u16::from_be_bytes([h[36], h[37]]))
+    Some([u16::from_be_bytes([h[34], h[35]]), u16::from_be_bytes([h[36], h[37]])])
 }
 
 /// Where the frame's headers are. `None`: not IP, or cut short; not ours.

@@ -99,11 +99,11 @@ impl Limit {
 
 /// Ways of a [`ClockBucket`].
 pub const CLOCK_WAYS: usize = 3;
-/// Buckets for sources: with [`CLOCK_WAYS`] 196,608 sources in 8 MB. A source beyond takes the place of the one that
-/// was quiet longest, which then begins with a full burst.
-pub const SOURCE_BUCKETS: u32 = 1 << 16;
-/// Buckets for prefixes: 49,152 in 2 MB.
-pub const PREFIX_BUCKETS: u32 = 1 << 14;
+/// Buckets for sources: with [`CLOCK_WAYS`] 98,304 sources in 4 MB. A source beyond takes the place of the one that
+/// was quiet longest, which then begins with a full burst. More, and a new source costs two TLB misses more.
+pub const SOURCE_BUCKETS: u32 = 1 << 15;
+/// Buckets for prefixes: 24,576 in 1 MB.
+pub const PREFIX_BUCKETS: u32 = 1 << 13;
 
 /// The clocks of one source or prefix: when its next packet would come if it kept to the limit, ns of
 /// `CLOCK_MONOTONIC`; by [`Kind`].
@@ -123,8 +123,8 @@ pub struct ClockBucket {
 
 /// Ways of a [`VerifiedBucket`].
 pub const VERIFIED_WAYS: usize = 8;
-/// Buckets for verified sources: 262,144 in 4 MB. Only user space writes them, so no flood displaces anybody.
-pub const VERIFIED_BUCKETS: u32 = 1 << 15;
+/// Buckets for verified sources: 131,072 in 2 MB. Only user space writes them, so no flood displaces anybody.
+pub const VERIFIED_BUCKETS: u32 = 1 << 14;
 
 /// A bucket of the table of verified sources.
 #[repr(C, align(64))]

@@ -121,12 +121,12 @@ pub fn scan(start: usize, next: impl Fn(usize) -> Option<usize>, confirm: impl F
         if confirm(found) {
             return true;
         }
-        at = found + BLOCK;
+        at = found + 4;
     }
     next(at).is_some()
 }
 
-/// The next block, from the one at `at` on, in which a 4-gram of a pattern is found.
+/// The next place from `at` on, in steps of four, at which a 4-gram of a pattern stands.
 #[inline(always)]
 pub fn suspect(f: &impl Frame, p: &impl Patterns, mut at: usize, end: usize) -> Option<usize> {
     let multiplier = p.multiplier();
@@ -144,55 +144,44 @@ pub fn suspect(f: &impl Frame, p: &impl Patterns, mut at: usize, end: usize) -> 
         // The product of two 32-bit numbers is 0 if and only if one of them is: one branch for two comparisons.
         let both = |word: u64| differs(word).wrapping_mul(differs(word >> 32));
         if both(a) == 0 || both(b) == 0 || both(c) == 0 || both(d) == 0 {
-            return Some(at);
+            break;
         }
         at += BLOCK;
     }
-    // What is left: under a block, or beyond what is looked through.
-    let from = f.settle(at);
-    let mut at = from;
-    for _ in 0..BLOCK / 4 - 1 {
+    // In this block, or in what is left, which is less. One path from here on.
+    let mut at = f.settle(at);
+    for _ in 0..BLOCK / 4 {
         if at + 4 > end {
             break;
         }
         let gram = u32::from_le_bytes(f.load::<4>(at)?);
         if differs(u64::from(gram) | FOLD) == 0 {
-            return Some(from);
+            return Some(at);
         }
         at += 4;
     }
     None
 }
 
-/// Does a signature stand at one of the 4-grams of the block at `at`, in a place where tools write theirs? Gives the
-/// pattern's number plus one, or 0.
+/// Does a signature stand around the 4-gram at `at`, in a place where tools write theirs? Gives the pattern's number
+/// plus one, or 0.
 #[inline(always)]
 pub fn confirm(f: &impl Frame, p: &impl Patterns, start: usize, end: usize, at: usize) -> usize {
-    for k in 0..BLOCK / 4 {
-        let at = f.settle(at + 4 * k);
-        if at + 4 > end {
+    let Some(gram) = f.load::<4>(at) else { return 0 };
+    let slot = slot(u32::from_le_bytes(gram) | FOLD as u32, p.multiplier());
+    let mut candidates = p.candidates(slot);
+    for _ in 0..CANDIDATES {
+        if candidates == 0 {
             break;
         }
-        let Some(gram) = f.load::<4>(at) else { break };
-        let gram = u32::from_le_bytes(gram) | FOLD as u32;
-        let slot = slot(gram, p.multiplier());
-        if p.gram(slot) != gram {
+        let (number, offset) = ((candidates & 0xff) as usize, (candidates >> 8 & 0xff) as usize);
+        candidates >>= 16;
+        if at < start + offset {
             continue;
         }
-        let mut candidates = p.candidates(slot);
-        for _ in 0..CANDIDATES {
-            if candidates == 0 {
-                break;
-            }
-            let (number, offset) = ((candidates & 0xff) as usize, (candidates >> 8 & 0xff) as usize);
-            candidates >>= 16;
-            if at < start + offset {
-                continue;
-            }
-            let from = f.settle(at - offset);
-            if is_at(f, p, number - 1, from, end) && is_place(f, start, from) {
-                return number;
-            }
+        let from = f.settle(at - offset);
+        if is_at(f, p, number - 1, from, end) && is_place(f, start, from) {
+            return number;
         }
     }
     0

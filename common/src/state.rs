@@ -12,7 +12,7 @@ pub const MAX_QUEUES: u32 = 256;
 pub const V6_RULES: u64 = 1;
 
 /// [`Config::redirect`]: bits above this belong to known sources (allowed, verified, trusted).
-pub const KNOWN_SHIFT: u32 = 16;
+pub const KNOWN_SHIFT: u64 = 16;
 
 /// The one value of the CONFIG map.
 #[repr(C)]

@@ -158,7 +158,7 @@ impl<F: Frame, T: Tables> Trial<'_, F, T> {
     /// It survived: to the engine, if that wants it and lives.
     #[inline(always)]
     fn survive(&self, own: bool, code: u64, known: bool, now: u64) -> Judged {
-        let bit = code + if known { KNOWN_SHIFT as u64 } else { 0 };
+        let bit = code + if known { KNOWN_SHIFT } else { 0 };
         let config = self.t.config();
         if own && config.redirect >> bit & 1 != 0 && self.f.len() as u64 <= config.chunk && self.t.live(now) {
             return self.end(Verdict { action: Action::Redirect, reason: Reason::Redirected });
@@ -216,8 +216,8 @@ const RATES: u64 = Reason::RateRegister.bit()
 pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
     let mut trial = Trial { f, t, would: f.settle(0) };
     // 1. Is it ours? The cheapest question first: most packets are no SIP.
-    let plain = packet::plain_port(f);
-    if plain.is_some_and(|port| !t.sip_port(port)) {
+    let plain = packet::plain_ports(f);
+    if plain.is_some_and(|[_, port]| !t.sip_port(port)) {
         return trial.pass(Reason::NotOurs);
     }
     let Some(flow) = t.flow(f) else { return trial.pass(Reason::NotOurs) };
@@ -258,8 +258,9 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
         return trial.drop_or_leave(Reason::TooDeep);
     }
     if flow.fragment == LATER {
-        // Nobody can tell what it follows before its first fragment comes: the engine sees all that UDP may be.
-        return if flow.proto == UDP {
+        // Nobody can tell what it follows before its first fragment comes: the engine sees all that UDP may be. Of IPv6
+        // fragments only the first says what the datagram is (RFC 8200 §4.5).
+        return if flow.proto == UDP || !flow.src.is_v4() {
             trial.survive(own, LATER_FRAGMENT, named, now)
         } else {
             trial.pass(Reason::Fragment)
@@ -295,14 +296,14 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
     // 4. What is it?
     let Some(end) = payload_end(f, &flow) else { return trial.drop_or_leave(Reason::BadLength) };
     let payload = t.classify(f, l4 + 8, end);
-    let headless = flow.fragment == FIRST && !matches!(payload, Payload::Request(_) | Payload::Response);
+    // Who cuts a datagram before its start line ends has something to hide.
+    let headless = flow.fragment == FIRST
+        && matches!(payload, Payload::KeepAlive | Payload::Stun | Payload::Short | Payload::Unfinished);
+    if headless && trial.drops(Reason::FragmentHead) {
+        return trial.drop(Reason::FragmentHead);
+    }
     match payload {
-        // Who cuts a datagram before its start line ends has something to hide.
-        Payload::KeepAlive | Payload::Stun | Payload::Short | Payload::Unfinished if headless => {
-            if trial.drops(Reason::FragmentHead) {
-                return trial.drop(Reason::FragmentHead);
-            }
-        }
+        _ if headless => {}
         Payload::Short if trial.drops(Reason::Short) => return trial.drop(Reason::Short),
         Payload::LongLine if trial.drops(Reason::LongLine) => return trial.drop(Reason::LongLine),
         Payload::Unfinished | Payload::Malformed if trial.drops(Reason::Malformed) => {

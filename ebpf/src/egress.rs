@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use vos_common::{
-    packet::{Frame, LATER, UDP, flow},
+    packet::{Frame, LATER, UDP, flow, plain_ports},
     state::{REPLY_HEAD, REPLY_MAX},
 };
 
@@ -32,6 +32,10 @@ pub fn vos_egress(ctx: TcContext) -> i32 {
 fn observe(ctx: &TcContext) -> Option<()> {
     let skb = ctx.skb.skb;
     let f = Packet::of_skb(skb);
+    // Most of what leaves is no SIP.
+    if plain_ports(&f).is_some_and(|[port, _]| !sip_port(port)) {
+        return None;
+    }
     let flow = flow(&f)?;
     if flow.proto != UDP || flow.fragment == LATER {
         return None;

@@ -33,7 +33,6 @@ pub struct Maps {
     config: &'static Config,
     ctx: *mut xdp_md,
     queue: u32,
-    flow: *mut Flow,
 }
 
 /// An LPM key with the address on an 8-byte boundary: 6.1's verifier refuses misaligned stack access.
@@ -53,7 +52,7 @@ impl Maps {
     pub fn of(ctx: *mut xdp_md) -> Option<Self> {
         // SAFETY: the context that the kernel gave the program.
         let queue = unsafe { (*ctx).rx_queue_index };
-        Some(Self { config: value(&CONFIG)?, ctx, queue, flow: SCRATCH.get_ptr_mut(0)? })
+        Some(Self { config: value(&CONFIG)?, ctx, queue })
     }
 
     #[inline(always)]
@@ -194,7 +193,7 @@ pub extern "C" fn vos_classify(ctx: *mut xdp_md, start: u64, end: u64) -> u32 {
     sip::classify(&f, start, end, |at, end| sip::line_feed(&f, at, end)).code() as u32
 }
 
-/// Verified once, for all the paths that lead to it: the next block with a 4-gram of a pattern, or 0.
+/// Verified once, for all the paths that lead to it: where the next 4-gram of a pattern stands, or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vos_suspect(ctx: *mut xdp_md, at: u64, end: u64) -> u32 {
@@ -204,7 +203,7 @@ pub extern "C" fn vos_suspect(ctx: *mut xdp_md, at: u64, end: u64) -> u32 {
     signature::suspect(&Packet::of_xdp(ctx), &patterns, at, end).unwrap_or(0) as u32
 }
 
-/// Verified once, wherever it is called from: looks closer at a block in which a 4-gram was found.
+/// Verified once, wherever it is called from: looks closer at a place where a 4-gram was found.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vos_confirm(ctx: *mut xdp_md, start: u64, end: u64, at: u64) -> u32 {
@@ -355,14 +354,15 @@ impl Tables for Maps {
     #[inline(always)]
     fn flow(&self, f: &impl Frame) -> Option<Flow> {
         let flow = packet::flow(f)?;
+        let scratch = SCRATCH.get_ptr_mut(0)?;
         // SAFETY: this CPU's own value; an XDP program is not interrupted by another on its CPU. Word by word: a
         // copy of the whole goes by the stack.
         let mut flow = unsafe {
-            let (from, to) = ((&raw const flow).cast::<u64>(), self.flow.cast::<u64>());
+            let (from, to) = ((&raw const flow).cast::<u64>(), scratch.cast::<u64>());
             for word in 0..size_of::<Flow>() / 8 {
                 write_volatile(to.add(word), *from.add(word));
             }
-            read_volatile(self.flow)
+            read_volatile(scratch)
         };
         flow.l4 = and::<{ DEEPEST as u64 }>(flow.l4) as u64;
         flow.end = and::<END_MAX>(flow.end) as u64;

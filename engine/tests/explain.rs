@@ -139,7 +139,15 @@ impl Filter {
 
 fn plain() -> Case {
     let expect = Verdict { action: Action::Redirect, reason: Reason::Redirected };
-    Case { name: String::new(), settings: |_, _| {}, before: Vec::new(), frame: Vec::new(), why: "", would: None, expect }
+    Case {
+        name: String::new(),
+        settings: |_, _| {},
+        before: Vec::new(),
+        frame: Vec::new(),
+        why: "",
+        would: None,
+        expect,
+    }
 }
 
 fn table(monitor: bool) {

@@ -175,7 +175,7 @@ fn strewn() -> Vec<u8> {
     let part = "Subject: nothing of a scanner here: sipvicious, friendly-scanner\r\n";
     let mut request = cases::request("MESSAGE");
     request.truncate(request.len() - 2);
-    for _ in 0..10 {
+    for _ in 0..20 {
         request.extend_from_slice(part.as_bytes());
     }
     request

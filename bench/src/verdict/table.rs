@@ -347,7 +347,7 @@ mod tests {
         };
         assert_eq!(reached("not SIP"), (Some(1.5), Reached::Nothing));
         assert_eq!(reached("response"), (Some(1.0), Reached::Gate));
-        assert_eq!(reached("trusted"), (Some(1.0), Reached::Stretch));
+        assert_eq!(reached("verified or trusted"), (Some(1.0), Reached::Stretch));
         assert_eq!(reached("OPTIONS"), (None, Reached::NotMeasured));
         // one more is rounding, two are not
         assert_eq!(reached("10 k prefixes: ns"), (Some(31.0), Reached::Gate));

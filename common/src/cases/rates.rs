@@ -47,7 +47,8 @@ fn bursts(t: &mut Table) {
         ("OPTIONS", 4, RateOptions),
         ("BYE", 12, RateSource),
     ];
-    let rows: [(&str, Packet, [(&str, usize, Reason); 4]); 6] = [
+    type Row = (&'static str, Packet, [(&'static str, usize, Reason); 4]);
+    let rows: [Row; 6] = [
         (
             "an unknown source",
             caller(),
@@ -380,7 +381,7 @@ fn attack(t: &mut Table) {
         ("attack that has ended", |config, now| config.attack_until = now / 2),
     ] {
         t.under(set, |t| {
-            t.after(&format!("{name}: a tenth INVITE from anywhere"), why, &from_everywhere(9), &invite, SURVIVES)
+            t.after(&format!("{name}: a tenth INVITE from anywhere"), why, &from_everywhere(9), &invite, SURVIVES);
         });
     }
     t.under(

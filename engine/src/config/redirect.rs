@@ -43,7 +43,7 @@ struct Share {
 
 const FRAGMENTS: Share = Share {
     words: "datagrams in fragments: only whole can they be judged",
-    bits: 1 << LATER_FRAGMENT | 1 << (LATER_FRAGMENT + KNOWN_SHIFT as u64),
+    bits: 1 << LATER_FRAGMENT | 1 << (LATER_FRAGMENT + KNOWN_SHIFT),
 };
 
 /// From unknown sources: the ACK of a call they made proves that they received our answer.
@@ -101,7 +101,7 @@ mod tests {
         let both = payloads.flat_map(|(code, payload)| [(code, payload, false), (code, payload, true)]);
         let mask = mask(config);
         let mut sent: Vec<_> = both
-            .filter(|(code, _, known)| mask >> (code + if *known { u64::from(KNOWN_SHIFT) } else { 0 }) & 1 != 0)
+            .filter(|(code, _, known)| mask >> (code + if *known { KNOWN_SHIFT } else { 0 }) & 1 != 0)
             .map(|(_, payload, known)| (payload, known))
             .collect();
         sent.dedup();

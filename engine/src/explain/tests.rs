@@ -132,7 +132,15 @@ fn a_monitored_rule_is_named_as_it_would_be_if_it_were_enforced() {
 
 fn alone() -> Case {
     let expect = Verdict { action: Action::Pass, reason: Reason::Kernel };
-    Case { name: String::new(), settings: |_, _| {}, before: Vec::new(), frame: Vec::new(), why: "", would: None, expect }
+    Case {
+        name: String::new(),
+        settings: |_, _| {},
+        before: Vec::new(),
+        frame: Vec::new(),
+        why: "",
+        would: None,
+        expect,
+    }
 }
 
 fn because(packet: &Packet) -> (String, &'static str) {
