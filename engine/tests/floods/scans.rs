@@ -76,6 +76,10 @@ fn who_asks_the_bare_address_learns_nothing_and_who_knows_the_domain_registers()
         stranger.send(request);
     }
     wait_until("all are swallowed", || site.dropped_by_workers("foreign_domain") == foreign.len() as u64);
+    wait_until("what the workers swallow is shown", || {
+        let shown = site.tell(&["events", "--reason", "foreign_domain"]).stdout;
+        String::from_utf8_lossy(&shown).lines().count() == foreign.len()
+    });
     // The next datagram that comes is the challenge of one that asks for our domain.
     let register = stranger.request("REGISTER", "sip:e.com", "a");
     stranger.send(&register);
