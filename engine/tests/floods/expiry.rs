@@ -15,10 +15,10 @@ fn what_is_allowed_for_a_while_inside_a_block_is_blocked_again_with_the_engine_d
     let register = site.frame(phone, &request("REGISTER", phone.into(), "try"));
     site.send(std::slice::from_ref(&register));
     assert_eq!(blocked(&site), 1);
-    site.tell(&["allow", &phone.to_string(), "--ttl", "2s"]);
+    site.tell(&["allow", &phone.to_string(), "--ttl", "5s"]);
+    site.kill_engine();
     site.send(std::slice::from_ref(&register));
     assert_eq!(blocked(&site), 1, "allowed, and blocked all the same");
-    site.kill_engine();
     let mut sent = 0;
     wait_until("it is blocked again", || {
         site.send(std::slice::from_ref(&register));
@@ -41,12 +41,12 @@ fn attack_mode_ends_by_itself_with_the_engine_dead() {
         return;
     }
     let mut site = Site::start("[rates]\nglobal = \"1/h burst 1\"\n");
-    site.tell(&["attack", "on", "--ttl", "3s"]);
+    site.tell(&["attack", "on", "--ttl", "5s"]);
     let frame = site.frame(PHONES[0], &request("REGISTER", PHONES[0].into(), "try"));
     let refused = |site: &Site| site.maps().reason(Reason::RateGlobal);
+    site.kill_engine();
     site.send(&[frame.clone(), frame.clone(), frame.clone()]);
     assert_eq!(refused(&site), 2);
-    site.kill_engine();
     wait_until("attack mode has ended", || {
         let before = refused(&site);
         site.send(std::slice::from_ref(&frame));
