@@ -112,6 +112,11 @@ fn a_flood_of_fragments_does_not_hide_anything_among_them() {
         site.send(&scanner);
         site.send(&options.into_iter().rev().collect::<Vec<_>>());
     }
+    // Who is known needs no room.
+    let known = sender(3_000, false);
+    site.tell(&["allow", &known.to_string()]);
+    site.send(&site.fragments(known, &long("INVITE", known, "known", ""), &[400, 800], 4));
+    site.arrives("known");
     site.balances();
     // What is whole passes as ever, by every queue.
     for n in 2_000..2_020 {
