@@ -91,6 +91,7 @@ stage kernel kernel
 stage bpf bpf
 stage fuzz fuzz
 stage guest guest backports zerocopy
+stage guest-6.12 guest trixie copy
 stage guest-6.1 guest bookworm copy
 
 printf '\n=== slowest tests\n'

@@ -2,8 +2,8 @@
 //!
 //! Every fourth 4-gram of a request is looked up in a table; where one is found, the text around it is compared with
 //! the pattern, and then it is asked whether it stands where tools hide theirs. A pattern has [`PATTERN_MIN`] bytes or
-//! more, so one of the four 4-grams in a window of seven stands at a multiple of four. A full automaton costs ten
-//! times as much.
+//! more: of its 4-grams the table holds the rarest at each remainder of four, so wherever it stands, one of them is at a
+//! multiple of four. A full automaton costs ten times as much.
 
 /// Compiling: user space's part, here because the table is written where it is read.
 mod compile;

@@ -261,7 +261,7 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
         // Nobody can tell what it follows before its first fragment comes: the engine sees all that UDP may be. Of IPv6
         // fragments only the first says what the datagram is (RFC 8200 §4.5).
         return if flow.proto == UDP || !flow.src.is_v4() {
-            trial.survive(own, LATER_FRAGMENT, named, now)
+            trial.survive(own, LATER_FRAGMENT, false, now)
         } else {
             trial.pass(Reason::Fragment)
         };
@@ -332,7 +332,8 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
 
     // 8. It survived.
     if flow.fragment == FIRST {
-        return trial.survive(own, LATER_FRAGMENT, known, now);
+        // As those that follow, of which nobody looks whether their source is verified.
+        return trial.survive(own, LATER_FRAGMENT, false, now);
     }
     trial.survive(own, payload.code(), known, now)
 }

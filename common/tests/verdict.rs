@@ -8,31 +8,26 @@ use vos_common::reason::Reason;
 use vos_common::verdict::{Action, Judged, Verdict, judge};
 
 /// The world of a case after the frames that came before its own.
-fn before(case: &Case) -> World {
-    let mut world = World::at(NOW);
+fn enter(world: &mut World, case: &Case) {
+    world.live = true;
     world.prepare(case);
     for frame in &case.before {
-        judge(&frame.as_slice(), &world);
+        judge(&frame.as_slice(), world);
     }
-    world
 }
 
-fn judged(case: &Case) -> Judged {
-    judge(&case.frame.as_slice(), &before(case))
-}
-
-fn agrees(case: &Case) -> bool {
-    let judged = judged(case);
-    (judged.verdict, judged.would()) == (case.expect, case.would)
+fn judged(world: &mut World, case: &Case) -> Judged {
+    enter(world, case);
+    judge(&case.frame.as_slice(), world)
 }
 
 #[test]
 fn table() {
-    let cases = cases::all();
-    let wrong = cases.iter().filter(|case| !agrees(case)).map(|case| {
-        let judged = judged(case);
-        let (got, would) = (judged.verdict, judged.would());
-        format!("{} ({}): {got:?} {would:?}, expected {:?} {:?}", case.name, case.why, case.expect, case.would)
+    let (mut world, cases) = (World::at(NOW), cases::all());
+    let wrong = cases.iter().filter_map(|case| {
+        let judged = judged(&mut world, case);
+        let (got, expected) = ((judged.verdict, judged.would()), (case.expect, case.would));
+        (got != expected).then(|| format!("{} ({}): {got:?}, expected {expected:?}", case.name, case.why))
     });
     let wrong: Vec<_> = wrong.collect();
     assert!(wrong.is_empty(), "{} of {} are wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
@@ -76,8 +71,9 @@ fn each_rule_is_noted_where_it_is_monitored() {
 
 #[test]
 fn without_a_worker_survivors_take_the_kernels_path_and_nothing_else_changes() {
+    let mut world = World::at(NOW);
     for case in cases::all() {
-        let mut world = before(&case);
+        enter(&mut world, &case);
         world.live = false;
         let got = judge(&case.frame.as_slice(), &world).verdict;
         let kernel = Verdict { action: Action::Pass, reason: Reason::Kernel };
@@ -88,8 +84,9 @@ fn without_a_worker_survivors_take_the_kernels_path_and_nothing_else_changes() {
 
 #[test]
 fn monitored_rules_drop_nothing_and_say_what_they_would_have() {
+    let mut world = World::at(NOW);
     for case in cases::all() {
-        let mut world = before(&case);
+        enter(&mut world, &case);
         world.config.monitor |= std::mem::take(&mut world.config.enforce);
         let judged = judge(&case.frame.as_slice(), &world);
         assert_ne!(judged.verdict.action, Action::Drop, "{}", case.name);
@@ -103,8 +100,9 @@ fn monitored_rules_drop_nothing_and_say_what_they_would_have() {
 
 #[test]
 fn rules_that_are_off_do_nothing() {
+    let mut world = World::at(NOW);
     for case in cases::all() {
-        let mut world = before(&case);
+        enter(&mut world, &case);
         (world.config.enforce, world.config.monitor) = (0, 0);
         let judged = judge(&case.frame.as_slice(), &world);
         assert_ne!(judged.verdict.action, Action::Drop, "{}", case.name);

@@ -49,5 +49,5 @@ redirected=$(echo "$stats" | grep -o '"redirected": *[0-9]*' | head -n 1 | grep 
 
 kill $engine
 wait $engine || fail "the engine ended with status $?"
-grep 'zerocopy=' /tmp/engine.log
+grep 'zerocopy=\|verifier walked' /tmp/engine.log
 echo "100 of 100 answered, $redirected redirected, $bind"

@@ -8,6 +8,7 @@
 #
 #   KERNEL=backports   Debian 13's backported kernel: zero-copy (default)
 #   KERNEL=bookworm    Debian 12's own 6.1: copy mode, no TCX
+#   KERNEL=trixie      Debian 13's own 6.12
 #   GUEST_ARGS         arguments of GUEST_SCRIPT          GUEST_TIMEOUT   seconds (180)
 #
 # In the guest: dut0, and peer0 at the other end of the wire; BIN... with their libraries, ip, ethtool
@@ -28,7 +29,8 @@ bins=("$@")
 case ${KERNEL:=backports} in
 backports) suite=trixie-backports ;;
 bookworm) suite=bookworm ;;
-*) die "KERNEL=$KERNEL: backports or bookworm" ;;
+trixie) suite=trixie ;;
+*) die "KERNEL=$KERNEL: backports, bookworm or trixie" ;;
 esac
 here=$work/$KERNEL qemu=$work/qemu tools=$work/tools
 mkdir -p "$here" "$work"/apt/{lists,cache/archives}/partial
@@ -49,7 +51,7 @@ refresh_lists() {
     # shellcheck disable=SC2016 # apt's variable
     mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m1 '/debian/$') ||
         die "apt's sources name no Debian mirror (a URI that ends in /debian)"
-    for suite in bookworm bookworm-backports trixie-backports; do
+    for suite in bookworm bookworm-backports trixie trixie-backports; do
         echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
     done >"$work/apt/sources.list"
     apt-get "${apt_options[@]}" update || die "cannot fetch the package lists"
@@ -94,7 +96,7 @@ if ! [ -e "$here/.complete" ]; then
     # Since Debian 13 the kernel package has been split.
     case $KERNEL in
     backports) download "linux-binary-$version" "linux-modules-$version" "linux-base-$version" ;;
-    bookworm) download "linux-image-$version" ;;
+    *) download "linux-image-$version" ;;
     esac
     unpack "$here"
     # Debian 12 puts them into /lib and the kernel into /boot.

@@ -432,6 +432,9 @@ impl Connected {
         let live = Arc::new(Live::new(config, own_list, Box::new(filter.settings()), reader(read, config), Clock::now));
         let parts = Parts::build(config, netlink, link, filter, &attachment, chunk, &live)?;
         say_shape(link, &attachment, &parts);
+        if let Some(walked) = filter.verified_instructions() {
+            info!("{}: the verifier walked {walked} instructions of 1000000", link.name);
+        }
         Ok(Self { own, control, live, parts })
     }
 }

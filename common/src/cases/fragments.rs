@@ -1,5 +1,6 @@
 //! Fragments: a first one is judged as far as it goes, a later one is never read as if it held a UDP header.
 
+use core::slice::from_ref;
 use std::{format, vec};
 
 use super::{
@@ -78,7 +79,7 @@ fn later(t: &mut Table) {
     let rest = caller().raw(17, &[b'x'; 600]).fragment(1_000, false, 7);
     let first = cut(caller(), &request("INVITE"));
     let why = "DESIGN §2.1: the engine puts a view of them together";
-    t.after("a later fragment follows the first", why, core::slice::from_ref(&first), &rest, SURVIVES);
+    t.after("a later fragment follows the first", why, from_ref(&first), &rest, SURVIVES);
     t.after("a middle fragment follows the first", why, &[first], &rest.clone().fragment(1_000, true, 7), SURVIVES);
     t.add("a later fragment that comes first", why, &rest, SURVIVES);
     let why = "alone it is nothing: the kernel waits for the first in vain";

@@ -39,6 +39,9 @@ fn limit(t: &mut Table, what: &str, why: &'static str, n: usize, packet: &Packet
     t.after(&format!("{what}: nor do many more"), why, &times(n + 30, packet), packet, dropped(reason));
 }
 
+/// What a source is, a packet of its, and what its tier's limits are.
+type Row = (&'static str, Packet, [(&'static str, usize, Reason); 4]);
+
 fn bursts(t: &mut Table) {
     use Reason::{RateInvite, RateOptions, RateRegister, RateSource};
     let verified = [
@@ -47,7 +50,6 @@ fn bursts(t: &mut Table) {
         ("OPTIONS", 4, RateOptions),
         ("BYE", 12, RateSource),
     ];
-    type Row = (&'static str, Packet, [(&'static str, usize, Reason); 4]);
     let rows: [Row; 6] = [
         (
             "an unknown source",

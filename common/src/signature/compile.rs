@@ -37,12 +37,16 @@ impl fmt::Display for PatternError {
     }
 }
 
-/// What ordinary messages are full of, folded: 4-grams of it would be found in all of them.
-const ORDINARY: &[u8] = b"user-agent: from: to: call-id: cseq: contact: via: sip/2.0/udp max-forwards: 70 content-length: \
-content-type: application/sdp allow: invite, ack, cancel, options, bye, refer, notify, message, subscribe, info, \
-prack, update, register publish expires: 3600 authorization: digest username= realm= nonce= response= algorithm=md5 \
-branch=z9hg4bk rport tag= transport=udp supported: replaces, timer, path, outbound accept: event: presence \
-record-route: sip: sips: anonymous unknown s=session s=talk s=- scan phone client server system voip proxy gateway asterisk";
+/// What ordinary messages are full of, as often as they are: 4-grams of it would be found in all of them.
+const ORDINARY: &[u8] = b"register sip: invite sip: options sip: message sip: via: sip/2.0/udp via: sip/2.0/udp sip/2.0 \
+from: <sip: to: <sip: contact: <sip: route: <sip: record-route: <sip: from: sip: to: sip: contact: sip: uri=sip: \
+<sips: ;tag= ;branch=z9hg4bk ;rport ;lr> ;transport=udp ;user=phone >;expires=3600 user-agent: server: call-id: cseq: \
+max-forwards: 70 content-length: content-type: application/sdp allow: invite, ack, cancel, options, bye, refer, notify, \
+message, subscribe, info, prack, update, register, publish expires: 3600 authorization: digest username= realm= nonce= \
+response= algorithm=md5 supported: replaces, timer, path, outbound, 100rel accept: event: presence \
+p-asserted-identity: <sip: anonymous unknown v=0 o=- s=session s=talk s=- c=in ip4 t=0 0 m=audio rtp/avp a=rtpmap: \
+a=sendrecv telephone-event sip-ua sip phone sipp scan scanner friendly client server system user voip proxy gateway \
+asterisk pbx agent: sip trunk agent: a";
 
 /// Multipliers tried before giving up. With the 252 4-grams of 63 patterns one in 2,500 will do.
 const TRIES: u64 = 200_000;
@@ -58,18 +62,29 @@ impl Signatures {
             return Err(PatternError::TooMany);
         }
         for (position, pattern) in patterns.iter().enumerate() {
-            self.take(position, pattern.as_bytes())?;
+            if let Err(error) = self.take(position, pattern.as_bytes()) {
+                *self = Self::EMPTY;
+                return Err(error);
+            }
         }
-        let chosen = (0..TRIES).any(|n| {
-            // odd numbers that have little to do with each other
-            let multiplier = crate::state::mix(n, 0x51_9a_7e) | 1;
-            self.fill(patterns.len(), multiplier).is_ok_and(|fits| fits)
-        });
-        if !chosen {
-            let alike = self.fill(patterns.len(), 1).err();
+        let grams = match Grams::of(self, patterns.len()) {
+            Ok(grams) => grams,
+            Err(error) => {
+                *self = Self::EMPTY;
+                return Err(error);
+            }
+        };
+        // odd numbers that have little to do with each other
+        let multipliers = (0..TRIES).map(|n| crate::state::mix(n, 0x51_9a_7e) | 1);
+        let Some(multiplier) = multipliers.into_iter().find(|multiplier| grams.fit(*multiplier)) else {
             *self = Self::EMPTY;
-            return Err(alike.unwrap_or(PatternError::Crowded));
+            return Err(PatternError::Crowded);
+        };
+        for (gram, candidates) in grams.all() {
+            let slot = slot(gram, multiplier);
+            (self.grams[slot], self.candidates[slot]) = (gram, candidates);
         }
+        self.multiplier = multiplier;
         self.any = u64::from(!patterns.is_empty());
         Ok(())
     }
@@ -90,28 +105,65 @@ impl Signatures {
         };
         if (0..position).any(same) { Err(PatternError::Twice(position)) } else { Ok(()) }
     }
+}
 
-    /// The 4-grams of all patterns into the table; `false`: two of them meet in one slot.
-    fn fill(&mut self, patterns: usize, multiplier: u64) -> Result<bool, PatternError> {
-        self.multiplier = multiplier;
-        self.grams = [0; GRAM_SLOTS];
-        self.candidates = [0; GRAM_SLOTS];
+/// Each 4-gram that is looked for, once, with its [`Signatures::candidates`].
+struct Grams {
+    grams: [u32; 4 * PATTERNS_MAX],
+    candidates: [u64; 4 * PATTERNS_MAX],
+    len: usize,
+}
+
+impl Grams {
+    /// Those of the first `patterns` of the table.
+    fn of(table: &Signatures, patterns: usize) -> Result<Self, PatternError> {
+        let mut all = Self { grams: [0; 4 * PATTERNS_MAX], candidates: [0; 4 * PATTERNS_MAX], len: 0 };
         for pattern in 0..patterns {
-            let text = self.texts[pattern];
-            let window = window(&text[..self.lengths[pattern] as usize]);
-            for offset in window..window + 4 {
-                let gram = gram(&text, offset);
-                let slot = slot(gram, multiplier);
-                if self.grams[slot] != 0 && self.grams[slot] != gram {
-                    return Ok(false);
-                }
-                self.grams[slot] = gram;
+            let text = &table.texts[pattern][..table.lengths[pattern] as usize];
+            // Wherever the pattern stands, one 4-gram of each remainder is at a multiple of four.
+            for remainder in 0..4 {
+                let offset = all.rarest(text, remainder).ok_or(PatternError::Alike(pattern))?;
                 let candidate = (pattern as u64 + 1) | (offset as u64) << 8;
-                let free = (0..CANDIDATES).find(|n| self.candidates[slot] >> (16 * n) & 0xffff == 0);
-                self.candidates[slot] |= candidate << (16 * free.ok_or(PatternError::Alike(pattern))?);
+                let candidates = all.candidates(gram(text, offset));
+                let free = room(*candidates).ok_or(PatternError::Alike(pattern))?;
+                *candidates |= candidate << (16 * free);
             }
         }
-        Ok(true)
+        Ok(all)
+    }
+
+    /// Where in a pattern that 4-gram stands which ordinary messages have least, of those at `remainder` and every four
+    /// bytes behind it; `None` if there is room for none.
+    fn rarest(&self, text: &[u8], remainder: usize) -> Option<usize> {
+        let has_room = |at: &usize| {
+            let gram = gram(text, *at);
+            self.all().find(|(held, _)| *held == gram).is_none_or(|(_, candidates)| room(candidates).is_some())
+        };
+        (remainder..=text.len() - 4).step_by(4).filter(has_room).min_by_key(|at| ordinary(gram(text, *at)))
+    }
+
+    /// The candidates of a 4-gram, which is added if it is new.
+    fn candidates(&mut self, gram: u32) -> &mut u64 {
+        let at = self.grams[..self.len].iter().position(|held| *held == gram).unwrap_or(self.len);
+        self.grams[at] = gram;
+        self.len = self.len.max(at + 1);
+        &mut self.candidates[at]
+    }
+
+    fn all(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.grams[..self.len].iter().copied().zip(self.candidates)
+    }
+
+    /// Has each a slot of its own?
+    fn fit(&self, multiplier: u64) -> bool {
+        let mut taken = [0u64; GRAM_SLOTS / 64];
+        self.grams[..self.len].iter().all(|gram| {
+            let slot = slot(*gram, multiplier);
+            let bit = 1 << (slot & 63);
+            let free = taken[slot / 64] & bit == 0;
+            taken[slot / 64] |= bit;
+            free
+        })
     }
 }
 
@@ -119,11 +171,14 @@ fn gram(text: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([text[at], text[at + 1], text[at + 2], text[at + 3]])
 }
 
-/// Where the seven bytes begin whose 4-grams are looked for: where they are found in ordinary messages least.
-fn window(text: &[u8]) -> usize {
-    let ordinary = |at: usize| {
-        let gram = &text[at..at + 4];
-        ORDINARY.windows(4).filter(|window| window.iter().map(|byte| fold(*byte)).eq(gram.iter().copied())).count()
-    };
-    (0..=text.len() - PATTERN_MIN).min_by_key(|start| (*start..start + 4).map(ordinary).sum::<usize>()).unwrap_or(0)
+/// Which of [`CANDIDATES`] is free.
+fn room(candidates: u64) -> Option<usize> {
+    (0..CANDIDATES).find(|n| candidates >> (16 * n) & 0xffff == 0)
+}
+
+/// How often a 4-gram is found in ordinary messages; then whether it may be part of somebody's name.
+fn ordinary(gram: u32) -> (usize, bool) {
+    let gram = gram.to_le_bytes();
+    let found = ORDINARY.windows(4).filter(|window| window.iter().map(|byte| fold(*byte)).eq(gram)).count();
+    (found, gram.iter().all(u8::is_ascii_alphanumeric))
 }

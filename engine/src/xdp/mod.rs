@@ -160,6 +160,12 @@ impl Filter {
         take(&mut self.ebpf, "SAMPLES")
     }
 
+    /// How many instructions this kernel's verifier walked to accept the program; `None` if it does not say (it does
+    /// since 5.16). A million is where it gives up.
+    pub fn verified_instructions(&mut self) -> Option<u32> {
+        self.program().ok()?.info().ok()?.verified_instruction_count()
+    }
+
     /// The program itself, for BPF_PROG_TEST_RUN.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
         xdp(&mut self.ebpf, "vos_xdp")
