@@ -29,7 +29,7 @@ use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
-use crate::samples::Samples;
+use crate::samples::{Door, Samples};
 use crate::worker::{Stats, Worker};
 use crate::xdp::{AttachError, Attachment, Counters, Filter, KernelVerified, LoadError, Settings};
 use crate::xsk::{BindError, Queue, chunk_for};
@@ -240,7 +240,11 @@ impl Running {
         })?;
         let stop = Arc::new(AtomicBool::new(false));
         let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
-        let workers = parts.workers.into_iter().map(|worker| spawn(worker, config, &stop)).collect();
+        let events = Arc::new(Events::default());
+        let samples = Samples::new(Arc::clone(&events));
+        let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
+        let workers = parts.workers.into_iter().zip(doors);
+        let workers = workers.map(|(worker, door)| spawn(worker, door, config, &stop)).collect();
         let pings = Arc::new(Pings::default());
         let verified = parts.policy.verified();
         let observer = Observer {
@@ -251,8 +255,7 @@ impl Running {
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
-        let (events, sampler_stop) = (parts.samples.events(), Arc::clone(&stop));
-        let (samples, ring) = (parts.samples, parts.sample_ring);
+        let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
         let mut running = Self {
             config: config.clone(),
@@ -388,10 +391,10 @@ impl Running {
     }
 }
 
-fn spawn(worker: Worker, config: &Config, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
+fn spawn(worker: Worker, door: Door, config: &Config, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
     let core = config.worker.cores.cores().get(worker.number as usize).copied();
     let (config, stop) = (config.clone(), Arc::clone(stop));
-    std::thread::spawn(move || worker.run(&config, core, &stop))
+    std::thread::spawn(move || worker.run(&config, core, door, &stop))
 }
 
 fn lock(settings: &Mutex<Settings>) -> MutexGuard<'_, Settings> {
@@ -442,8 +445,7 @@ struct Parts {
     replies: aya::maps::RingBuf<aya::maps::MapData>,
     policy: Policy<KernelVerified>,
     observations: Receiver<policy::Ack>,
-    samples: Samples,
-    sample_ring: aya::maps::RingBuf<aya::maps::MapData>,
+    samples: aya::maps::RingBuf<aya::maps::MapData>,
     workers: Vec<Worker>,
     tap: Option<Tap>,
     shape: Shape,
@@ -477,8 +479,7 @@ impl Parts {
             replies: filter.replies()?,
             policy: Policy::new(verified, secret.clone(), filter.seed()),
             observations,
-            samples: Samples::new(config.rates.samples.limit(0)),
-            sample_ring: filter.samples()?,
+            samples: filter.samples()?,
             workers: Vec::new(),
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },

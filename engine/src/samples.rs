@@ -34,21 +34,20 @@ const TEXT_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Door {
     queue: u32,
-    limit: Limit,
     clocks: [u64; Reason::ALL.len()],
     samples: SyncSender<Sample>,
 }
 
 impl Door {
-    /// Shows a dropped frame, so many a second of each reason. Never waits, allocates nothing. `now`: ns of
+    /// Shows a dropped frame, within `limit` of each reason. Never waits, allocates nothing. `now`: ns of
     /// `CLOCK_MONOTONIC`.
     #[inline]
-    pub fn show(&mut self, reason: Reason, frame: &[u8], now: u64) {
-        if self.limit.every == 0 {
+    pub fn show(&mut self, limit: &Limit, reason: Reason, frame: &[u8], now: u64) {
+        if limit.every == 0 {
             // as in the kernel: no limit is no samples
             return;
         }
-        if let Some(clock) = self.limit.claim(self.clocks[reason as usize], now) {
+        if let Some(clock) = limit.claim(self.clocks[reason as usize], now) {
             self.clocks[reason as usize] = clock;
             self.send(reason, frame, now);
         }
@@ -72,27 +71,21 @@ impl Door {
 /// Reads samples and makes events of them.
 pub struct Samples {
     events: Arc<Events>,
-    limit: Limit,
     door: SyncSender<Sample>,
     own: Receiver<Sample>,
     index: Index,
 }
 
 impl Samples {
-    /// A worker shows `limit` of each reason (`rates.samples`).
-    pub fn new(limit: Limit) -> Self {
+    /// For `events`.
+    pub fn new(events: Arc<Events>) -> Self {
         let (door, own) = sync_channel(QUEUED_MAX);
-        Self { events: Arc::default(), limit, door, own, index: Index::new() }
-    }
-
-    /// Where the events go.
-    pub fn events(&self) -> Arc<Events> {
-        Arc::clone(&self.events)
+        Self { events, door, own, index: Index::new() }
     }
 
     /// A door for the worker of `queue`.
     pub fn door(&self, queue: u32) -> Door {
-        Door { queue, limit: self.limit, clocks: [0; Reason::ALL.len()], samples: self.door.clone() }
+        Door { queue, clocks: [0; Reason::ALL.len()], samples: self.door.clone() }
     }
 
     /// Reads ring and doors until `stop`.
@@ -271,16 +264,16 @@ mod tests {
 
     #[test]
     fn a_worker_shows_ten_a_second_of_each_reason_and_never_waits() {
-        let mut samples = Samples::new(Limit::per_second(RATE, RATE, 0));
-        let events = samples.events();
+        let events = Arc::new(Events::default());
+        let (mut samples, limit) = (Samples::new(Arc::clone(&events)), Limit::per_second(RATE, RATE, 0));
         let mut door = samples.door(5);
         let (now, frame) = (100 * SECOND, scan());
         for _ in 0..1_000 {
-            door.show(Reason::ForeignDomain, &frame, now);
-            door.show(Reason::Overlap, &frame, now);
+            door.show(&limit, Reason::ForeignDomain, &frame, now);
+            door.show(&limit, Reason::Overlap, &frame, now);
         }
         for n in 0..1_000 {
-            door.show(Reason::ForeignDomain, &frame, now + n * SECOND / 1_000);
+            door.show(&limit, Reason::ForeignDomain, &frame, now + n * SECOND / 1_000);
         }
         samples.drain(Clock::now());
         let count = |reason: Reason| {
@@ -290,9 +283,9 @@ mod tests {
         assert_eq!((count(Reason::ForeignDomain), count(Reason::Overlap)), (2 * RATE - 1, RATE));
         let mut greedy = samples.door(6);
         for n in 0..1_000 {
-            greedy.show(Reason::Overlap, &[0; 4_000], now + n * SECOND);
+            greedy.show(&limit, Reason::Overlap, &[0; 4_000], now + n * SECOND);
         }
         drop(samples);
-        greedy.show(Reason::Overlap, &frame, now + 2_000 * SECOND);
+        greedy.show(&limit, Reason::Overlap, &frame, now + 2_000 * SECOND);
     }
 }

@@ -23,6 +23,7 @@ use crate::pipeline::{self, Action, Context, Kind, Outcome};
 use crate::policy::{Ack, Secret};
 use crate::reassembly::Reassembly;
 use crate::relay::{Relay, SendError};
+use crate::samples::Door;
 use crate::sys;
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
@@ -115,8 +116,8 @@ fn now() -> u64 {
 }
 
 impl Worker {
-    /// Runs until `stop`. On the way out the heartbeat ends first, then what is in the ring is still relayed.
-    pub fn run(mut self, config: &Config, core: Option<usize>, stop: &AtomicBool) {
+    /// Runs until `stop`, and shows at `door` what it drops. On the way out the heartbeat ends first, then what is in the ring is still relayed.
+    pub fn run(mut self, config: &Config, core: Option<usize>, mut door: Door, stop: &AtomicBool) {
         if let Some(id) = core
             && !core_affinity::set_for_current(core_affinity::CoreId { id })
         {
@@ -139,7 +140,7 @@ impl Worker {
                 next_beat = now + beat;
             }
             self.queue.refill();
-            if self.turn(&mut batch, &mut index) > 0 {
+            if self.turn(&mut batch, &mut index, &mut door) > 0 {
                 idle_since = 0;
                 // A driver that sleeps until it is told of new frames in the fill ring is told.
                 if self.queue.needs_wakeup() {
@@ -166,11 +167,11 @@ impl Worker {
         self.rest(0);
         // Packets that were on their way to the ring when the heartbeat ended.
         std::thread::sleep(Duration::from_millis(10));
-        while self.turn(&mut batch, &mut index) > 0 {}
+        while self.turn(&mut batch, &mut index, &mut door) > 0 {}
     }
 
     /// One batch; returns how many packets there were.
-    fn turn(&mut self, batch: &mut Vec<Frame>, index: &mut Index) -> usize {
+    fn turn(&mut self, batch: &mut Vec<Frame>, index: &mut Index, door: &mut Door) -> usize {
         let got = self.queue.receive(batch);
         if got == 0 {
             return 0;
@@ -198,7 +199,10 @@ impl Worker {
                         add(&self.stats.relayed, 1);
                         add(&self.stats.partial_checksums, u64::from(checksum != pipeline::Checksum::Whole));
                     }
-                    Err(SendError::Refused(reason)) => add(&self.stats.dropped[reason as usize], 1),
+                    Err(SendError::Refused(reason)) => {
+                        add(&self.stats.dropped[reason as usize], 1);
+                        door.show(&in_force.kernel.sample, reason, packet, now());
+                    }
                     Err(error) => {
                         add(&self.stats.dropped[Reason::RelayError as usize], 1);
                         if error.is_lasting() && self.stats.live() {
@@ -206,7 +210,10 @@ impl Worker {
                         }
                     }
                 },
-                Action::Drop(reason) => add(&self.stats.dropped[reason as usize], 1),
+                Action::Drop(reason) => {
+                    add(&self.stats.dropped[reason as usize], 1);
+                    door.show(&in_force.kernel.sample, reason, packet, now());
+                }
             }
             self.queue.release(frame);
         }

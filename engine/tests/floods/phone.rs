@@ -1,0 +1,206 @@
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use md5::{Digest, Md5};
+use sip_parse::{Index, Mode, StartLine};
+
+use crate::site::{DOMAIN, PATIENCE, Site, server_of};
+
+/// The first wait before a request is sent again (RFC 3261 §17.1.1.1).
+const T1: Duration = Duration::from_millis(500);
+
+/// A phone with a socket of its own. It registers and calls by digest (RFC 8760's MD5), sends again what is not
+/// answered, and answers whoever calls it.
+pub(crate) struct Phone {
+    socket: UdpSocket,
+    user: String,
+    local: SocketAddr,
+    requests: u32,
+    /// ACKs that came to it.
+    acks: u32,
+}
+
+impl Phone {
+    pub(crate) fn open(site: &Site, user: &str, address: IpAddr) -> Self {
+        let socket = site.outside.enter(|| UdpSocket::bind((address, 0))).unwrap().unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let local = socket.local_addr().unwrap();
+        Self { socket, user: user.to_owned(), local, requests: 0, acks: 0 }
+    }
+
+    /// Registers: challenged, and then accepted.
+    #[track_caller]
+    pub(crate) fn registers(&mut self) {
+        let (uri, contact) = (format!("sip:{DOMAIN}"), self.contact());
+        let request = self.request("REGISTER", &uri, &self.user.clone());
+        let request = request.replacen("Content-Length", &format!("{contact}Expires: 600\r\nContent-Length"), 1);
+        let (status, reply) = self.asks(&request, None);
+        assert_eq!(status, 401, "{reply}");
+        let (status, reply) = self.asks(&self.with_credentials(&request, &reply), None);
+        assert_eq!(status, 200, "{reply}");
+    }
+
+    /// Calls `callee`: challenged, answered, acknowledged, ended.
+    #[track_caller]
+    pub(crate) fn calls(&mut self, callee: &mut Self) {
+        let uri = format!("sip:{}@{DOMAIN}", callee.user);
+        let invite = self.request("INVITE", &uri, &callee.user.clone());
+        let invite = invite.replacen("Content-Length", &format!("{}Content-Length", self.contact()), 1);
+        let (status, reply) = self.asks(&invite, Some(callee));
+        assert_eq!(status, 407, "{reply}");
+        self.send(&ack(&invite, &reply));
+        let invite = self.with_credentials(&invite, &reply);
+        let (status, reply) = self.asks(&invite, Some(callee));
+        assert_eq!(status, 200, "{reply}");
+        let (acked, ack) = (callee.acks, in_dialog("ACK", &invite, &reply));
+        let (end, mut again) = (Instant::now() + PATIENCE, Instant::now());
+        while callee.acks == acked {
+            assert!(Instant::now() < end, "the ACK does not arrive");
+            if Instant::now() >= again {
+                self.send(&ack);
+                again += T1;
+            }
+            callee.answers();
+        }
+        let (status, reply) = self.asks(&in_dialog("BYE", &invite, &reply), Some(callee));
+        assert_eq!(status, 200, "{reply}");
+    }
+
+    /// Calls the server itself, which answers unasked for a password. The ACK is the caller's to send: this is it.
+    #[track_caller]
+    pub(crate) fn reaches_echo(&mut self) -> String {
+        let invite = self.request("INVITE", &format!("sip:echo@{DOMAIN}"), "echo");
+        let (status, reply) = self.asks(&invite, None);
+        assert_eq!(status, 200, "{reply}");
+        in_dialog("ACK", &invite, &reply)
+    }
+
+    /// A request outside a dialog, a Call-ID of its own.
+    pub(crate) fn request(&mut self, method: &str, uri: &str, to: &str) -> String {
+        self.requests += 1;
+        let Self { user, local, requests, .. } = self;
+        format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{user}{requests}x1;rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:{user}@{DOMAIN}>;tag={user}{requests}\r\nTo: <sip:{to}@{DOMAIN}>\r\n\
+             Call-ID: {user}-{requests}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+        )
+    }
+
+    /// Sends a datagram to the server.
+    pub(crate) fn send(&self, text: &str) {
+        self.socket.send_to(text.as_bytes(), server_of(self.local.ip())).unwrap();
+    }
+
+    /// Sends a request until its final reply is there: status and text of that. A callee answers meanwhile.
+    #[track_caller]
+    pub(crate) fn asks(&self, request: &str, mut callee: Option<&mut Self>) -> (u16, String) {
+        let (call, cseq) = (field(request, "Call-ID"), field(request, "CSeq"));
+        let end = Instant::now() + PATIENCE;
+        let (mut again, mut interval) = (Instant::now(), T1);
+        while Instant::now() < end {
+            if Instant::now() >= again {
+                self.send(request);
+                again = Instant::now() + interval;
+                interval *= 2;
+            }
+            if let Some(callee) = &mut callee {
+                callee.answers();
+            }
+            let Some(reply) = self.receive() else { continue };
+            let status = status(&reply);
+            if field(&reply, "Call-ID") == call && field(&reply, "CSeq") == cseq && status.is_some_and(|it| it >= 200) {
+                return (status.unwrap(), reply);
+            }
+        }
+        panic!("{} is not answered:\n{request}", self.user);
+    }
+
+    /// The next datagram, if one comes at once.
+    pub(crate) fn receive(&self) -> Option<String> {
+        let mut bytes = [0; 65_536];
+        let length = self.socket.recv(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    }
+
+    /// Answers a request that has come, if one has: the phone is picked up at once.
+    fn answers(&mut self) {
+        let Some(request) = self.receive().filter(|text| status(text).is_none()) else { return };
+        if request.starts_with("ACK ") {
+            self.acks += 1;
+            return;
+        }
+        let copied = |name: &str| -> String { lines(&request, name).map(|line| format!("{line}\r\n")).collect() };
+        let to = copied("To").trim_end().to_owned();
+        let to = if to.contains(";tag=") { to } else { format!("{to};tag={}", self.user) };
+        let [via, route, from, call, cseq] = ["Via", "Record-Route", "From", "Call-ID", "CSeq"].map(copied);
+        let contact = self.contact();
+        self.send(&format!(
+            "SIP/2.0 200 OK\r\n{via}{route}{from}{to}\r\n{call}{cseq}{contact}Content-Length: 0\r\n\r\n"
+        ));
+    }
+
+    fn contact(&self) -> String {
+        format!("Contact: <sip:{}@{}>\r\n", self.user, self.local)
+    }
+
+    /// The same request once more, with the answer to the challenge in `reply` (RFC 2617 §3.2.2, without qop).
+    fn with_credentials(&self, request: &str, reply: &str) -> String {
+        let proxy = status(reply) == Some(407);
+        let (asked, answers) =
+            if proxy { ("Proxy-Authenticate", "Proxy-Authorization") } else { ("WWW-Authenticate", "Authorization") };
+        let challenge = field(reply, asked);
+        let nonce = challenge.split("nonce=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a nonce");
+        let mut words = request.split(' ');
+        let (method, uri) = (words.next().unwrap(), words.next().unwrap());
+        let md5 = |text: String| format!("{:x}", Md5::digest(text.as_bytes()));
+        let own = md5(format!("{}:{DOMAIN}:secret", self.user));
+        let response = md5(format!("{own}:{nonce}:{}", md5(format!("{method}:{uri}"))));
+        let line = format!(
+            "{answers}: Digest username=\"{}\", realm=\"{DOMAIN}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+             response=\"{response}\"\r\nContent-Length",
+            self.user
+        );
+        let again = request.replacen("x1;rport", "x2;rport", 1).replacen("CSeq: 1 ", "CSeq: 2 ", 1);
+        again.replacen("Content-Length", &line, 1)
+    }
+}
+
+/// The status of a response.
+fn status(text: &str) -> Option<u16> {
+    let mut index: Index = Index::new();
+    match index.parse(text.as_bytes(), Mode::Lenient).ok()?.start_line() {
+        StartLine::Response { code, .. } => Some(code),
+        StartLine::Request { .. } => None,
+    }
+}
+
+/// The lines of a field; Kamailio writes names in full.
+fn lines<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter(move |line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))
+}
+
+/// The value of a field that stands once.
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    lines(text, name).next().map_or("", |line| line[name.len() + 1..].trim())
+}
+
+/// The ACK of a refusal: of the same transaction (RFC 3261 §17.1.1.3).
+fn ack(invite: &str, reply: &str) -> String {
+    let ack = invite.replacen("INVITE ", "ACK ", 1).replacen("1 INVITE", "1 ACK", 1);
+    ack.replacen(lines(invite, "To").next().unwrap(), lines(reply, "To").next().unwrap(), 1)
+}
+
+/// A request in the dialog that `reply` has made (RFC 3261 §12.2.1.1).
+fn in_dialog(method: &str, invite: &str, reply: &str) -> String {
+    let target = field(reply, "Contact").trim_start_matches('<').split('>').next().unwrap();
+    let routes: Vec<&str> = lines(reply, "Record-Route").map(|line| &line["Record-".len()..]).collect();
+    let routes: String = routes.iter().rev().map(|line| format!("{line}\r\n")).collect();
+    let number: u32 = field(reply, "CSeq").split(' ').next().unwrap().parse().unwrap();
+    let number = if method == "ACK" { number } else { number + 1 };
+    let via = lines(invite, "Via").next().unwrap().replacen(";branch=z9hG4bK", &format!(";branch=z9hG4bK{method}"), 1);
+    let [from, to, call] = ["From", "To", "Call-ID"].map(|name| lines(reply, name).next().unwrap());
+    format!(
+        "{method} {target} SIP/2.0\r\n{via}\r\n{routes}Max-Forwards: 70\r\n{from}\r\n{to}\r\n{call}\r\n\
+         CSeq: {number} {method}\r\nContent-Length: 0\r\n\r\n"
+    )
+}
