@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vos_bench::Program;
@@ -64,7 +64,7 @@ impl<'a> Baresip<'a> {
 }
 
 /// The packets as `vosctl explain --json` shows them, each from a source that nobody knows.
-fn explained(site: &Site, file: &PathBuf) -> Vec<Value> {
+fn explained(site: &Site, file: &Path) -> Vec<Value> {
     let config = site.path("explain.toml");
     // The phones' ports, too: so what the server says to them is judged as well.
     fs::write(&config, "[xdp]\nsip_ports = [5060, 5062, 5070, 5080]\n").unwrap();

@@ -81,7 +81,8 @@ fn a_capture_holds_what_was_dropped_and_nothing_else() {
     // The wire spreads them over queues, and so over CPUs: their order is not that in which they were sent.
     let mut got = frames(&ended);
     let mut expected = vec![scan(1), blocked, scan(2)];
-    (got.sort(), expected.sort());
+    got.sort();
+    expected.sort();
     assert_eq!(got, expected);
     let dumped = output(Command::new("tcpdump").args(["-Z", "root", "-nr"]).arg(&counted)).unwrap();
     assert_eq!(dumped.lines().filter(|line| line.contains("SIP: OPTIONS sip:2@e.com SIP/2.0")).count(), 2, "{dumped}");
