@@ -1,15 +1,12 @@
 //! The table's world in the maps of the loaded program, and what the program says of a frame.
 
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, XskMap, lpm_trie::Key};
+use aya::maps::{Array, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions};
-use vos_bench::{NetNs, VethPair};
-use vos_common::cases::{self, Case, World};
-use vos_common::rate::{VERIFIED_BUCKETS, VerifiedBucket, bucket, source_key};
+use vos_bench::{NetNs, VethPair, maps};
+use vos_common::cases::{Case, World};
 use vos_common::reason::Reason;
-use vos_common::rule::{Addr, GateBlock, Rule};
-use vos_common::signature::Signatures;
-use vos_common::state::{Clock, Config, Homes, Ports, V6_RULES};
+use vos_common::state::{Clock, Config, V6_RULES};
 use vos_common::verdict::{Action, Judged, Verdict, judge};
 use vos_engine::config::Xsk;
 use vos_engine::xdp::OBJECT;
@@ -65,16 +62,15 @@ pub(crate) struct Program {
 }
 
 fn map<'a, T: TryFrom<&'a mut Map>>(ebpf: &'a mut Ebpf, name: &str) -> T {
-    T::try_from(ebpf.map_mut(name).unwrap()).ok().unwrap()
+    maps::map(ebpf, name).unwrap()
 }
 
 impl Program {
     /// The table's world in the program's maps. The kernel's clock is stopped: a tick takes no time.
     pub(crate) fn load() -> Self {
-        let now = vos_engine::control::clock::Clock::now().mono_ns();
         let mut ebpf = EbpfLoader::new().load(OBJECT).unwrap();
-        let world = World::at(now);
-        fill(&mut ebpf, &world);
+        let world = maps::world();
+        maps::fill(&mut ebpf, &world).unwrap();
         let program: &mut Xdp = ebpf.program_mut("vos_xdp").unwrap().try_into().unwrap();
         program.load().unwrap();
         let counters = ["REASONS", "WOULD_DROP"].map(|name| Counters::of(ebpf.take_map(name).unwrap()));
@@ -107,15 +103,7 @@ impl Program {
         self.world.config.seed = self.round;
         self.configure();
         map::<Array<_, u64>>(&mut self.ebpf, "GLOBAL").set(0, 0, 0).unwrap();
-        let mut table: Array<_, VerifiedBucket> = map(&mut self.ebpf, "VERIFIED");
-        for (addr, until) in &self.world.verified {
-            let key = source_key(addr, self.round);
-            let at = bucket(key, VERIFIED_BUCKETS);
-            let mut bucket = table.get(&at, 0).unwrap();
-            let way = bucket.keys.iter().position(|held| *held == 0).unwrap();
-            (bucket.keys[way], bucket.until[way]) = (key, *until);
-            table.set(at, bucket, 0).unwrap();
-        }
+        maps::verified(&mut self.ebpf, &self.world).unwrap();
     }
 
     /// The world of a case.
@@ -185,34 +173,5 @@ struct Hex<'a>(&'a [u8]);
 impl std::fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// What does not change from case to case.
-fn fill(ebpf: &mut Ebpf, world: &World) {
-    map::<Array<_, Signatures>>(ebpf, "SIGNATURES").set(0, *world.signatures, 0).unwrap();
-    let homes =
-        [(Addr::v4(cases::OWN_V4), true), (Addr::from_bytes(cases::OWN_V6), true), (Addr::v4(cases::BEHIND_V4), false)];
-    map::<Array<_, Homes>>(ebpf, "HOMES").set(0, Homes::of(&homes).unwrap(), 0).unwrap();
-    let mut ports: Ports = [0; 1024];
-    for port in cases::PORTS {
-        ports[usize::from(port / 64)] |= 1 << (port % 64);
-    }
-    map::<Array<_, Ports>>(ebpf, "PORTS").set(0, ports, 0).unwrap();
-    for (addr, bits, rule) in &world.rules {
-        if *bits == 128 {
-            map::<HashMap<_, Addr, Rule>>(ebpf, "EXACT").insert(addr, rule, 0).unwrap();
-        } else {
-            map::<LpmTrie<_, Addr, Rule>>(ebpf, "PREFIX").insert(&Key::new(*bits, *addr), rule, 0).unwrap();
-        }
-        if addr.is_v4() {
-            let first = addr.v4_slash24();
-            let mut gate = map::<Array<_, GateBlock>>(ebpf, "GATE");
-            for n in first..first + (1 << 120u32.saturating_sub(*bits)) {
-                let mut block = gate.get(&(n >> 12), 0).unwrap();
-                block[(n >> 6 & 63) as usize] |= 1 << (n & 63);
-                gate.set(n >> 12, block, 0).unwrap();
-            }
-        }
     }
 }
