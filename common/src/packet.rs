@@ -1,6 +1,6 @@
 //! A frame as it arrives. The only Ethernet, VLAN, IP and UDP offsets in the project.
 
-use crate::{rule::Addr, state::mix};
+use crate::rule::Addr;
 
 /// No load may touch a byte beyond this offset: it bounds what the verifier has to follow.
 pub const DEEPEST: usize = 0x0fff;
@@ -113,17 +113,6 @@ pub struct Flow {
     pub ident: u64,
     /// Offset of this fragment's bytes in the datagram.
     pub offset: u64,
-}
-
-impl Flow {
-    /// Names the datagram that a fragment belongs to, hashed with `seed`; never 0.
-    #[inline(always)]
-    pub const fn fragment_key(&self, seed: u64) -> u64 {
-        let ends = mix(mix(self.src.hi, self.src.lo), mix(self.dst.hi, self.dst.lo));
-        // IPv4 tells datagrams apart by protocol, too (RFC 791 §2.3); IPv6 does not (RFC 8200 §4.5).
-        let proto = if self.src.is_v4() { self.proto } else { 0 };
-        mix(ends ^ seed, self.ident << 8 | proto) | 1
-    }
 }
 
 const ETH_HEADER: usize = 14;

@@ -66,6 +66,9 @@ impl Kind {
     }
 }
 
+/// The longest tick of a kernel (CONFIG_HZ=100), ns: by so much two CPUs may differ in what time it is.
+const TICK_MAX: u64 = 10_000_000;
+
 /// A limit: packets at a rate, and some at once.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -77,8 +80,8 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// No limit.
-    pub const NONE: Self = Self { every: 0, ahead: 0 };
+    /// No limit. Clocks do not move under it; one that another limit moved ahead does not matter.
+    pub const NONE: Self = Self { every: 0, ahead: u64::MAX / 2 };
 
     /// `rate` packets a second, `burst` at once (both at least 1); `tick` is the kernel's, ns.
     pub const fn per_second(rate: u32, burst: u32, tick: u64) -> Self {
@@ -90,10 +93,20 @@ impl Limit {
     /// clock stays.
     #[inline(always)]
     pub const fn claim(&self, clock: u64, now: u64) -> Option<u64> {
-        // A clock that is further ahead than the limit allows may be of a configuration before this one, or of a
-        // table that another source had: after `ahead` it is right again.
-        let from = if clock > now { clock } else { now };
-        if from - now > self.ahead { None } else { Some(from + self.every) }
+        let ahead = clock.wrapping_sub(now) as i64;
+        if ahead <= 0 {
+            return Some(now + self.every);
+        }
+        let ahead = ahead as u64;
+        if ahead <= self.ahead {
+            Some(clock + self.every)
+        } else if ahead > self.ahead + self.every + TICK_MAX {
+            // This limit never sets a clock so far ahead: another did, before the source rose to another tier, or
+            // before the operator raised the limit. It begins anew.
+            Some(now + self.every)
+        } else {
+            None
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Config {
     pub chunk: u64,
     /// The interface that re-entry redirects into.
     pub ifindex: u64,
-    /// Keys the hashes of fragments, sources and prefixes, so that nobody outside can aim at a slot.
+    /// Keys the hashes of sources and prefixes, so that nobody outside can aim at a slot.
     pub seed: u64,
     /// [`V6_RULES`].
     pub flags: u64,

@@ -197,3 +197,33 @@ fn tiers_are_numbered_as_the_maps_are() {
     }
     assert!(Tier::Unknown < Tier::Verified && Tier::Verified < Tier::Trusted);
 }
+
+/// An office of phones uses up what strangers may send, is verified by its first 2xx, and must be able to go on.
+#[test]
+fn a_clock_that_another_limit_set_holds_nobody_up() {
+    const TICK: u64 = 4_000_000;
+    let (stranger, verified) = (Limit::per_second(5, 100, TICK), Limit::per_second(200, 2_000, TICK));
+    let now = 1_000 * 1_000_000_000;
+    let mut clock = 0;
+    while let Some(next) = stranger.claim(clock, now) {
+        clock = next;
+    }
+    assert!(clock - now > 19 * 1_000_000_000);
+    assert!(verified.claim(clock, now).is_some_and(|next| next < now + 1_000_000_000), "as if it had just come");
+    // What its own limit set is kept, to the packet.
+    let mut clock = now;
+    let taken = std::iter::from_fn(|| verified.claim(clock, now).map(|next| clock = next)).count();
+    assert!((2_000..=2_001).contains(&taken), "{taken}");
+    assert_eq!(verified.claim(clock, now), None);
+    // Another CPU may still be a tick behind.
+    assert_eq!(verified.claim(clock, now - TICK), None);
+}
+
+#[test]
+fn no_limit_heeds_no_clock() {
+    for clock in [0, 1, NOW - 1, NOW, NOW + 1, NOW + 3_600_000_000_000] {
+        assert!(Limit::NONE.claim(clock, NOW).is_some(), "{clock}");
+    }
+}
+
+const NOW: u64 = 5_000_000_000_000;

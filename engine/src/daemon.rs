@@ -96,7 +96,7 @@ pub enum StartError {
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// A thread ended that should not.
-    #[error("a worker ended unexpectedly; the filter stays in force, survivors take the kernel's path")]
+    #[error("a worker or an observer ended unexpectedly; the filter stays in force, survivors take the kernel's path")]
     WorkerDied,
     /// The interface went away.
     #[error("interface {0} is gone; start again when it is back")]
@@ -344,7 +344,7 @@ impl Running {
             }
             Err(error) => warn!("sweeping ended rules: {error}"),
         }
-        if self.workers.iter().any(JoinHandle::is_finished) {
+        if self.workers.iter().chain(&self.observers).any(JoinHandle::is_finished) {
             return Err(StartError::WorkerDied);
         }
         Ok(())

@@ -73,6 +73,8 @@ impl<M: VerifiedMap> Observer<M> {
         let mut index = Index::new();
         let mut acks = Vec::with_capacity(OBSERVATIONS);
         let mut last_expiry = Instant::now();
+        // What left while no engine was there: nobody knows when, so it proves nothing.
+        while ring.next().is_some() {}
         while !stop.load(Relaxed) {
             self.policy.set_span(self.live.in_force().config.rates.verified_for.as_secs());
             // What an ACK acknowledges left before it came: so look for ACKs, then for answers, then at the ACKs.

@@ -14,6 +14,8 @@ use vos_common::state::SAMPLE_MAX;
 
 /// The largest file that is read, bytes: it is read into memory.
 pub const FILE_MAX: u64 = 256 << 20;
+/// What its packets may take in memory, bytes: those that the capture cut are filled up with zeros.
+pub const PACKETS_MAX: usize = 1 << 30;
 /// The longest frame: what the longest IP packet makes with its Ethernet header and two VLAN tags, bytes.
 pub const FRAME_MAX: usize = 65_535 + 22;
 
@@ -30,7 +32,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// More than fits.
-    #[error("{path}: larger than {} MiB: cut out what matters (tcpdump -r {path} -w part.pcap 'host ADDRESS')", FILE_MAX >> 20)]
+    #[error("{path}: more than {} MiB, or {} MiB of packets: cut out what matters (tcpdump -r {path} -w part.pcap 'host ADDRESS')", FILE_MAX >> 20, PACKETS_MAX >> 20)]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -99,57 +101,64 @@ fn load(path: &Path) -> Result<Vec<u8>, ReadError> {
 
 /// The packets in the bytes of a file; `path` is for the messages.
 pub fn parse(bytes: &[u8], path: &Path) -> (Vec<Packet>, Option<ReadError>) {
-    let mut packets = Vec::new();
+    let mut taken = Taken::default();
     let outcome = match bytes.first_chunk() {
         // times in microseconds, and in nanoseconds
         Some(
             [0xa1, 0xb2, 0xc3, 0xd4] | [0xd4, 0xc3, 0xb2, 0xa1] | [0xa1, 0xb2, 0x3c, 0x4d] | [0x4d, 0x3c, 0xb2, 0xa1],
-        ) => classic(bytes, path, &mut packets),
-        Some([0x0a, 0x0d, 0x0d, 0x0a]) => next_generation(bytes, path, &mut packets),
+        ) => classic(bytes, path, &mut taken),
+        Some([0x0a, 0x0d, 0x0d, 0x0a]) => next_generation(bytes, path, &mut taken),
         _ if (1..=FRAME_MAX).contains(&bytes.len()) => {
-            packets.push(Packet { at: None, frame: bytes.to_vec(), captured: bytes.len() });
+            taken.packets.push(Packet { at: None, frame: bytes.to_vec(), captured: bytes.len() });
             Ok(())
         }
         _ => Err(ReadError::NoFrame { path: path.into(), bytes: bytes.len() }),
     };
-    (packets, outcome.err())
+    (taken.packets, outcome.err())
 }
 
 fn damaged(path: &Path, number: usize, error: &(impl ToString + ?Sized)) -> ReadError {
     ReadError::Damaged { path: path.into(), number, what: error.to_string() }
 }
 
-fn classic(bytes: &[u8], path: &Path, packets: &mut Vec<Packet>) -> Result<(), ReadError> {
+fn classic(bytes: &[u8], path: &Path, taken: &mut Taken) -> Result<(), ReadError> {
     let (mut rest, parser) = PcapParser::new(bytes).map_err(|error| damaged(path, 0, &error))?;
     let header = parser.header();
     // Nobody keeps to the snap length that the header names.
     let limit = u32::MAX;
     while !rest.is_empty() {
-        let next = parser.next_raw_packet(rest).map_err(|error| damaged(path, packets.len(), &error))?;
+        let next = parser.next_raw_packet(rest).map_err(|error| damaged(path, taken.packets.len(), &error))?;
         rest = next.0;
         let packet = next.1.try_into_pcap_packet(header.ts_resolution, limit);
-        let packet = packet.map_err(|error| damaged(path, packets.len(), &error))?;
+        let packet = packet.map_err(|error| damaged(path, taken.packets.len(), &error))?;
         let found = Found { at: Some(packet.timestamp()), data: packet.data(), length: packet.orig_len() };
-        take(&found, header.datalink, path, packets)?;
+        take(&found, header.datalink, path, taken)?;
     }
     Ok(())
 }
 
 /// What Wireshark saves.
-fn next_generation(bytes: &[u8], path: &Path, packets: &mut Vec<Packet>) -> Result<(), ReadError> {
+fn next_generation(bytes: &[u8], path: &Path, taken: &mut Taken) -> Result<(), ReadError> {
     let (mut rest, mut parser) = PcapNgParser::new(bytes).map_err(|error| damaged(path, 0, &error))?;
     while !rest.is_empty() {
-        let (after, block) = parser.next_block(rest).map_err(|error| damaged(path, packets.len(), &error))?;
+        let (after, block) = parser.next_block(rest).map_err(|error| damaged(path, taken.packets.len(), &error))?;
         rest = after;
         let Block::EnhancedPacket(packet) = &block else { continue };
         let Some(interface) = parser.packet_interface(packet) else {
-            return Err(damaged(path, packets.len(), "a packet of an interface that the file does not name"));
+            return Err(damaged(path, taken.packets.len(), "a packet of an interface that the file does not name"));
         };
         let link = interface.linktype;
         let found = Found { at: Some(packet.timestamp), data: &packet.data, length: packet.original_len };
-        take(&found, link, path, packets)?;
+        take(&found, link, path, taken)?;
     }
     Ok(())
+}
+
+/// The packets of a file, and what they take.
+#[derive(Default)]
+struct Taken {
+    packets: Vec<Packet>,
+    bytes: usize,
 }
 
 struct Found<'a> {
@@ -158,9 +167,9 @@ struct Found<'a> {
     length: u32,
 }
 
-fn take(found: &Found<'_>, link: DataLink, path: &Path, packets: &mut Vec<Packet>) -> Result<(), ReadError> {
+fn take(found: &Found<'_>, link: DataLink, path: &Path, taken: &mut Taken) -> Result<(), ReadError> {
     let Some(head) = ethernet_head(link, found.data) else {
-        return Err(ReadError::Link { path: path.into(), number: packets.len() + 1, link });
+        return Err(ReadError::Link { path: path.into(), number: taken.packets.len() + 1, link });
     };
     let Head { ethernet, skip } = head;
     let data = found.data.get(skip..).unwrap_or_default();
@@ -168,10 +177,15 @@ fn take(found: &Found<'_>, link: DataLink, path: &Path, packets: &mut Vec<Packet
     let mut frame = [&ethernet, data].concat();
     let captured = frame.len();
     if captured > FRAME_MAX {
-        return Err(damaged(path, packets.len(), &format!("a packet of {captured} bytes")));
+        return Err(damaged(path, taken.packets.len(), &format!("a packet of {captured} bytes")));
     }
-    frame.resize(length.min(FRAME_MAX), 0);
-    packets.push(Packet { at: found.at, frame, captured });
+    let length = length.min(FRAME_MAX);
+    taken.bytes += length + size_of::<Packet>();
+    if taken.bytes > PACKETS_MAX {
+        return Err(ReadError::TooLarge { path: path.into() });
+    }
+    frame.resize(length, 0);
+    taken.packets.push(Packet { at: found.at, frame, captured });
     Ok(())
 }
 

@@ -31,6 +31,9 @@ pub(super) const MAPS: [&str; 15] = [
     "REPLIES",
 ];
 
+/// Maps that layouts before this one had.
+const RETIRED: [&str; 1] = ["FRAGMENTS"];
+
 /// Pins cannot be used. The message names the fix.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -109,6 +112,9 @@ impl Pins {
             let (from, to) = (fresh.join(name), self.dir.join(name));
             let _there_may_be_none = fs::remove_file(&to);
             fs::rename(&from, &to).map_err(at(&to))?;
+        }
+        for name in RETIRED {
+            let _there_may_be_none = fs::remove_file(self.dir.join(name));
         }
         fs::remove_dir(&fresh).map_err(at(&fresh))
     }
