@@ -118,9 +118,10 @@ fn what_is_reloaded_decides_what_is_dropped_and_what_goes_to_the_engine() {
     site.tool(&format!("allow {PHONE}"));
     assert_eq!(configured.fate("REGISTER", "x"), Reason::Redirected);
     site.tool(&format!("unallow {PHONE}"));
-    configured.reload("[rates.unknown]\nregister = \"1/h burst 2\"\n");
-    let fates = [0; 3].map(|_| configured.fate("REGISTER", "x"));
-    assert_eq!(fates, [Reason::Redirected, Reason::Redirected, Reason::RateRegister]);
+    // The clock of REGISTERs may still be some ms ahead, by those that came before.
+    configured.reload("[rates.unknown]\ninvite = \"1/h burst 2\"\n");
+    let fates = [0; 3].map(|_| configured.fate("INVITE", "x"));
+    assert_eq!(fates, [Reason::Redirected, Reason::Redirected, Reason::RateInvite]);
 }
 
 #[test]
