@@ -40,6 +40,7 @@ mkdir -p "$here" "$work"/apt/{lists,cache/archives}/partial
 # NoLocking: nothing is installed, so dpkg's lock is not needed, nor root.
 apt_options=(
     -o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::Etc::preferences=$work/apt/preferences" -o Dir::Etc::preferencesparts=/dev/null
     -o "Dir::State::Lists=$work/apt/lists" -o "Dir::Cache=$work/apt/cache"
     -o APT::Sandbox::User=root -o Acquire::Languages=none -o APT::Update::Error-Mode=any
     -o Debug::NoLocking=1 -qq
@@ -54,6 +55,8 @@ refresh_lists() {
     for suite in bookworm bookworm-backports trixie trixie-backports; do
         echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
     done >"$work/apt/sources.list"
+    # Debian 13 is there for its kernel: QEMU with its libc would not run on Debian 12.
+    printf 'Package: *\nPin: release n=trixie\nPin-Priority: 1\n' >"$work/apt/preferences"
     apt-get "${apt_options[@]}" update || die "cannot fetch the package lists"
     refreshed=yes
     say "package lists"
