@@ -3,15 +3,18 @@
 //! The file may leave out any key; its profile's value holds then, or that of the default profile. Command-line flags
 //! are written over what was read, then [`Config::validate`] looks at the whole.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
 
+/// Keys that take one of several words.
+mod choice;
+/// CPU cores as people write them.
+mod cores;
 /// Names and addresses of this server.
 mod domains;
+/// Why a configuration is not taken.
+mod error;
 /// Every key, and what it takes.
 mod keys;
 /// One file of several that lie over each other.
@@ -30,12 +33,17 @@ mod rules;
 mod scanners;
 /// Which requests get no answer.
 mod stealth;
+/// Ranges, and values that must fit each other.
+mod validate;
 
-use keys::takes;
 use layer::Layer;
 use profile::{DEFAULTS, Defaults};
+use validate::{check, is_interface_name, within};
 
+pub use choice::{Admission, Attach, Bind, Inject, Mode, Wait};
+pub use cores::{CoreList, CoreListError};
 pub use domains::MAX_DOMAINS;
+pub use error::ConfigError;
 pub use profile::Profile;
 pub use rate::{BURST_MAX, PERIOD_MAX, RATE_MAX, Rate, RateError};
 pub use rates::{Limits, Rates};
@@ -45,7 +53,6 @@ pub use scanners::Scanners;
 pub use stealth::Stealth;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use toml::de::DeTable;
 use vos_common::reason::Reason;
 
@@ -55,212 +62,6 @@ pub const MAX_SIP_PORTS: usize = 16;
 pub const MAX_PROTECTED: usize = 128;
 /// The longest name of an interface, bytes: the kernel's IFNAMSIZ less its NUL.
 pub const INTERFACE_NAME_MAX: usize = 15;
-
-/// Shortest `rates.verified_for`: no registrar lets phones register more often.
-const VERIFIED_MIN: Duration = Duration::from_secs(60);
-/// Longest `rates.verified_for`: addresses change hands.
-const VERIFIED_MAX: Duration = Duration::from_secs(30 * 86_400);
-
-/// What is done with packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Drop at the NIC, take the survivors through AF_XDP and the relay.
-    #[default]
-    Relay,
-    /// Drop at the NIC, leave the survivors to the kernel.
-    Filter,
-    /// Count what would be dropped, drop nothing.
-    Monitor,
-}
-
-/// How the XDP program is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Attach {
-    /// Native if the driver grants it, else generic.
-    #[default]
-    Auto,
-    /// In the driver, or an error.
-    Native,
-    /// In the kernel's receive path, behind the driver.
-    Generic,
-}
-
-/// How AF_XDP sockets are bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Bind {
-    /// Zero-copy if the driver grants it, else copy.
-    #[default]
-    Auto,
-    /// Zero-copy, or an error.
-    Zerocopy,
-    /// Copy.
-    Copy,
-}
-
-/// What a worker does when its rings are empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Wait {
-    /// Sleeps until the kernel wakes it.
-    #[default]
-    Sleep,
-    /// Polls the driver itself and takes a core for it.
-    Busy,
-}
-
-/// How survivors get to the softswitch in the local relay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Inject {
-    /// Re-entry where the probe crosses it, else raw where nothing forbids it.
-    #[default]
-    Auto,
-    /// Through a TAP into the interface's own ingress: every check of the kernel and the site stays in force.
-    Reentry,
-    /// Through a raw socket and `lo`, with checks of the engine's own.
-    Raw,
-}
-
-/// Whose packets are taken at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Admission {
-    /// Everybody's that break no rule.
-    #[default]
-    Open,
-    /// Everybody's; those that `Closed` would drop are counted.
-    Monitor,
-    /// Those of trusted and allowed sources.
-    Closed,
-}
-
-impl Mode {
-    /// The word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Relay => "relay",
-            Self::Filter => "filter",
-            Self::Monitor => "monitor",
-        }
-    }
-}
-
-impl Admission {
-    /// The word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Monitor => "monitor",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// What the rule `closed` does: this is its switch.
-    pub const fn rule(self) -> RuleMode {
-        match self {
-            Self::Open => RuleMode::Off,
-            Self::Monitor => RuleMode::Monitor,
-            Self::Closed => RuleMode::Enforce,
-        }
-    }
-
-    /// The admission in which the rule `closed` does that.
-    pub const fn of(rule: RuleMode) -> Self {
-        match rule {
-            RuleMode::Off => Self::Open,
-            RuleMode::Monitor => Self::Monitor,
-            RuleMode::Enforce => Self::Closed,
-        }
-    }
-}
-
-/// CPU cores as in `4-7,9`; empty: wherever the scheduler likes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CoreList(Vec<usize>);
-
-/// The highest core number taken: the kernel's own limit on x86-64 (`CONFIG_NR_CPUS`) is 8,192.
-const MAX_CORE: usize = 8_191;
-
-impl CoreList {
-    /// The cores in the order written, the first for queue 0.
-    pub fn cores(&self) -> &[usize] {
-        &self.0
-    }
-
-    /// Is no core named?
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-/// A text that is no list of cores.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error(
-    "`{text}` is not a list of cores ({what}): write cores and ranges such as 4-7 or 4,6, each once, 0 to {MAX_CORE}"
-)]
-pub struct CoreListError {
-    text: String,
-    what: String,
-}
-
-impl FromStr for CoreList {
-    type Err = CoreListError;
-
-    fn from_str(text: &str) -> Result<Self, CoreListError> {
-        let error = |what: String| CoreListError { text: text.to_owned(), what };
-        let number = |word: &str| {
-            let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
-            let core = word.parse::<usize>().ok().filter(|core| plain && *core <= MAX_CORE);
-            core.ok_or_else(|| error(format!("`{word}` is no core")))
-        };
-        let mut cores = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last) = (number(first.trim())?, number(last.trim())?);
-            if first > last {
-                return Err(error(format!("`{part}` runs backwards")));
-            }
-            for core in first..=last {
-                if cores.contains(&core) {
-                    return Err(error(format!("core {core} is named twice")));
-                }
-                cores.push(core);
-            }
-        }
-        Ok(Self(cores))
-    }
-}
-
-impl fmt::Display for CoreList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut rest, mut separator) = (self.0.as_slice(), "");
-        while let [first, ..] = rest {
-            let run = rest.iter().zip(*first..).take_while(|(core, expected)| *core == expected).count();
-            match run {
-                1 => write!(f, "{separator}{first}")?,
-                _ => write!(f, "{separator}{first}-{}", first + run - 1)?,
-            }
-            (rest, separator) = (&rest[run..], ",");
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for CoreList {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for CoreList {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// The whole configuration. `configs/vos.toml` says of each key why it has its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -445,119 +246,6 @@ impl Default for ControlPlane {
     }
 }
 
-/// Why a configuration is not taken. Every message names the key and what it takes.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{path}: {source}; write one (configs/vos.toml is a start) or leave out --config")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Not TOML.
-    #[error("{path}:{line}: {what}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// What the parser said.
-        what: String,
-    },
-    /// No such key.
-    #[error("{path}:{line}: there is no key `{key}`{hint}")]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// The key with its table.
-        key: String,
-        /// The nearest key that there is.
-        hint: String,
-    },
-    /// A key that a profile may not hold.
-    #[error(
-        "{path}:{line}: a profile holds xdp.stealth, [rules], [scanners] and [rates]; `{key}` belongs into vos.toml"
-    )]
-    NotForProfiles {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// The key with its table.
-        key: String,
-    },
-    /// The profile cannot be read.
-    #[error("the profile {path}: {source}; take \"default\", \"internet-edge\", \"vos3000\" or the path of a file")]
-    UnreadableProfile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A value of the wrong type, or a word that is none of the allowed.
-    #[error("{path}:{line}: `{key}` takes {takes}: {what}")]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// The key with its table.
-        key: String,
-        /// What it takes.
-        takes: &'static str,
-        /// What is wrong.
-        what: String,
-    },
-    /// A value out of range, or two that do not fit each other.
-    #[error("{place}`{key}` takes {takes}: {what}", place = At(place))]
-    Range {
-        /// Where it is written, if it is: file and line.
-        place: Option<(PathBuf, usize)>,
-        /// The key with its table.
-        key: &'static str,
-        /// What it takes.
-        takes: &'static str,
-        /// What is wrong.
-        what: String,
-    },
-}
-
-impl ConfigError {
-    /// A range error with the place where its value is written.
-    fn placed_in(mut self, layer: &Layer<'_>) -> Self {
-        if let Self::Range { place, key, .. } = &mut self {
-            *place = layer.place(key);
-        }
-        self
-    }
-
-    /// A range error with its line in the file, unless a flag has changed the value since.
-    fn at_its_line(self, text: &str, path: &Path, written: &Config, flagged: &Config) -> Self {
-        let Self::Range { key, .. } = &self else { return self };
-        if written.difference(flagged).iter().any(|flag| flag == key) {
-            return self;
-        }
-        match Layer::read(text, path) {
-            Ok(layer) => self.placed_in(&layer),
-            Err(_) => self,
-        }
-    }
-}
-
-/// `FILE:LINE: `, or nothing.
-struct At<'a>(&'a Option<(PathBuf, usize)>);
-
-impl fmt::Display for At<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |(path, line)| write!(f, "{}:{line}: ", path.display()))
-    }
-}
-
 impl Config {
     /// Reads a file, or takes the defaults; applies flags over it and checks the whole.
     pub fn read(path: Option<&Path>, flags: impl FnOnce(&mut Self)) -> Result<Self, ConfigError> {
@@ -680,72 +368,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-impl Config {
-    /// What a profile may set.
-    fn validate_profile(&self) -> Result<(), ConfigError> {
-        let compiled = self.scanners.compile();
-        check("scanners.patterns", compiled.is_ok(), || compiled.err().unwrap_or_default())?;
-        let span = self.rates.verified_for;
-        let whole = span.subsec_nanos() == 0 && (VERIFIED_MIN..=VERIFIED_MAX).contains(&span);
-        check("rates.verified_for", whole, || format!("{} is out of range", humantime::format_duration(span)))
-    }
-}
-
-impl Xdp {
-    fn validate(&self) -> Result<(), ConfigError> {
-        let ports = &self.sip_ports;
-        check("xdp.sip_ports", (1..=MAX_SIP_PORTS).contains(&ports.len()), || format!("there are {}", ports.len()))?;
-        for (index, port) in ports.iter().enumerate() {
-            check("xdp.sip_ports", *port != 0, || "0 is no port".to_owned())?;
-            check("xdp.sip_ports", !ports[..index].contains(port), || format!("{port} is there twice"))?;
-        }
-        check("xdp.protect", self.protect.len() <= MAX_PROTECTED, || format!("there are {}", self.protect.len()))?;
-        for address in &self.protect {
-            let usual = !address.is_unspecified() && !address.is_multicast() && address.to_canonical() == *address;
-            check("xdp.protect", usual, || format!("{address} is no unicast address in its own family's form"))?;
-        }
-        check("xdp.domains", self.domains.len() <= MAX_DOMAINS, || format!("there are {}", self.domains.len()))?;
-        let mut seen = HashSet::new();
-        for domain in &self.domains {
-            let is_host = domains::is_host(domain) && domains::canonical(domain) == *domain;
-            check("xdp.domains", is_host, || format!("{domain:?} is no host name and no address"))?;
-            check("xdp.domains", seen.insert(domain), || format!("{domain} is there twice"))?;
-        }
-        Ok(())
-    }
-}
-
-impl Xsk {
-    fn validate(&self) -> Result<(), ConfigError> {
-        let Self { frames, ring, batch, .. } = *self;
-        within("xsk.frames", frames, 256, 65_536)?;
-        within("xsk.ring", ring, 64, 32_768)?;
-        within("xsk.batch", batch, 1, 512)?;
-        check("xsk.frames", frames.is_power_of_two(), || format!("{frames} is not a power of two"))?;
-        check("xsk.ring", ring.is_power_of_two(), || format!("{ring} is not a power of two"))?;
-        check("xsk.frames", frames >= 2 * ring, || {
-            format!("{frames} is less than 2 × {ring}: with the RX ring full, none would be left for the fill ring")
-        })?;
-        check("xsk.batch", batch <= ring, || format!("{batch} is more than the {ring} slots of a ring"))
-    }
-}
-
-fn is_interface_name(name: &str) -> bool {
-    let usual = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
-    (1..=INTERFACE_NAME_MAX).contains(&name.len()) && name.chars().all(usual) && name != "." && name != ".."
-}
-
-fn check(key: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<(), ConfigError> {
-    if holds {
-        return Ok(());
-    }
-    Err(ConfigError::Range { place: None, key, takes: takes(key).unwrap_or_default(), what: what() })
-}
-
-fn within(key: &'static str, value: u32, low: u32, high: u32) -> Result<(), ConfigError> {
-    check(key, (low..=high).contains(&value), || format!("{value} is out of range"))
 }
 
 #[cfg(test)]

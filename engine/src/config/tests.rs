@@ -1,5 +1,8 @@
 //! `configs/vos.toml` is the documentation of [`Config`], and the errors lead to the right line.
 
+use std::time::Duration;
+
+use super::keys::takes;
 use super::*;
 
 const FILE: &str = include_str!("../../../configs/vos.toml");

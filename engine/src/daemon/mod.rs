@@ -1,0 +1,326 @@
+//! All of it together, from start to stop.
+
+/// Why it does not start, or does not go on.
+mod error;
+/// From a configuration to workers ready to run.
+mod start;
+/// What the API shows.
+mod view;
+
+pub use error::StartError;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::config::{Config, ConfigError};
+use crate::control::{Control, api, socket};
+use crate::egress::{Observer, Pings};
+use crate::events::{Event, Events, RuleChange, What};
+use crate::live::Live;
+use crate::netlink::{Link, Netlink};
+use crate::policy;
+use crate::relay::Tap;
+use crate::samples::{Door, Samples};
+use crate::worker::{Stats, Worker};
+use crate::xdp;
+use crate::xdp::{AttachError, Counters, Filter, Settings};
+use error::io;
+use start::{Connected, check_queues, find, own_addresses};
+use view::{Shape, View};
+
+/// How often own addresses, expired rules and threads are looked after.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// What a start may change beside the configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Take a foreign XDP program off the interface.
+    pub replace: bool,
+    /// Take everything off the interface at the end.
+    pub unload_on_exit: bool,
+}
+
+/// Reads the configuration, starts, serves until SIGTERM or SIGINT, stops. `read` is asked again on SIGHUP and
+/// `vosctl reload`.
+pub fn run(
+    read: impl Fn() -> Result<Config, ConfigError> + Send + 'static,
+    options: Options,
+) -> Result<(), StartError> {
+    let config = &read()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("starting the API's runtime"))?;
+    let _in_runtime = runtime.enter();
+    // Before anything is touched: is another engine there?
+    let api_socket = socket::bind(&config.control.run_dir, &config.iface, &config.control.socket_group)?;
+    // Before the start: an operator who loses patience during it is heard, too.
+    let mut term = signal(SignalKind::terminate()).map_err(io("catching SIGTERM"))?;
+    let mut int = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
+    let mut hup = signal(SignalKind::hangup()).map_err(io("catching SIGHUP"))?;
+    let mut engine = Running::start(config, options, Box::new(read))?;
+    let (control, view) = (Arc::clone(&engine.control), Arc::new(engine.view()));
+    let outcome = runtime.block_on(async {
+        let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+        let server = tokio::spawn(api::serve(api_socket, control, view, async {
+            let _dropped_is_stopped = stopped.await;
+        }));
+        info!("{}: ready", config.iface);
+        let mut round = tokio::time::interval(ROUND);
+        let outcome = loop {
+            tokio::select! {
+                _ = term.recv() => break Ok(()),
+                _ = int.recv() => break Ok(()),
+                _ = hup.recv() => {
+                    let live = Arc::clone(&engine.live);
+                    // It says in the log what came of it.
+                    tokio::task::spawn_blocking(move || live.reload());
+                }
+                _ = round.tick() => if let Err(error) = engine.look_after() { break Err(error) },
+            }
+        };
+        drop(stopping);
+        match server.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("the API ended with {error}"),
+            Err(error) => warn!("the API ended with {error}"),
+        }
+        outcome
+    });
+    engine.stop();
+    if options.unload_on_exit {
+        let removed = xdp::unload(&config.iface).map_err(AttachError::from)?;
+        info!("{}: unloaded ({})", config.iface, removed.join(", "));
+    } else {
+        info!(
+            "{iface}: stopped; the filter stays in force and survivors take the kernel's path. `vos-engine unload --iface {iface}` takes it away",
+            iface = config.iface
+        );
+    }
+    outcome
+}
+
+/// Reads the configuration, at the start and for each reload.
+type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
+
+struct Running {
+    /// As the engine was started with; what is in force now is `live`'s to say.
+    config: Config,
+    link: Link,
+    netlink: Netlink,
+    filter: Filter,
+    control: Arc<Control>,
+    live: Arc<Live>,
+    counters: Arc<Counters>,
+    pings: Arc<Pings>,
+    verified: Arc<policy::Count>,
+    events: Arc<Events>,
+    shape: Shape,
+    stats: Vec<Arc<Stats>>,
+    own: BTreeSet<IpAddr>,
+    gateways: Vec<IpAddr>,
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<()>>,
+    observers: Vec<JoinHandle<()>>,
+    tap: Option<Tap>,
+}
+
+impl Running {
+    /// A start that fails leaves the interface as it was.
+    fn start(config: &Config, options: Options, read: Read) -> Result<Self, StartError> {
+        let mut netlink = Netlink::open().map_err(io("opening rtnetlink"))?;
+        let link = find(&mut netlink, &config.iface)?;
+        check_queues(config, &link)?;
+        let was_pinned = xdp::is_pinned(&config.iface);
+        let started = Self::start_on(config, options, netlink, link, read);
+        if started.is_err() && !was_pinned {
+            let _what_there_was = xdp::unload(&config.iface);
+        }
+        started
+    }
+
+    fn start_on(
+        config: &Config,
+        options: Options,
+        mut netlink: Netlink,
+        link: Link,
+        read: Read,
+    ) -> Result<Self, StartError> {
+        let mut filter = Filter::load(&link)?;
+        let before = lock(&filter.settings()).snapshot();
+        let connected = Connected::new(config, options, &mut netlink, &link, &mut filter, read);
+        let Connected { own, control, live, parts } = connected.inspect_err(|_| {
+            if let Err(error) = lock(&filter.settings()).restore(&before) {
+                warn!("the configuration that was in force could not be put back: {error}");
+            }
+        })?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
+        let events = Arc::new(Events::default());
+        let samples = Samples::new(Arc::clone(&events));
+        let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
+        let workers = parts.workers.into_iter().zip(doors);
+        let workers = workers.map(|(worker, door)| spawn(worker, door, config, &stop)).collect();
+        let pings = Arc::new(Pings::default());
+        let verified = parts.policy.verified();
+        let observer = Observer {
+            pings: Arc::clone(&pings),
+            policy: parts.policy,
+            observations: parts.observations,
+            live: Arc::clone(&live),
+        };
+        let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
+        let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
+        let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
+        let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
+        let mut running = Self {
+            config: config.clone(),
+            link,
+            netlink,
+            filter,
+            control,
+            live,
+            counters: Arc::new(parts.counters),
+            pings,
+            verified,
+            events,
+            shape: parts.shape,
+            stats,
+            own,
+            gateways: Vec::new(),
+            stop,
+            workers,
+            observers: vec![observer, sampler],
+            tap: parts.tap,
+        };
+        running.guard();
+        running.wait_until_live();
+        Ok(running)
+    }
+
+    /// "Ready" means that packets are taken: each worker's first probe has crossed its relay, or a moment has passed
+    /// and the log has said why not.
+    fn wait_until_live(&self) {
+        let patience = Duration::from_millis(u64::from(self.config.relay.heartbeat_ms) * 5);
+        let deadline = std::time::Instant::now() + patience;
+        while !self.stats.iter().all(|stats| stats.live()) && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let dead = self.stats.iter().filter(|stats| !stats.live()).count();
+        if dead > 0 {
+            warn!(
+                "{dead} of {} queues: no probe crosses the relay; their packets take the kernel's path",
+                self.stats.len()
+            );
+        }
+    }
+
+    fn view(&self) -> View {
+        View {
+            shape: self.shape.clone(),
+            counters: Arc::clone(&self.counters),
+            stats: self.stats.clone(),
+            pings: Arc::clone(&self.pings),
+            verified: Arc::clone(&self.verified),
+            events: Arc::clone(&self.events),
+            control: Arc::clone(&self.control),
+            live: Arc::clone(&self.live),
+        }
+    }
+
+    /// Addresses come and go, rules end, threads may die.
+    fn look_after(&mut self) -> Result<(), StartError> {
+        match self.netlink.link(&self.config.iface) {
+            Ok(link) if link.index == self.link.index && link.mac != self.link.mac => self.follow_mac(link),
+            Ok(link) if link.index == self.link.index => {}
+            Ok(_) => return Err(StartError::InterfaceGone(self.config.iface.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StartError::InterfaceGone(self.config.iface.clone()));
+            }
+            Err(error) => warn!("asking for {}: {error}", self.config.iface),
+        }
+        match own_addresses(&mut self.netlink) {
+            Ok(own) if own != self.own => {
+                if let Err(error) = self.live.follow_own(own.iter().copied().collect()) {
+                    error!("own addresses have changed, but: {error}");
+                } else {
+                    info!("own addresses have changed: {} now", own.len());
+                    self.own = own;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => warn!("asking for own addresses: {error}"),
+        }
+        self.guard();
+        match self.control.sweep() {
+            Ok(swept) => {
+                for (net, kind) in swept.ended {
+                    self.events.publish(Event::now(What::Rule(RuleChange::ended(net, kind))));
+                }
+            }
+            Err(error) => warn!("sweeping ended rules: {error}"),
+        }
+        if self.workers.iter().chain(&self.observers).any(JoinHandle::is_finished) {
+            return Err(StartError::WorkerDied);
+        }
+        Ok(())
+    }
+
+    /// A bond that fails over, or an operator, gives the interface another MAC address.
+    fn follow_mac(&mut self, link: Link) {
+        let followed = lock(&self.filter.settings()).mac(link.mac);
+        if let Err(error) = followed {
+            error!("{}: the MAC address has changed, but: {error}", link.name);
+            return;
+        }
+        if let Some(tap) = &self.tap
+            && let Err(error) = tap.follow(&link, &mut self.netlink)
+        {
+            error!("{}: the MAC address has changed, but the TAP's cannot be: {error}", link.name);
+            return;
+        }
+        info!("{}: the MAC address has changed", link.name);
+        self.link = link;
+    }
+
+    /// Whom no block may hit: ourselves, the gateways, the resolvers.
+    fn guard(&mut self) {
+        let mut guarded: Vec<(IpNet, String)> =
+            self.own.iter().map(|ip| (IpNet::from(*ip), "an address of this host".to_owned())).collect();
+        match self.netlink.gateways() {
+            Ok(gateways) => self.gateways = gateways,
+            Err(error) => warn!("asking for gateways: {error}"),
+        }
+        guarded.extend(self.gateways.iter().copied().map(|ip| (IpNet::from(ip), "the default gateway".to_owned())));
+        let resolvers = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let resolvers =
+            resolvers.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
+        guarded.extend(resolvers.map(|ip: IpAddr| (IpNet::from(ip), "a resolver of this host".to_owned())));
+        self.control.set_guarded(guarded);
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Relaxed);
+        for worker in self.workers.into_iter().chain(self.observers) {
+            let _it_has_said_why = worker.join();
+        }
+    }
+}
+
+fn spawn(worker: Worker, door: Door, config: &Config, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let core = config.worker.cores.cores().get(worker.number as usize).copied();
+    let (config, stop) = (config.clone(), Arc::clone(stop));
+    std::thread::spawn(move || worker.run(&config, core, door, &stop))
+}
+
+fn lock(settings: &Mutex<Settings>) -> MutexGuard<'_, Settings> {
+    settings.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,276 @@
+//! From a configuration to a filter in force, sockets bound and workers ready to run.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use tracing::{info, warn};
+
+use super::error::io;
+use super::view::Shape;
+use super::{Options, Read, StartError, lock};
+use crate::config::{Bind, Config, Inject, Mode};
+use crate::control::Control;
+use crate::control::clock::Clock;
+use crate::live::{Live, Reader};
+use crate::netlink::{Link, Netlink};
+use crate::policy::{self, Policy, Secret, Verified};
+use crate::reassembly::Reassembly;
+use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
+use crate::sys;
+use crate::worker::Worker;
+use crate::xdp::{Attachment, Counters, Filter, KernelVerified, LoadError};
+use crate::xsk::{Queue, chunk_for};
+
+/// Filter in force, rules in it, sockets bound.
+pub(super) struct Connected {
+    pub(super) own: BTreeSet<IpAddr>,
+    pub(super) control: Arc<Control>,
+    pub(super) live: Arc<Live>,
+    pub(super) parts: Parts,
+}
+
+impl Connected {
+    pub(super) fn new(
+        config: &Config,
+        options: Options,
+        netlink: &mut Netlink,
+        link: &Link,
+        filter: &mut Filter,
+        read: Read,
+    ) -> Result<Self, StartError> {
+        let (chunk, frame_max) = chunk_for(link.mtu);
+        filter.configure(config, frame_max)?;
+        let own = own_addresses(netlink)?;
+        say_homes(filter, &own, config)?;
+        // Decisions are in force before the first packet meets the program.
+        let state_dir = &config.control.state_dir;
+        fs::create_dir_all(state_dir).map_err(io("making control.state_dir"))?;
+        let store = state_dir.join(format!("{}.redb", config.iface));
+        let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), Clock::now)?);
+        let attachment = filter.attach(config.xdp.attach, options.replace, netlink)?;
+        let own_list = own.iter().copied().collect();
+        let live = Arc::new(Live::new(config, own_list, Box::new(filter.settings()), reader(read, config), Clock::now));
+        let parts = Parts::build(config, netlink, link, filter, &attachment, chunk, &live)?;
+        say_shape(link, &attachment, &parts);
+        if let Some(walked) = filter.verified_instructions() {
+            info!("{}: the verifier walked {walked} instructions of 1000000", link.name);
+        }
+        Ok(Self { own, control, live, parts })
+    }
+}
+
+/// What is made once the program is attached, and before threads run.
+pub(super) struct Parts {
+    pub(super) counters: Counters,
+    pub(super) replies: aya::maps::RingBuf<aya::maps::MapData>,
+    pub(super) policy: Policy<KernelVerified>,
+    pub(super) observations: Receiver<policy::Ack>,
+    pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) tap: Option<Tap>,
+    pub(super) shape: Shape,
+    pub(super) why_copy: Option<String>,
+}
+
+impl Parts {
+    fn build(
+        config: &Config,
+        netlink: &mut Netlink,
+        link: &Link,
+        filter: &mut Filter,
+        attachment: &Attachment,
+        chunk: u32,
+        live: &Arc<Live>,
+    ) -> Result<Self, StartError> {
+        // Attaching makes some drivers reset their queues.
+        let queues = check_queues(config, link)?;
+        let egress =
+            if config.egress.ifaces.is_empty() { vec![config.iface.clone()] } else { config.egress.ifaces.clone() };
+        filter.keep_egress(&egress);
+        for iface in &egress {
+            filter.attach_egress(iface)?;
+        }
+        let secret = Secret::default();
+        let verified = Verified::open(filter.verified()?, config.rates.verified_for.as_secs())
+            .map_err(io("reading map VERIFIED"))?;
+        let (sender, observations) = crossbeam_channel::bounded(policy::OBSERVATIONS);
+        let mut parts = Self {
+            counters: filter.counters()?,
+            replies: filter.replies()?,
+            policy: Policy::new(verified, secret.clone(), filter.seed()),
+            observations,
+            samples: filter.samples()?,
+            workers: Vec::new(),
+            tap: None,
+            shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
+            why_copy: None,
+        };
+        if config.mode != Mode::Relay {
+            return Ok(parts);
+        }
+        if attachment.native && config.relay.inject != Inject::Raw {
+            let tap = Tap::new(link, netlink)
+                .map_err(io("making the TAP for re-entry (is /dev/net/tun there? modprobe tun)"))?;
+            filter.attach_relay(tap.name())?;
+            parts.tap = (config.relay.inject == Inject::Reentry || crosses(&tap, link)?).then_some(tap);
+        } else if config.relay.inject == Inject::Reentry {
+            return Err(StartError::ReentryLoop);
+        }
+        parts.shape.inject = match &parts.tap {
+            Some(_) => Some(Inject::Reentry),
+            None => choose_raw(config)?,
+        };
+        if parts.shape.inject.is_none() {
+            parts.shape.mode = Mode::Filter;
+            return Ok(parts);
+        }
+        let fragments = Arc::new(Reassembly::default());
+        let mut sockets = filter.sockets()?;
+        let mut xsk = config.xsk.clone();
+        if !attachment.native && xsk.bind == Bind::Auto {
+            xsk.bind = Bind::Copy;
+            parts.why_copy = Some("generic XDP has no zero-copy".to_owned());
+        }
+        for number in 0..queues {
+            let (queue, why) = Queue::bind(&config.iface, number, chunk, &xsk)?;
+            parts.shape.zero_copy = queue.zero_copy().map_err(io("asking for zero-copy"))?;
+            parts.why_copy = why.or(parts.why_copy);
+            let cookie = std::process::id().into();
+            let cookie = vos_common::state::mix(cookie, Clock::now().mono_ns() ^ u64::from(number) << 56);
+            let relay = match &parts.tap {
+                Some(tap) => Relay::Reentry(Reentry::new(tap, link, cookie).map_err(io("opening a queue of the TAP"))?),
+                None => Relay::Raw(Box::new(Raw::new(link, cookie).map_err(io("opening raw sockets (CAP_NET_RAW?)"))?)),
+            };
+            sockets
+                .set(number, queue.fd(), 0)
+                .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
+            let (stats, fragments) = (Arc::default(), Arc::clone(&fragments));
+            parts.workers.push(Worker {
+                number,
+                queue,
+                relay,
+                heart: filter.heart()?,
+                stats,
+                fragments,
+                live: Arc::clone(live),
+                sources: filter.sources()?,
+                secret: secret.clone(),
+                observations: sender.clone(),
+            });
+        }
+        Ok(parts)
+    }
+}
+
+/// How long `inject = "auto"` waits for a probe to come back by the interface.
+const PROBE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Does a probe re-enter by the interface? Not where that is a port of a bridge, which takes frames away first.
+fn crosses(tap: &Tap, link: &Link) -> Result<bool, StartError> {
+    let mut relay = Reentry::new(tap, link, Clock::now().mono_ns()).map_err(io("opening a queue of the TAP"))?;
+    let deadline = std::time::Instant::now() + PROBE_PATIENCE;
+    while !relay.probe() {
+        if std::time::Instant::now() > deadline {
+            warn!("{}: no probe re-enters by it (a port of a bridge?); looking at raw injection", link.name);
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(true)
+}
+
+/// What speaks against raw injection, unless it is accepted.
+fn obstacle(config: &Config) -> Option<String> {
+    if config.relay.accept_firewall_bypass {
+        return None;
+    }
+    match inspect_firewall(&config.xdp.sip_ports) {
+        FirewallVerdict::Clear => None,
+        FirewallVerdict::Rule(rule) => Some(format!("this rule mentions the SIP ports or lo: {rule}")),
+        FirewallVerdict::Unknown(why) => Some(format!("its rules cannot be read ({why}; apt install nftables)")),
+    }
+}
+
+/// Reads the configuration for a reload. Raw injection must not go around the firewall by ports that come later.
+fn reader(read: Read, started: &Config) -> Reader {
+    let (relay, ports) = (started.relay.clone(), started.xdp.sip_ports.clone());
+    Box::new(move || {
+        let new = read().map_err(|error| error.to_string())?;
+        let widened = new.xdp.sip_ports.iter().any(|port| !ports.contains(port));
+        let at_risk = widened && relay.inject != Inject::Reentry && !relay.accept_firewall_bypass;
+        match at_risk.then(|| obstacle(&new)).flatten() {
+            Some(obstacle) => Err(StartError::Firewall(obstacle).to_string()),
+            None => Ok(new),
+        }
+    })
+}
+
+/// Raw injection, where nothing forbids it. `None`: survivors go by the kernel.
+fn choose_raw(config: &Config) -> Result<Option<Inject>, StartError> {
+    match obstacle(config) {
+        None => Ok(Some(Inject::Raw)),
+        Some(obstacle) if config.relay.inject == Inject::Raw => Err(StartError::Firewall(obstacle)),
+        Some(obstacle) => {
+            warn!(
+                "no re-entry here, and {obstacle}: not relaying; survivors take the kernel's path (as --mode filter)"
+            );
+            Ok(None)
+        }
+    }
+}
+
+pub(super) fn find(netlink: &mut Netlink, iface: &str) -> Result<Link, StartError> {
+    netlink.link(iface).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => StartError::NoInterface(iface.to_owned()),
+        _ => StartError::Io { what: "asking for the interface", source: error },
+    })
+}
+
+/// RX queues that the interface has, compared with those asked for.
+pub(super) fn check_queues(config: &Config, link: &Link) -> Result<u32, StartError> {
+    // A driver that cannot tell has as many as it was created with.
+    let has = sys::rx_channels(&link.name).ok().filter(|has| *has > 0).unwrap_or(link.rx_queues.max(1));
+    let asked = if config.queues == 0 { has } else { config.queues };
+    if config.mode == Mode::Relay && has != asked {
+        return Err(StartError::Queues { iface: link.name.clone(), has, asked });
+    }
+    Ok(asked)
+}
+
+pub(super) fn own_addresses(netlink: &mut Netlink) -> Result<BTreeSet<IpAddr>, StartError> {
+    let addresses = netlink.addresses().map_err(io("asking for own addresses"))?;
+    Ok(addresses.into_iter().map(|net| net.addr()).filter(|ip| !ip.is_loopback()).collect())
+}
+
+fn say_homes(filter: &Filter, own: &BTreeSet<IpAddr>, config: &Config) -> Result<(), LoadError> {
+    let own: Vec<IpAddr> = own.iter().copied().collect();
+    lock(&filter.settings()).homes(&own, &config.xdp.protect)
+}
+
+/// One line: what was taken, and why.
+fn say_shape(link: &Link, attachment: &Attachment, parts: &Parts) {
+    let (shape, tap, why_copy) = (&parts.shape, &parts.tap, &parts.why_copy);
+    let xdp = match (&attachment.why, attachment.native) {
+        (_, true) => "native XDP".to_owned(),
+        (Some(why), false) => format!("generic XDP (the driver refuses native: {why})"),
+        (None, false) => "generic XDP".to_owned(),
+    };
+    let replaced = if attachment.replaced { ", program replaced on its link" } else { "" };
+    let path = match (shape.inject, tap) {
+        (Some(Inject::Reentry), Some(tap)) => format!("relay by re-entry through {}", tap.name()),
+        (Some(_), _) => "relay by raw socket".to_owned(),
+        (None, _) => "no relay: survivors take the kernel's path".to_owned(),
+    };
+    let copy = match (shape.inject, why_copy) {
+        (None, _) => String::new(),
+        (_, Some(why)) => format!("zerocopy={} ({why}), ", u8::from(shape.zero_copy)),
+        (_, None) => format!("zerocopy={}, ", u8::from(shape.zero_copy)),
+    };
+    let word = shape.mode.word();
+    info!("{}: mode {word}, {xdp}{replaced}, {} queues, {copy}{path}", link.name, shape.queues);
+}

@@ -1,0 +1,89 @@
+//! What the API shows of the engine.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use crate::config::{Inject, Mode};
+use crate::control::decision::Kind;
+use crate::control::{Control, Engine};
+use crate::egress::Pings;
+use crate::events::Events;
+use crate::live::Live;
+use crate::policy;
+use crate::worker::Stats;
+use crate::xdp::Counters;
+
+/// How the engine is connected, for the log and for `vosctl stats`.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    pub(super) mode: Mode,
+    pub(super) queues: u32,
+    pub(super) native: bool,
+    pub(super) zero_copy: bool,
+    pub(super) inject: Option<Inject>,
+}
+
+/// What the API shows.
+pub(super) struct View {
+    pub(super) shape: Shape,
+    pub(super) counters: Arc<Counters>,
+    pub(super) stats: Vec<Arc<Stats>>,
+    pub(super) pings: Arc<Pings>,
+    pub(super) verified: Arc<policy::Count>,
+    pub(super) events: Arc<Events>,
+    pub(super) control: Arc<Control>,
+    pub(super) live: Arc<Live>,
+}
+
+impl Engine for View {
+    fn live(&self) -> &Live {
+        &self.live
+    }
+
+    fn relaying(&self) -> bool {
+        self.shape.inject.is_some()
+    }
+
+    fn stats(&self) -> Value {
+        let inject = match self.shape.inject {
+            Some(Inject::Raw) => "raw",
+            Some(_) => "reentry",
+            None => "none",
+        };
+        let bind = match (self.shape.inject, self.shape.zero_copy) {
+            (None, _) => "none",
+            (_, true) => "zerocopy",
+            (_, false) => "copy",
+        };
+        let mut json = self.counters.to_json();
+        json.insert("mode".into(), self.shape.mode.word().into());
+        json.insert("queues".into(), self.shape.queues.into());
+        json.insert("xdp".into(), if self.shape.native { "native" } else { "generic" }.into());
+        json.insert("bind".into(), bind.into());
+        json.insert("inject".into(), inject.into());
+        json.insert("replies_lost".into(), self.counters.replies_lost().into());
+        json.insert("verified".into(), self.verified.to_json());
+        let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
+        json.insert("workers".into(), workers.into());
+        json.into()
+    }
+
+    fn suggest_allow(&self) -> Value {
+        let rules = [Kind::Trust, Kind::Allow].into_iter().flat_map(|kind| self.control.list(Some(kind)));
+        let allowed: Vec<IpNet> = rules.map(|rule| rule.net).collect();
+        let candidates: Vec<Value> = self
+            .pings
+            .list()
+            .into_iter()
+            .filter(|(ip, _, _)| !allowed.iter().any(|net| net.contains(ip)))
+            .map(|(ip, answered, ago)| json!({ "address": ip, "answered": answered, "last_seen_s": ago.as_secs() }))
+            .collect();
+        json!({ "candidates": candidates })
+    }
+
+    fn events(&self) -> &Events {
+        &self.events
+    }
+}
