@@ -84,12 +84,31 @@ reasons! {
     Overlap = "fragment_overlap",
     /// Dropped by the engine: more datagrams in fragments, or larger ones, than it keeps in view.
     FragmentOverflow = "fragment_overflow",
-    /// Dropped by the engine in raw mode: the IPv4 header checksum is wrong (RFC 1122 §3.2.1.2).
+    /// Dropped by the engine where it goes past the kernel: the IPv4 header checksum is wrong (RFC 1122 §3.2.1.2).
     HeaderChecksum = "header_checksum",
-    /// Dropped by the engine in raw mode: the kernel would not take this source on this interface (rp_filter).
+    /// Dropped by the engine where it goes past the kernel: that would not take this source on this interface
+    /// (rp_filter).
     ReversePath = "reverse_path",
     /// Lost: the relay did not take it.
     RelayError = "relay_error",
+    /// Dropped by the engine where it goes past the kernel: the UDP checksum is wrong (RFC 1122 §4.1.3.4).
+    UdpChecksum = "udp_checksum",
+    /// Dropped by the engine: nobody is there to take it, and `relay.fallback = "drop"`.
+    RelayAbsent = "relay_absent",
+    /// Given up by the engine: the relay is full, and what is there counts for more.
+    GivenUp = "given_up",
+    // answered by the engine
+    /// Answered: an OPTIONS of an allowed or trusted source.
+    Answered = "answered",
+    /// Answered with 503: the softswitch is dead.
+    Unavailable = "unavailable",
+    // taken by the engine
+    /// Taken: a keep-alive, which over UDP wants no answer (RFC 5626 §3.5.1).
+    KeepAlive = "keep_alive",
+    /// Taken: a retransmission of what the softswitch is still working on.
+    Retransmission = "retransmission",
+    /// Taken: a fragment of a datagram that is relayed as one.
+    InFragments = "in_fragments",
 }
 
 impl Reason {
@@ -104,6 +123,16 @@ impl Reason {
     pub const fn is_rule(self) -> bool {
         let slot = self as u8;
         (slot >= Self::Blocked as u8 && slot <= Self::RateGlobal as u8) || slot == Self::ForeignDomain as u8
+    }
+
+    /// Was the packet answered by the engine?
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Self::Answered | Self::Unavailable)
+    }
+
+    /// Was it taken by the engine, and nothing is lost with it?
+    pub const fn is_taken(self) -> bool {
+        matches!(self, Self::KeepAlive | Self::Retransmission | Self::InFragments)
     }
 
     /// The reason with this label.

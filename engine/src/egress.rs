@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
 use crossbeam_channel::Receiver;
-use sip_parse::{Index, Message, Method, Mode, StartLine};
+use sip_parse::{Index, Mode};
 use vos_common::rule::Addr;
 use vos_common::state::REPLY_HEAD;
 
 use crate::control::clock::Clock;
 use crate::live::Live;
-use crate::policy::{Ack, OBSERVATIONS, Policy, VerifiedMap};
+use crate::policy::{Answer, OBSERVATIONS, Observation, Policy, Secret, VerifiedMap};
 use crate::xdp::ip;
 
 /// How often the ring is looked into. It holds 4 MiB; at 40,000 responses of 1 KB a second that is 100 ms.
@@ -40,11 +40,12 @@ impl Pings {
         list
     }
 
-    /// A final response went to `to`.
-    pub fn observe(&self, to: IpAddr, response: &Message<'_>) {
-        if !answers_options(response) {
+    /// A response went out.
+    pub fn observe(&self, answer: &Answer) {
+        if !answer.options || !(200..=299).contains(&answer.status) {
             return;
         }
+        let to = ip(answer.to);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= CANDIDATES_MAX && !seen.contains_key(&to) {
             let oldest = seen.iter().min_by_key(|(_, (_, last))| *last).map(|(ip, _)| *ip);
@@ -62,7 +63,9 @@ pub struct Observer<M> {
     /// Who has proven what.
     pub policy: Policy<M>,
     /// What the workers saw.
-    pub observations: Receiver<Ack>,
+    pub observations: Receiver<Observation>,
+    /// What observations are hashed with.
+    pub secret: Secret,
     /// How long a proof is good for, and whatever else may change at any time.
     pub live: Arc<Live>,
 }
@@ -71,19 +74,19 @@ impl<M: VerifiedMap> Observer<M> {
     /// Works until `stop`.
     pub fn follow(mut self, mut ring: RingBuf<MapData>, stop: &AtomicBool) {
         let mut index = Index::new();
-        let mut acks = Vec::with_capacity(OBSERVATIONS);
+        let mut seen = Vec::with_capacity(OBSERVATIONS);
         let mut last_expiry = Instant::now();
         // What left while no engine was there: nobody knows when, so it proves nothing.
         while ring.next().is_some() {}
         while !stop.load(Relaxed) {
             self.policy.set_span(self.live.in_force().config.rates.verified_for.as_secs());
             // What an ACK acknowledges left before it came: so look for ACKs, then for answers, then at the ACKs.
-            acks.extend(self.observations.try_iter().take(OBSERVATIONS));
+            seen.extend(self.observations.try_iter().take(OBSERVATIONS));
             while let Some(record) = ring.next() {
-                self.observe(&record, &mut index, Clock::now().mono_ns());
+                self.read(&record, &mut index, Clock::now().mono_ns());
             }
-            for ack in acks.drain(..) {
-                self.policy.ack(&ack, Clock::now().mono_ns());
+            for observation in seen.drain(..) {
+                self.observe(&observation, Clock::now().mono_ns());
             }
             if last_expiry.elapsed() > EXPIRY {
                 self.policy.expire(Clock::now().mono_ns());
@@ -93,12 +96,24 @@ impl<M: VerifiedMap> Observer<M> {
         }
     }
 
-    /// Reads a record of the ring at `now` (ns of `CLOCK_MONOTONIC`).
-    pub fn observe(&mut self, record: &[u8], index: &mut Index, now: u64) {
+    /// Reads a record of the egress program's at `now` (ns of `CLOCK_MONOTONIC`).
+    fn read(&mut self, record: &[u8], index: &mut Index, now: u64) {
         let Some((to, response)) = read(record) else { return };
         let Ok(message) = index.parse(response, Mode::Lenient) else { return };
-        self.pings.observe(ip(to), &message);
-        self.policy.response(&to, &message, now);
+        if let Some(answer) = Answer::of(&message, &to, &self.secret) {
+            self.observe(&Observation::Answer(answer), now);
+        }
+    }
+
+    /// Something was seen by `now` (ns of `CLOCK_MONOTONIC`).
+    pub fn observe(&mut self, observation: &Observation, now: u64) {
+        match observation {
+            Observation::Ack(ack) => self.policy.ack(ack, now),
+            Observation::Answer(answer) => {
+                self.pings.observe(answer);
+                self.policy.answer(answer, now);
+            }
+        }
     }
 }
 
@@ -107,9 +122,4 @@ fn read(record: &[u8]) -> Option<(Addr, &[u8])> {
     let to = Addr::from_bytes(*record.first_chunk()?);
     let length = u32::from_ne_bytes(*record.get(20..)?.first_chunk()?) as usize;
     Some((to, record.get(REPLY_HEAD..REPLY_HEAD + length)?))
-}
-
-fn answers_options(response: &Message<'_>) -> bool {
-    let success = matches!(response.start_line(), StartLine::Response { code: 200..=299, .. });
-    success && response.cseq().is_ok_and(|cseq| cseq.method == Method::Options)
 }

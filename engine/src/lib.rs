@@ -1,6 +1,8 @@
 //! The engine of vos-fastpath, in the order of a packet's journey: what is dropped at the NIC, what the workers
 //! take from the rings, what they decide, how it gets to the softswitch, and who says what is to be done.
 
+/// The Internet checksum.
+pub mod checksum;
 /// What is configured.
 pub mod config;
 /// What the operator says, checked, on disk, in the kernel.
@@ -33,6 +35,8 @@ pub mod ruleset;
 pub mod samples;
 /// Kernel calls without a safe wrapper.
 pub mod sys;
+/// From the relay to the caller.
+pub mod transmit;
 /// The verdict over a datagram that came in fragments.
 mod whole;
 /// The pinned loop of one queue.

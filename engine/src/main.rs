@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
-use vos_engine::config::{Attach, Bind, Config, ConfigError, CoreList, Inject, Mode, Wait};
+use vos_engine::config::{Attach, Bind, Config, ConfigError, CoreList, Inject, Mode, RelayTo, Wait};
 use vos_engine::daemon::{self, Options};
 use vos_engine::xdp;
 
@@ -52,7 +52,10 @@ struct Run {
     /// How AF_XDP sockets are bound.
     #[arg(long)]
     bind: Option<Bind>,
-    /// How survivors get to the softswitch.
+    /// Where survivors go: local, unix:/PATH, unix-seqpacket:/PATH, proxy:HOST:PORT or proxy.
+    #[arg(long, value_name = "WHERE")]
+    relay: Option<RelayTo>,
+    /// How survivors get to the softswitch on this host.
     #[arg(long)]
     inject: Option<Inject>,
     /// What a worker does when there is nothing to do.
@@ -88,6 +91,7 @@ impl Run {
             set(&mut config.mode, &self.mode);
             set(&mut config.xdp.attach, &self.xdp);
             set(&mut config.xsk.bind, &self.bind);
+            set(&mut config.relay.to, &self.relay);
             set(&mut config.relay.inject, &self.inject);
             set(&mut config.worker.wait, &self.wait);
             set(&mut config.worker.cores, &self.cores);

@@ -5,7 +5,7 @@ use vos_common::reason::Reason;
 use vos_common::signature::Signatures;
 use vos_common::state::Config as KernelConfig;
 
-use crate::config::Config;
+use crate::config::{Config, RelayTo};
 use crate::policy::Domains;
 
 /// The snapshot.
@@ -21,13 +21,15 @@ pub struct Ruleset {
     pub signatures: Box<Signatures>,
     /// Which domains are ours.
     pub domains: Domains,
+    /// Does whoever relays want to know what a message belongs to?
+    pub briefs: bool,
 }
 
 impl Default for Ruleset {
     /// No rule.
     fn default() -> Self {
         let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
-        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains }
+        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs: false }
     }
 }
 
@@ -37,7 +39,9 @@ impl Ruleset {
         let KernelConfig { enforce, monitor, silent, .. } = *kernel;
         // The kernel's patterns were compiled from the same text: there is no error left to meet.
         let signatures = config.scanners.compile().unwrap_or_else(|_| Box::new(Signatures::EMPTY));
-        Self { enforce, monitor, silent, signatures, domains: config.xdp.domains.iter().collect() }
+        let domains = config.xdp.domains.iter().collect();
+        let briefs = config.relay.to != RelayTo::Local || config.relay.shield || config.relay.priority;
+        Self { enforce, monitor, silent, signatures, domains, briefs }
     }
 
     /// Is this rule enforced or monitored?

@@ -3,7 +3,6 @@
 //! What is decided is `pipeline`'s business. Per packet there is no allocation, no lock (but for fragments), no log
 //! line, and no system call but the relay's.
 
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,18 +12,20 @@ use crossbeam_channel::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
-use sip_parse::Index;
+use sip_parse::Mode;
 use tracing::{info, warn};
+use vos_common::packet;
 use vos_common::reason::Reason;
 
 use crate::config::{Config, Wait};
-use crate::live::Live;
-use crate::pipeline::{self, Action, Context, Kind, Outcome};
-use crate::policy::{Ack, Secret};
+use crate::live::{InForce, Live};
+use crate::pipeline::{self, Action, Checksum, Context, Kind, Outcome, Scratch, Way};
+use crate::policy::{Answer, Observation, Secret};
 use crate::reassembly::Reassembly;
 use crate::relay::{Relay, SendError};
 use crate::samples::Door;
 use crate::sys;
+use crate::transmit::{Sent, Transmitter};
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
 
@@ -34,14 +35,43 @@ pub struct Stats {
     received: AtomicU64,
     relayed: AtomicU64,
     partial_checksums: AtomicU64,
-    dropped: [AtomicU64; Reason::ALL.len()],
-    would_drop: [AtomicU64; Reason::ALL.len()],
+    /// What was not relayed: dropped, answered or taken.
+    ended: ByReason,
+    would_drop: ByReason,
     /// Observations that found no room on their way to the policy.
     unobserved: AtomicU64,
+    /// Datagrams of the relay's peer to callers, by the way they took: [`Sent`].
+    sent: [AtomicU64; 3],
     kinds: [AtomicU64; Kind::ALL.len()],
     lost: AtomicU64,
     held: AtomicU64,
     live: AtomicBool,
+}
+
+/// A counter for each reason.
+#[derive(Debug)]
+struct ByReason([AtomicU64; Reason::ALL.len()]);
+
+impl Default for ByReason {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl ByReason {
+    fn add(&self, reason: Reason) {
+        add(&self.0[reason as usize], 1);
+    }
+
+    /// The engine's own reasons of a kind, and those of the kernel's that were met here: by datagrams that came in
+    /// fragments.
+    fn to_json(&self, kind: impl Fn(Reason) -> bool) -> Map<String, Value> {
+        let counted = Reason::ALL.iter().zip(&self.0).map(|(reason, counter)| (reason, counter.load(Relaxed)));
+        counted
+            .filter(|(reason, n)| **reason != Reason::RelayError && kind(**reason) && (!reason.in_kernel() || *n > 0))
+            .map(|(reason, n)| (reason.label().to_owned(), n.into()))
+            .collect()
+    }
 }
 
 /// Only this thread writes it: no atomic read-modify-write is needed.
@@ -56,14 +86,21 @@ impl Stats {
             .iter()
             .map(|kind| (kind.label().to_owned(), self.kinds[*kind as usize].load(Relaxed).into()))
             .collect();
+        let sent: Map<String, Value> = Sent::ALL
+            .iter()
+            .map(|sent| (sent.label().to_owned(), self.sent[*sent as usize].load(Relaxed).into()))
+            .collect();
         json!({
             "queue": queue,
             "live": self.live.load(Relaxed),
             "received": self.received.load(Relaxed),
             "relayed": self.relayed.load(Relaxed),
-            "relay_errors": self.dropped[Reason::RelayError as usize].load(Relaxed),
-            "dropped": by_reason(&self.dropped),
-            "would_drop": by_reason(&self.would_drop),
+            "relay_errors": self.ended.0[Reason::RelayError as usize].load(Relaxed),
+            "answered": self.ended.to_json(Reason::is_answer),
+            "taken": self.ended.to_json(Reason::is_taken),
+            "dropped": self.ended.to_json(is_drop),
+            "sent": sent,
+            "would_drop": self.would_drop.to_json(is_drop),
             "kinds": kinds,
             "partial_checksums": self.partial_checksums.load(Relaxed),
             "unobserved": self.unobserved.load(Relaxed),
@@ -78,13 +115,8 @@ impl Stats {
     }
 }
 
-/// The engine's own reasons, and those of the kernel's that were met here: by datagrams that came in fragments.
-fn by_reason(counters: &[AtomicU64; Reason::ALL.len()]) -> Map<String, Value> {
-    let counted = Reason::ALL.iter().zip(counters).map(|(reason, counter)| (reason, counter.load(Relaxed)));
-    counted
-        .filter(|(reason, n)| **reason != Reason::RelayError && (!reason.in_kernel() || *n > 0))
-        .map(|(reason, n)| (reason.label().to_owned(), n.into()))
-        .collect()
+fn is_drop(reason: Reason) -> bool {
+    !reason.is_answer() && !reason.is_taken()
 }
 
 /// One queue's worker, ready to run.
@@ -95,6 +127,8 @@ pub struct Worker {
     pub queue: Queue,
     /// Its way to the softswitch.
     pub relay: Relay,
+    /// Its way back to the callers, past the kernel.
+    pub transmitter: Transmitter,
     /// Where it says that it lives.
     pub heart: Array<MapData, u64>,
     /// What it counts.
@@ -108,7 +142,22 @@ pub struct Worker {
     /// What observations are hashed with.
     pub secret: Secret,
     /// Where they go.
-    pub observations: Sender<Ack>,
+    pub observations: Sender<Observation>,
+}
+
+/// What a worker works with, made once.
+struct Desk {
+    batch: Vec<Frame>,
+    scratch: Scratch,
+    /// A datagram of the relay's peer.
+    buffer: Vec<u8>,
+}
+
+impl Desk {
+    fn new(batch: usize) -> Self {
+        // Room for the longest datagram and a PROXY header in front of it.
+        Self { batch: Vec::with_capacity(batch), scratch: Scratch::default(), buffer: vec![0; 65_536 + 256] }
+    }
 }
 
 fn now() -> u64 {
@@ -116,7 +165,8 @@ fn now() -> u64 {
 }
 
 impl Worker {
-    /// Runs until `stop`, and shows at `door` what it drops. On the way out the heartbeat ends first, then what is in the ring is still relayed.
+    /// Runs until `stop`, and shows at `door` what it drops. On the way out the heartbeat ends first, then what is in the
+    /// ring is still relayed.
     pub fn run(mut self, config: &Config, core: Option<usize>, mut door: Door, stop: &AtomicBool) {
         if let Some(id) = core
             && !core_affinity::set_for_current(core_affinity::CoreId { id })
@@ -130,8 +180,7 @@ impl Worker {
         }
         let beat = u64::from(config.relay.heartbeat_ms) * 1_000_000;
         let spin = u64::from(worker.spin_us) * 1_000;
-        let mut batch = Vec::with_capacity(config.xsk.batch as usize);
-        let mut index = Index::new();
+        let mut desk = Desk::new(config.xsk.batch as usize);
         let (mut next_beat, mut idle_since) = (0, 0);
         while !stop.load(Relaxed) {
             let now = now();
@@ -140,16 +189,18 @@ impl Worker {
                 next_beat = now + beat;
             }
             self.queue.refill();
-            if self.turn(&mut batch, &mut index, &mut door) > 0 {
+            let done = self.turn(&mut desk, &mut door) + self.bring_back(&mut desk, now);
+            self.queue.flush();
+            if done > 0 {
                 idle_since = 0;
                 // A driver that sleeps until it is told of new frames in the fill ring is told.
                 if self.queue.needs_wakeup() {
-                    wait(self.queue.fd(), Duration::ZERO);
+                    self.wait(Duration::ZERO);
                 }
                 continue;
             }
             if busy {
-                wait(self.queue.fd(), Duration::ZERO);
+                self.wait(Duration::ZERO);
                 continue;
             }
             if spin > 0 {
@@ -162,68 +213,120 @@ impl Worker {
                 }
             }
             idle_since = 0;
-            wait(self.queue.fd(), Duration::from_nanos(next_beat.saturating_sub(now)));
+            self.wait(Duration::from_nanos(next_beat.saturating_sub(now)));
         }
         self.rest(0);
         // Packets that were on their way to the ring when the heartbeat ended.
         std::thread::sleep(Duration::from_millis(10));
-        while self.turn(&mut batch, &mut index, &mut door) > 0 {}
+        while self.turn(&mut desk, &mut door) > 0 {
+            self.queue.flush();
+        }
     }
 
-    /// One batch; returns how many packets there were.
-    fn turn(&mut self, batch: &mut Vec<Frame>, index: &mut Index, door: &mut Door) -> usize {
-        let got = self.queue.receive(batch);
+    /// One batch from the ring; returns how many packets there were.
+    fn turn(&mut self, desk: &mut Desk, door: &mut Door) -> usize {
+        let got = self.queue.receive(&mut desk.batch);
         if got == 0 {
             return 0;
         }
         add(&self.stats.received, got as u64);
         // One configuration for the batch.
-        let in_force = self.live.in_force();
+        let live = Arc::clone(&self.live);
+        let in_force = live.in_force();
+        let mut batch = std::mem::take(&mut desk.batch);
+        for frame in batch.drain(..) {
+            self.handle(frame, &mut desk.scratch, door, &in_force);
+        }
+        desk.batch = batch;
+        got
+    }
+
+    fn handle(&mut self, mut frame: Frame, scratch: &mut Scratch, door: &mut Door, in_force: &InForce) {
         let (sources, fragments, secret) = (&self.sources, &*self.fragments, &self.secret);
-        let context = Context { rules: &in_force.ruleset, sources, fragments, secret };
-        for mut frame in batch.drain(..) {
-            let packet = self.queue.packet(&mut frame);
-            let Outcome { action, kind, would, ack } = pipeline::handle(packet, index, &context, now);
-            add(&self.stats.kinds[kind as usize], 1);
-            if let Some(reason) = would {
-                add(&self.stats.would_drop[reason as usize], 1);
+        let relay = self.relay.way();
+        let context = Context { rules: &in_force.ruleset, sources, fragments, secret, relay };
+        let length = frame.len();
+        let room = self.queue.room(&mut frame);
+        let Outcome { action, kind, would, ack, brief } = pipeline::handle(room, length, scratch, &context, now);
+        let packet = &mut room[..length];
+        if relay == Way::Datagrams
+            && let Some(flow) = packet::flow(&&*packet)
+        {
+            self.transmitter.learn(packet, &flow, now());
+        }
+        add(&self.stats.kinds[kind as usize], 1);
+        if let Some(reason) = would {
+            self.stats.would_drop.add(reason);
+        }
+        if let Some(ack) = ack {
+            tell(&self.observations, &self.stats, Observation::Ack(ack));
+        }
+        let relayed = match action {
+            Action::Relay(checksum) => Some((self.relay.send(packet, checksum, brief.as_ref(), now()), checksum)),
+            Action::RelayWhole => {
+                let sent = self.relay.send(&mut scratch.whole, Checksum::Whole, brief.as_ref(), now());
+                Some((sent, Checksum::Whole))
             }
-            if let Some(ack) = ack
-                && self.observations.try_send(ack).is_err()
-            {
-                add(&self.stats.unobserved, 1);
+            Action::Reply(length, reason) => {
+                self.stats.ended.add(reason);
+                if let Err(frame) = self.queue.transmit(frame, length) {
+                    add(&self.stats.sent[Sent::Lost as usize], 1);
+                    self.queue.release(frame);
+                }
+                return;
             }
-            match action {
-                Action::Relay(checksum) => match self.relay.send(packet, checksum) {
-                    Ok(()) => {
-                        add(&self.stats.relayed, 1);
-                        add(&self.stats.partial_checksums, u64::from(checksum != pipeline::Checksum::Whole));
-                    }
-                    Err(SendError::Refused(reason)) => {
-                        add(&self.stats.dropped[reason as usize], 1);
-                        door.show(&in_force.kernel.sample, reason, packet, now());
-                    }
-                    Err(error) => {
-                        add(&self.stats.dropped[Reason::RelayError as usize], 1);
-                        if error.is_lasting() && self.stats.live() {
-                            rest(&mut self.heart, self.number, &self.stats, "the relay takes no packets");
-                        }
-                    }
-                },
-                Action::Drop(reason) => {
-                    add(&self.stats.dropped[reason as usize], 1);
-                    door.show(&in_force.kernel.sample, reason, packet, now());
+            Action::Swallow(reason) => {
+                self.stats.ended.add(reason);
+                None
+            }
+            Action::Drop(reason) => {
+                self.stats.ended.add(reason);
+                door.show(&in_force.kernel.sample, reason, packet, now());
+                None
+            }
+        };
+        match relayed {
+            None => {}
+            Some((Ok(()), checksum)) => {
+                add(&self.stats.relayed, 1);
+                add(&self.stats.partial_checksums, u64::from(checksum != Checksum::Whole));
+            }
+            Some((Err(SendError::Refused(reason)), _)) => {
+                self.stats.ended.add(reason);
+                door.show(&in_force.kernel.sample, reason, packet, now());
+            }
+            Some((Err(error), _)) => {
+                self.stats.ended.add(Reason::RelayError);
+                if error.is_lasting() && self.stats.live() {
+                    rest(&mut self.heart, self.number, &self.stats, "the relay takes no packets");
                 }
             }
-            self.queue.release(frame);
         }
-        got
+        self.queue.release(frame);
+    }
+
+    /// What the relay's peer sends to callers, up to a batch of it.
+    fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
+        for done in 0..desk.batch.capacity() {
+            let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
+            let payload = desk.buffer.get(outgoing.payload.clone()).unwrap_or_default();
+            let sent = self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now);
+            add(&self.stats.sent[sent as usize], 1);
+            // What leaves by the kernel, the egress program sees.
+            if sent == Sent::Ring
+                && let Ok(message) = desk.scratch.index.parse(payload, Mode::Lenient)
+                && let Some(answer) = Answer::of(&message, &outgoing.to.addr, &self.secret)
+            {
+                tell(&self.observations, &self.stats, Observation::Answer(answer));
+            }
+        }
+        desk.batch.capacity()
     }
 
     fn beat(&mut self, now: u64) {
         self.stats.lost.store(self.queue.lost() + self.queue.bad_descriptors(), Relaxed);
         self.stats.held.store(self.queue.held() as u64, Relaxed);
-        if !self.relay.probe() {
+        if !self.relay.probe(now) {
             if self.stats.live() {
                 rest(&mut self.heart, self.number, &self.stats, "the probe does not cross the relay");
             }
@@ -235,9 +338,28 @@ impl Worker {
         }
     }
 
+    /// Waits for packets of either side, and wakes the driver where it wants to be woken.
+    fn wait(&self, patience: Duration) {
+        let [first, second] = self.relay.sockets();
+        let own = self.queue.fd();
+        // A descriptor named twice costs nothing; an array of three needs no memory.
+        let mut fds = [own, first.unwrap_or(own), second.unwrap_or(own)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let count = if first.is_none() && second.is_none() { 1 } else { 3 };
+        // Rounded up: waking a moment early would spin.
+        let ms = patience.as_nanos().div_ceil(1_000_000);
+        let _interrupted = poll(&mut fds[..count], PollTimeout::try_from(ms).unwrap_or(PollTimeout::ZERO));
+    }
+
     fn rest(&mut self, beat: u64) {
         self.stats.live.store(false, Relaxed);
         let _stale_soon_anyway = self.heart.set(self.number, beat, 0);
+    }
+}
+
+/// Tells the policy.
+fn tell(policy: &Sender<Observation>, stats: &Stats, observation: Observation) {
+    if policy.try_send(observation).is_err() {
+        add(&stats.unobserved, 1);
     }
 }
 
@@ -246,12 +368,4 @@ fn rest(heart: &mut Array<MapData, u64>, number: u32, stats: &Stats, why: &str) 
     stats.live.store(false, Relaxed);
     let _stale_soon_anyway = heart.set(number, 0, 0);
     warn!("queue {number}: {why}: its packets take the kernel's path until it does again");
-}
-
-/// Waits for packets, and wakes the driver where it wants to be woken.
-fn wait(socket: BorrowedFd<'_>, patience: Duration) {
-    let mut fds = [PollFd::new(socket, PollFlags::POLLIN)];
-    // Rounded up: waking a moment early would spin.
-    let ms = patience.as_nanos().div_ceil(1_000_000);
-    let _interrupted = poll(&mut fds, PollTimeout::try_from(ms).unwrap_or(PollTimeout::ZERO));
 }

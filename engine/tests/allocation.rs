@@ -3,11 +3,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use sip_parse::Index;
 use vos_common::cases::{self, Packet};
 use vos_common::reason::Reason;
 use vos_common::rule::Addr;
-use vos_engine::pipeline::{self, Action, Context, Kind, Outcome};
+use vos_engine::pipeline::{self, Action, Context, Kind, Outcome, Scratch, Way};
 use vos_engine::policy::{Secret, Sources};
 use vos_engine::reassembly::Reassembly;
 use vos_engine::ruleset::Ruleset;
@@ -76,15 +75,20 @@ impl Sources for Strangers {
     fn is_known(&self, _: &Addr) -> bool {
         false
     }
+
+    fn is_named(&self, src: &Addr) -> bool {
+        self.is_known(src)
+    }
 }
 
 #[test]
 fn no_packet_makes_the_pipeline_allocate() {
-    let (mut index, fragments, secret) = (Index::new(), Reassembly::default(), Secret::default());
+    let (mut scratch, fragments, secret) = (Scratch::default(), Reassembly::default(), Secret::default());
     // With rules that ask for the domain and the source, and judge what came in fragments.
     let domains = ["example.com"].iter().collect();
     let rules = Ruleset { enforce: Reason::ForeignDomain.bit(), domains, ..Ruleset::default() };
-    let context = Context { rules: &rules, sources: &Strangers, fragments: &fragments, secret: &secret };
+    let context =
+        Context { rules: &rules, sources: &Strangers, fragments: &fragments, secret: &secret, relay: Way::Frames };
     let mut frames = frames();
     let (mut kinds, mut relayed) = ([0u64; Kind::ALL.len()], 0u64);
     let probe = MADE.get();
@@ -96,7 +100,7 @@ fn no_packet_makes_the_pipeline_allocate() {
         for frame in &mut frames {
             // a minute a round: what lay in view of the last one is over
             let now = || (round + 1) * 60_000_000_000;
-            let Outcome { action, kind, .. } = pipeline::handle(frame, &mut index, &context, now);
+            let Outcome { action, kind, .. } = pipeline::handle(frame, usize::MAX, &mut scratch, &context, now);
             kinds[kind as usize] += 1;
             relayed += u64::from(matches!(action, Action::Relay(_)));
         }

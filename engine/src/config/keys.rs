@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 32] = [
+const FIXED: [(&str, &str); 46] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -33,10 +33,33 @@ const FIXED: [(&str, &str); 32] = [
     ("worker.busy_poll_budget", "1 to 512 (packets)"),
     ("worker.spin_us", "0 to 1000 (microseconds)"),
     ("relay.redirect", "\"all\", \"needed\" or \"none\""),
+    (
+        "relay.to",
+        "\"local\", \"unix:/PATH\", \"unix-seqpacket:/PATH\", \"proxy:HOST:PORT\" or \"proxy\" (to all of [[backend]])",
+    ),
+    ("relay.fallback", "\"local\" or \"drop\""),
+    ("relay.bind", "an address and a port, such as \"10.0.0.1:15060\", or \"\" for any"),
     ("relay.inject", "\"auto\", \"reentry\" or \"raw\""),
     ("relay.accept_firewall_bypass", "true or false"),
+    ("relay.priority", "true or false"),
+    ("relay.shield", "true or false"),
+    ("relay.emergency", "up to 64 numbers of digits, such as [\"112\", \"911\"]"),
     ("relay.heartbeat_ms", "10 to 1000 (milliseconds)"),
     ("relay.heartbeat_timeout_ms", "30 to 10000 (milliseconds), at least three times relay.heartbeat_ms"),
+    (
+        "backend",
+        "up to 64 tables with different name and address (and drain), such as name = \"a\", address = \"10.0.0.2:5060\"",
+    ),
+    ("answer.keep_alives", "true or false"),
+    ("answer.options", "true or false"),
+    ("answer.options_pass_every", "0 (none) to 1000000"),
+    ("answer.refuse_calls", "true or false"),
+    ("health.interval", "a time from 100ms to 1min, such as \"1s\""),
+    ("health.failures", "1 to 100"),
+    (
+        "health.target",
+        "an address and a port, such as \"192.0.2.1:5060\", or \"\" for the SIP port at the interface's addresses",
+    ),
     ("egress.ifaces", "up to 16 names of network interfaces, such as [\"eth0\", \"eth1\"], or [] for the one of iface"),
     ("control.run_dir", "an absolute path"),
     ("control.state_dir", "an absolute path"),

@@ -27,10 +27,14 @@ mod rate;
 mod rates;
 /// Which survivors go to the engine.
 pub mod redirect;
+/// Where survivors go.
+mod relay;
 /// What each rule does.
 mod rules;
 /// What scanners write.
 mod scanners;
+/// A time as people write it.
+mod span;
 /// Which requests get no answer.
 mod stealth;
 /// Ranges, and values that must fit each other.
@@ -48,6 +52,10 @@ pub use profile::Profile;
 pub use rate::{BURST_MAX, PERIOD_MAX, RATE_MAX, Rate, RateError};
 pub use rates::{Limits, Rates};
 pub use redirect::Redirect;
+pub use relay::{
+    Answer, BACKEND_NAME_MAX, Backend, Fallback, Health, MAX_BACKENDS, MAX_EMERGENCY, Relay, RelayTo, RelayToError,
+    UNIX_PATH_MAX,
+};
 pub use rules::{RuleMode, Rules};
 pub use scanners::Scanners;
 pub use stealth::Stealth;
@@ -89,6 +97,12 @@ pub struct Config {
     pub worker: Worker,
     /// How survivors get to the softswitch.
     pub relay: Relay,
+    /// The softswitches, for `relay.to = "proxy"`, up to [`MAX_BACKENDS`].
+    pub backend: Vec<Backend>,
+    /// What is answered at the NIC.
+    pub answer: Answer,
+    /// How the softswitch is found dead.
+    pub health: Health,
     /// Where the softswitch's replies leave.
     pub egress: Egress,
     /// Store, socket and those who may use it.
@@ -145,23 +159,6 @@ pub struct Worker {
     pub spin_us: u32,
 }
 
-/// `[relay]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Relay {
-    /// Which survivors go to the engine.
-    pub redirect: Redirect,
-    /// How survivors get to the softswitch.
-    pub inject: Inject,
-    /// Raw injection although firewall rules mention the SIP ports or `lo`.
-    pub accept_firewall_bypass: bool,
-    /// Time between heartbeats of a worker, ms, 10 to 1,000.
-    pub heartbeat_ms: u32,
-    /// Age at which a heartbeat counts as missed and packets take the kernel's path, ms, 30 to 10,000 and at least
-    /// three heartbeats.
-    pub heartbeat_timeout_ms: u32,
-}
-
 /// `[egress]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -197,6 +194,9 @@ impl Default for Config {
             xsk: Xsk::default(),
             worker: Worker::default(),
             relay: Relay::default(),
+            backend: Vec::new(),
+            answer: Answer::default(),
+            health: Health::default(),
             egress: Egress::default(),
             control: ControlPlane::default(),
         }
@@ -225,18 +225,6 @@ impl Default for Xsk {
 impl Default for Worker {
     fn default() -> Self {
         Self { cores: CoreList::default(), wait: Wait::Sleep, busy_poll_us: 20, busy_poll_budget: 64, spin_us: 0 }
-    }
-}
-
-impl Default for Relay {
-    fn default() -> Self {
-        Self {
-            redirect: Redirect::All,
-            inject: Inject::Auto,
-            accept_firewall_bypass: false,
-            heartbeat_ms: 100,
-            heartbeat_timeout_ms: 500,
-        }
     }
 }
 
@@ -320,14 +308,18 @@ impl Config {
     /// stays as it is.
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
-        let Self { profile, xdp, rules, scanners, rates, relay, .. } = new.clone();
+        let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, health, .. } = new.clone();
+        let Relay { redirect, priority, shield, emergency, .. } = relay;
         Self {
             profile,
             xdp: Xdp { attach: self.xdp.attach, ..xdp },
             rules,
             scanners,
             rates,
-            relay: Relay { redirect: relay.redirect, ..self.relay.clone() },
+            relay: Relay { redirect, priority, shield, emergency, ..self.relay.clone() },
+            backend,
+            answer,
+            health,
             ..self.clone()
         }
     }
@@ -350,14 +342,7 @@ impl Config {
         check("worker.cores", enough, || {
             format!("{cores} for {} queues would put two workers on one core: name one a queue, or none", self.queues)
         })?;
-        let Relay { heartbeat_ms, heartbeat_timeout_ms, .. } = self.relay;
-        within("relay.heartbeat_ms", heartbeat_ms, 10, 1_000)?;
-        within("relay.heartbeat_timeout_ms", heartbeat_timeout_ms, 30, 10_000)?;
-        check("relay.heartbeat_timeout_ms", heartbeat_timeout_ms >= 3 * heartbeat_ms, || {
-            format!(
-                "{heartbeat_timeout_ms} is less than 3 × {heartbeat_ms}: one late beat would look like a dead engine"
-            )
-        })?;
+        self.validate_relay()?;
         check("egress.ifaces", self.egress.ifaces.len() <= 16, || format!("there are {}", self.egress.ifaces.len()))?;
         for name in &self.egress.ifaces {
             check("egress.ifaces", is_interface_name(name), || format!("{name:?} cannot be one"))?;

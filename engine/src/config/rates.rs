@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vos_common::rate::{KINDS, Kind, Limit, Tier};
 
-use super::Rate;
+use super::{Rate, span};
 
 /// `[rates]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,22 +65,5 @@ impl Limits {
     /// As the kernel counts them; `tick`: its own, ns.
     pub fn compile(&self, tick: u64) -> [Limit; KINDS] {
         Kind::ALL.map(|kind| self.of(kind).limit(tick))
-    }
-}
-
-/// A time as `2h`, `90s` or `1day 6h`.
-mod span {
-    use std::time::Duration;
-
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*span))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map_err(|error| D::Error::custom(format!("`{text}` is no time: {error}")))
     }
 }

@@ -175,6 +175,7 @@ impl Running {
             pings: Arc::clone(&pings),
             policy: parts.policy,
             observations: parts.observations,
+            secret: parts.secret,
             live: Arc::clone(&live),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);

@@ -13,15 +13,16 @@ use tracing::{info, warn};
 use super::error::io;
 use super::view::Shape;
 use super::{Options, Read, StartError, lock};
-use crate::config::{Bind, Config, Inject, Mode};
+use crate::config::{Bind, Config, Fallback, Inject, Mode, RelayTo};
 use crate::control::Control;
 use crate::control::clock::Clock;
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
-use crate::relay::{FirewallVerdict, Raw, Reentry, Relay, Tap, inspect_firewall};
+use crate::relay::{FirewallVerdict, Local, Peer, Raw, Reentry, Relay, Tap, inspect_firewall};
 use crate::sys;
+use crate::transmit::Transmitter;
 use crate::worker::Worker;
 use crate::xdp::{Attachment, Counters, Filter, KernelVerified, LoadError};
 use crate::xsk::{Queue, chunk_for};
@@ -69,7 +70,8 @@ pub(super) struct Parts {
     pub(super) counters: Counters,
     pub(super) replies: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) policy: Policy<KernelVerified>,
-    pub(super) observations: Receiver<policy::Ack>,
+    pub(super) observations: Receiver<policy::Observation>,
+    pub(super) secret: Secret,
     pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) workers: Vec<Worker>,
     pub(super) tap: Option<Tap>,
@@ -102,8 +104,9 @@ impl Parts {
         let mut parts = Self {
             counters: filter.counters()?,
             replies: filter.replies()?,
-            policy: Policy::new(verified, secret.clone(), filter.seed()),
+            policy: Policy::new(verified, filter.seed()),
             observations,
+            secret: secret.clone(),
             samples: filter.samples()?,
             workers: Vec::new(),
             tap: None,
@@ -113,19 +116,12 @@ impl Parts {
         if config.mode != Mode::Relay {
             return Ok(parts);
         }
-        if attachment.native && config.relay.inject != Inject::Raw {
-            let tap = Tap::new(link, netlink)
-                .map_err(io("making the TAP for re-entry (is /dev/net/tun there? modprobe tun)"))?;
-            filter.attach_relay(tap.name())?;
-            parts.tap = (config.relay.inject == Inject::Reentry || crosses(&tap, link)?).then_some(tap);
-        } else if config.relay.inject == Inject::Reentry {
-            return Err(StartError::ReentryLoop);
+        parts.shape.inject = parts.local(config, netlink, link, filter, attachment)?;
+        let to_peer = config.relay.to != RelayTo::Local;
+        if to_peer && let Some(obstacle) = obstacle(config) {
+            return Err(StartError::Firewall(obstacle));
         }
-        parts.shape.inject = match &parts.tap {
-            Some(_) => Some(Inject::Reentry),
-            None => choose_raw(config)?,
-        };
-        if parts.shape.inject.is_none() {
+        if parts.shape.inject.is_none() && !to_peer {
             parts.shape.mode = Mode::Filter;
             return Ok(parts);
         }
@@ -142,10 +138,17 @@ impl Parts {
             parts.why_copy = why.or(parts.why_copy);
             let cookie = std::process::id().into();
             let cookie = vos_common::state::mix(cookie, Clock::now().mono_ns() ^ u64::from(number) << 56);
-            let relay = match &parts.tap {
-                Some(tap) => Relay::Reentry(Reentry::new(tap, link, cookie).map_err(io("opening a queue of the TAP"))?),
-                None => Relay::Raw(Box::new(Raw::new(link, cookie).map_err(io("opening raw sockets (CAP_NET_RAW?)"))?)),
+            let local = match (parts.shape.inject, &parts.tap) {
+                (None, _) => None,
+                (_, Some(tap)) => {
+                    Some(Local::Reentry(Reentry::new(tap, link, cookie).map_err(io("opening a queue of the TAP"))?))
+                }
+                (_, None) => {
+                    let raw = Raw::new(link, cookie).map_err(io("opening raw sockets (CAP_NET_RAW?)"))?;
+                    Some(Local::Raw(Box::new(raw)))
+                }
             };
+            let relay = Relay { local, peer: Peer::open(config, number).map_err(io("opening the relay"))? };
             sockets
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
@@ -154,6 +157,7 @@ impl Parts {
                 number,
                 queue,
                 relay,
+                transmitter: Transmitter::new(link.mtu, filter.seed()),
                 heart: filter.heart()?,
                 stats,
                 fragments,
@@ -164,6 +168,34 @@ impl Parts {
             });
         }
         Ok(parts)
+    }
+}
+
+impl Parts {
+    /// The way to the softswitch on this host, where there is one and it is wanted.
+    fn local(
+        &mut self,
+        config: &Config,
+        netlink: &mut Netlink,
+        link: &Link,
+        filter: &mut Filter,
+        attachment: &Attachment,
+    ) -> Result<Option<Inject>, StartError> {
+        if config.relay.to != RelayTo::Local && config.relay.fallback == Fallback::Drop {
+            return Ok(None);
+        }
+        if attachment.native && config.relay.inject != Inject::Raw {
+            let tap = Tap::new(link, netlink)
+                .map_err(io("making the TAP for re-entry (is /dev/net/tun there? modprobe tun)"))?;
+            filter.attach_relay(tap.name())?;
+            self.tap = (config.relay.inject == Inject::Reentry || crosses(&tap, link)?).then_some(tap);
+        } else if config.relay.inject == Inject::Reentry {
+            return Err(StartError::ReentryLoop);
+        }
+        match &self.tap {
+            Some(_) => Ok(Some(Inject::Reentry)),
+            None => choose_raw(config),
+        }
     }
 }
 

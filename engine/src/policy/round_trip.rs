@@ -7,8 +7,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 
-use sip_parse::{Message, Method};
-use vos_common::rule::Addr;
+use sip_parse::{CSeq, Method, Via};
 use vos_common::state::mix;
 
 /// How long a challenge or an answer is remembered, ns: 64·T1, as long as SIP itself tries again (RFC 3261 §17.1.1.2,
@@ -39,29 +38,24 @@ impl Secret {
     /// Names a request as its answer does: Call-ID and method, without the CSeq number, which the second try counts up
     /// (RFC 3261 §22.2). With the method, for else an OPTIONS that anybody gets a 200 for would answer the challenge of
     /// a REGISTER.
-    pub(super) fn request(&self, call_id: &[u8], method: Method<'_>) -> u64 {
+    pub fn request(&self, call_id: &[u8], method: Method<'_>) -> u64 {
         self.hash((1u8, call_id, method.as_bytes()))
+    }
+
+    /// Names a Call-ID.
+    pub fn call_id(&self, call_id: &[u8]) -> u64 {
+        self.hash((2u8, call_id))
+    }
+
+    /// Names a transaction as requests and their responses do: sent-by and branch of the top Via, CSeq with its method,
+    /// and the Call-ID for those whose branch is no better than RFC 2543's (RFC 3261 §17.2.3).
+    pub fn transaction(&self, via: &Via<'_>, cseq: &CSeq<'_>, call_id: &[u8]) -> u64 {
+        let branch = via.branch.unwrap_or_default();
+        self.hash((3u8, via.host.as_bytes(), via.port, branch, cseq.number, cseq.method.as_bytes(), call_id))
     }
 
     fn hash(&self, what: impl Hash) -> u64 {
         self.0.hash_one(what)
-    }
-}
-
-/// An ACK as a worker saw it: what it sends to the policy's thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ack {
-    /// Where it came from.
-    pub src: Addr,
-    /// [`Secret::call`] of it.
-    pub call: u64,
-}
-
-impl Ack {
-    /// What `message` acknowledges, if it is an ACK with a To-tag.
-    pub fn of(message: &Message<'_>, src: &Addr, secret: &Secret) -> Option<Self> {
-        let (call_id, tag) = (message.call_id().ok()?, message.to().ok()?.tag?);
-        Some(Self { src: *src, call: secret.call(call_id, tag) })
     }
 }
 

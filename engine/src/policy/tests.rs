@@ -68,7 +68,7 @@ impl Site {
     fn on(map: Pinned) -> Self {
         let secret = Secret::default();
         let verified = Verified::open(map.clone(), SPAN).expect("the fake map can be read");
-        Self { map, policy: Policy::new(verified, secret.clone(), SEED), secret, index: Index::new() }
+        Self { map, policy: Policy::new(verified, SEED), secret, index: Index::new() }
     }
 
     fn answers(&mut self, to: &Addr, code: u16, method: &str, call_id: &str, now: u64) {
@@ -77,7 +77,8 @@ impl Site {
              To: <sip:1@x>;tag=secret\r\nCall-ID: {call_id}\r\nCSeq: 2 {method}\r\n\r\n"
         );
         let message = self.index.parse(text.as_bytes(), Mode::Lenient).expect("the test's own answer parses");
-        self.policy.response(to, &message, now);
+        let answer = Answer::of(&message, to, &self.secret).expect("a response");
+        self.policy.answer(&answer, now);
     }
 
     fn acknowledges(&mut self, src: &Addr, call_id: &str, tag: &str, now: u64) {

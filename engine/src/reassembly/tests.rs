@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use sip_parse::{Index, Mode};
+use sip_parse::Mode;
 use vos_common::cases::{CALLER_V4, CALLER_V6, NOW, Packet, VERIFIED_V4, World};
 use vos_common::packet::flow;
 use vos_common::rule::{Addr, RuleKind};
 use vos_common::verdict::{self, Tables, judge};
 
 use super::*;
-use crate::pipeline::{self, Action, Context};
+use crate::pipeline::{self, Action, Context, Scratch, Way};
 use crate::policy::{Secret, Sources};
 use crate::ruleset::Ruleset;
 
@@ -25,6 +25,10 @@ impl Sources for World {
         rule == RuleKind::Allowed as u32
             || rule == RuleKind::Trusted as u32
             || self.verified(source_key(src, self.config.seed), self.now)
+    }
+
+    fn is_named(&self, src: &Addr) -> bool {
+        self.is_known(src)
     }
 }
 
@@ -82,7 +86,7 @@ struct Site {
     rules: Ruleset,
     fragments: Reassembly,
     secret: Secret,
-    index: Index,
+    scratch: Scratch,
     kernel: HashMap<(Vec<u8>, u32), Held>,
     /// Datagrams that the kernel could complete.
     delivered: Vec<Vec<u8>>,
@@ -108,13 +112,14 @@ impl Site {
             silent: world.config.silent,
             signatures: world.signatures.clone(),
             domains: ["example.com"].iter().collect(),
+            briefs: false,
         };
         Self {
             world,
             rules,
             fragments: Reassembly::default(),
             secret: Secret::default(),
-            index: Index::new(),
+            scratch: Scratch::default(),
             kernel: HashMap::new(),
             delivered: Vec::new(),
         }
@@ -133,10 +138,17 @@ impl Site {
             verdict::Action::Pass => panic!("XDP leaves a fragment to the kernel: {:?}", verdict.reason),
             verdict::Action::Redirect => {}
         }
-        let context =
-            Context { rules: &self.rules, sources: &self.world, fragments: &self.fragments, secret: &self.secret };
+        let context = Context {
+            rules: &self.rules,
+            sources: &self.world,
+            fragments: &self.fragments,
+            secret: &self.secret,
+            relay: Way::Frames,
+        };
         let now = self.world.now;
-        if let Action::Drop(reason) = pipeline::handle(&mut frame, &mut self.index, &context, || now).action {
+        if let Action::Drop(reason) =
+            pipeline::handle(&mut frame, usize::MAX, &mut self.scratch, &context, || now).action
+        {
             return Some(reason);
         }
         let held = self.kernel.entry((cut.src.clone(), cut.id)).or_default();
@@ -160,7 +172,7 @@ impl Site {
         let text = String::from_utf8_lossy(datagram);
         assert_ne!(verdict.action, verdict::Action::Drop, "{:?}: {text}", verdict.reason);
         let source = flow(&frame.as_slice()).expect("a frame of our own").src;
-        if let Ok(message) = self.index.parse(&datagram[8..], Mode::Lenient) {
+        if let Ok(message) = self.scratch.index.parse(&datagram[8..], Mode::Lenient) {
             let foreign = self.rules.domains.refuse(&message) && !self.world.is_known(&source);
             assert!(!foreign, "foreign: {text}");
         }
@@ -256,9 +268,14 @@ fn known_sources_are_not_scanners_and_monitored_rules_only_count() {
     (site.world.config.monitor, site.world.config.enforce) = (site.rules.monitor, site.rules.enforce);
     let cuts = scanner(&CALLER_V4, 7);
     assert_eq!(site.arrives(&cuts[0]), None);
-    let context =
-        Context { rules: &site.rules, sources: &site.world, fragments: &site.fragments, secret: &site.secret };
-    let outcome = pipeline::handle(&mut cuts[1].frame(), &mut site.index, &context, || NOW);
+    let context = Context {
+        rules: &site.rules,
+        sources: &site.world,
+        fragments: &site.fragments,
+        secret: &site.secret,
+        relay: Way::Frames,
+    };
+    let outcome = pipeline::handle(&mut cuts[1].frame(), usize::MAX, &mut site.scratch, &context, || NOW);
     assert!(matches!(outcome.action, Action::Relay(_)));
     assert_eq!(outcome.would, Some(Reason::Scanner));
 }
@@ -291,14 +308,19 @@ fn a_scanner_behind_destination_options_is_one() {
     let udp = [&[0x13, 0xc5, 0x13, 0xc4], &total.to_be_bytes()[..], &[0, 0], &payload].concat();
     let datagram = [&[17, 0, 1, 4, 0, 0, 0, 0], &udp[..]].concat();
     let mut site = Site::new();
-    let context =
-        Context { rules: &site.rules, sources: &site.world, fragments: &site.fragments, secret: &site.secret };
+    let context = Context {
+        rules: &site.rules,
+        sources: &site.world,
+        fragments: &site.fragments,
+        secret: &site.secret,
+        relay: Way::Frames,
+    };
     let mut actions = Vec::new();
     for (from, to, proto) in [(0, 120, 60), (120, datagram.len(), 17)] {
         let piece = Packet::v6(CALLER_V6).raw(proto, &datagram[from..to]);
         let mut frame = piece.fragment(from as u16, to != datagram.len(), 9).build();
         assert_eq!(judge(&frame.as_slice(), &site.world).verdict.action, verdict::Action::Redirect);
-        actions.push(pipeline::handle(&mut frame, &mut site.index, &context, || NOW).action);
+        actions.push(pipeline::handle(&mut frame, usize::MAX, &mut site.scratch, &context, || NOW).action);
     }
     assert!(matches!(actions[..], [Action::Relay(_), Action::Drop(Reason::Scanner)]), "{actions:?}");
 }
@@ -429,11 +451,16 @@ fn the_same_bytes_of_another_protocol_are_refused() {
     let inner = sip("INVITE", SCANNER, "example.com");
     let options = [&[17, 1, 0x13, 0xc4], &total[..], &[0, 0], &[1, 6, 0, 0, 0, 0, 0, 0], &[0x13, 0xc5, 0x13, 0xc4]];
     let bytes = [&options.concat()[..], &[1, 0, 0, 0], &inner[..104]].concat();
-    let context =
-        Context { rules: &site.rules, sources: &site.world, fragments: &site.fragments, secret: &site.secret };
+    let context = Context {
+        rules: &site.rules,
+        sources: &site.world,
+        fragments: &site.fragments,
+        secret: &site.secret,
+        relay: Way::Frames,
+    };
     let mut action = |proto| {
         let mut frame = Packet::v6(CALLER_V6).raw(proto, &bytes).udp_length(400).fragment(0, true, 9).build();
-        pipeline::handle(&mut frame, &mut site.index, &context, || NOW).action
+        pipeline::handle(&mut frame, usize::MAX, &mut site.scratch, &context, || NOW).action
     };
     assert!(matches!(action(17), Action::Relay(_)));
     assert!(matches!(action(17), Action::Relay(_)), "the network may double it");

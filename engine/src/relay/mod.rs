@@ -3,28 +3,42 @@
 //! Whatever the way, a probe of the engine's own crosses it with every heartbeat. If it does not arrive, the worker
 //! stops its heartbeat, and packets take the kernel's path.
 
-/// Do firewall rules stand that raw injection would go around?
+/// Do firewall rules stand that the relay would go around?
 mod firewall;
+/// To the softswitch on this host, as frames.
+mod local;
+/// To somebody else, as datagrams.
+mod peer;
 /// Through a raw socket and `lo`, with checks of the engine's own; for generic XDP.
 mod raw;
 /// Through a TAP into the NIC's own ingress: every check of the kernel and the site stays in force.
 mod reentry;
 
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
+pub use local::Local;
+pub use peer::Peer;
 pub use raw::Raw;
 pub use reentry::{Reentry, Tap};
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
+use vos_common::packet;
 use vos_common::reason::Reason;
 
-use crate::pipeline::Checksum;
+use crate::checksum::{UDP_HEADER, udp_of};
+use crate::pipeline::{Brief, Checksum, Way};
+use crate::transmit::{End, Outgoing};
 
 /// Why a packet did not get through the relay.
 #[derive(Debug)]
 pub enum SendError {
     /// The relay's own checks refuse it.
     Refused(Reason),
+    /// There is no room: it may be sent later.
+    Busy,
+    /// Nobody is there to take it.
+    Absent,
     /// The kernel did not take it.
     Io(io::Error),
 }
@@ -32,40 +46,92 @@ pub enum SendError {
 impl SendError {
     /// Will the next packet fare no better? Then the worker stops its heartbeat at once.
     pub fn is_lasting(&self) -> bool {
-        match self {
-            Self::Refused(_) => false,
-            // EIO: the TAP is down; EBADFD: its device is gone
-            Self::Io(error) => matches!(
-                error.raw_os_error(),
-                Some(libc::EIO | libc::EBADFD | libc::EBADF | libc::ENODEV | libc::ENETDOWN | libc::EPERM)
-            ),
-        }
+        matches!(self, Self::Io(error) if local::is_lasting(error))
     }
+}
+
+/// A datagram for a [`Peer`].
+#[derive(Debug)]
+pub struct Datagram<'a> {
+    /// The caller.
+    pub from: End,
+    /// This host.
+    pub to: End,
+    /// What UDP carries.
+    pub payload: &'a [u8],
+    /// What it is, if it is SIP.
+    pub brief: Option<&'a Brief>,
+    /// `CLOCK_MONOTONIC`, ns.
+    pub now: u64,
 }
 
 /// One worker's way to the softswitch.
 #[derive(Debug)]
-pub enum Relay {
-    /// Re-entry.
-    Reentry(Reentry),
-    /// Raw socket.
-    Raw(Box<Raw>),
+pub struct Relay {
+    /// To the softswitch on this host: the way, or where there is a peer what stands in for it.
+    pub local: Option<Local>,
+    /// To somebody else.
+    pub peer: Option<Peer>,
 }
 
 impl Relay {
-    /// Hands a frame on.
-    pub fn send(&mut self, frame: &mut [u8], checksum: Checksum) -> Result<(), SendError> {
-        match self {
-            Self::Reentry(relay) => relay.send(frame, checksum).map_err(SendError::Io),
-            Self::Raw(relay) => relay.send(frame, checksum),
+    /// What is handed on.
+    pub fn way(&self) -> Way {
+        if self.peer.is_some() { Way::Datagrams } else { Way::Frames }
+    }
+
+    /// Hands a frame on, or the datagram in it.
+    pub fn send(
+        &mut self,
+        frame: &mut [u8],
+        checksum: Checksum,
+        brief: Option<&Brief>,
+        now: u64,
+    ) -> Result<(), SendError> {
+        let sent = match &mut self.peer {
+            Some(peer) => match datagram(frame, brief, now) {
+                Some(datagram) => peer.send(&datagram),
+                None => Err(SendError::Refused(Reason::BadLength)),
+            },
+            None => Err(SendError::Absent),
+        };
+        match (sent, &mut self.local) {
+            (Err(SendError::Absent), Some(local)) => local.send(frame, checksum),
+            (Err(SendError::Absent), None) => Err(SendError::Refused(Reason::RelayAbsent)),
+            (sent, _) => sent,
         }
     }
 
-    /// Sends a probe on the way; tells whether the last ones arrived. A lasting error is no arrival.
-    pub fn probe(&mut self) -> bool {
-        match self {
-            Self::Reentry(relay) => relay.probe(),
-            Self::Raw(relay) => relay.probe(),
+    /// Sends a probe on the way; tells whether packets would get through.
+    pub fn probe(&mut self, now: u64) -> bool {
+        let peer = self.peer.as_mut().map(|peer| peer.look_after(now));
+        let local = self.local.as_mut().map(Local::probe);
+        match (peer, local) {
+            // Where the operator wants packets dropped while nobody is there, they are.
+            (Some(_), None) => true,
+            (peer, local) => peer.unwrap_or(false) || local.unwrap_or(false),
         }
     }
+
+    /// What the peer sends to a caller next.
+    pub fn receive(&mut self, buffer: &mut [u8], now: u64) -> Option<Outgoing> {
+        self.peer.as_mut()?.receive(buffer, now)
+    }
+
+    /// What to wait for.
+    pub fn sockets(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        self.peer.as_ref().map_or([None, None], Peer::sockets)
+    }
+}
+
+/// The datagram in a frame.
+fn datagram<'a>(frame: &'a mut [u8], brief: Option<&'a Brief>, now: u64) -> Option<Datagram<'a>> {
+    let flow = packet::flow(&&*frame)?;
+    let [source, destination] = {
+        let header = frame.get(flow.l4 as usize..)?.first_chunk::<4>()?;
+        [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])]
+    };
+    let payload = udp_of(frame, &flow)?.get(UDP_HEADER..)?;
+    let (from, to) = (End { addr: flow.src, port: source }, End { addr: flow.dst, port: destination });
+    Some(Datagram { from, to, payload, brief, now })
 }

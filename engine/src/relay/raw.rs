@@ -4,12 +4,13 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use vos_common::packet::{self, Flow};
+use vos_common::packet;
 use vos_common::reason::Reason;
 
 use super::SendError;
+use crate::checksum::{sum, udp_of, write_udp};
 use crate::netlink::{Link, Netlink};
-use crate::pipeline::{Checksum, pseudo_header_sum, sum};
+use crate::pipeline::Checksum;
 use crate::xdp::ip;
 
 /// How long the kernel's answer about a source is believed. Longer, and a changed route or rp_filter shows late.
@@ -63,8 +64,10 @@ impl Raw {
         let Some(flow) = packet::flow(&&*frame) else { return Err(SendError::Refused(Reason::HeaderChecksum)) };
         let l3 = flow.l3 as usize;
         let end = (flow.end as usize).min(frame.len());
-        if let Checksum::Partial { start } = checksum {
-            complete(frame, &flow, usize::from(start), end);
+        if checksum != Checksum::Whole
+            && let Some(datagram) = udp_of(frame, &flow)
+        {
+            write_udp(datagram, flow.src, flow.dst);
         }
         let Some(packet) = frame.get(l3..end) else { return Err(SendError::Refused(Reason::HeaderChecksum)) };
         if flow.src.is_v4() {
@@ -128,19 +131,5 @@ impl Raw {
             }
         }
         self.arrived + 1 >= self.sent && self.arrived > 0
-    }
-}
-
-/// Completes a UDP checksum that holds only the pseudo-header's sum (RFC 768).
-fn complete(frame: &mut [u8], flow: &Flow, start: usize, end: usize) {
-    let Some(datagram) = frame.get_mut(start..end) else { return };
-    let Some(header) = datagram.first_chunk_mut::<8>() else { return };
-    let length = u16::from_be_bytes([header[4], header[5]]);
-    [header[6], header[7]] = pseudo_header_sum(flow, length).to_be_bytes();
-    let whole = !sum(datagram.get(..usize::from(length)).unwrap_or_default());
-    // RFC 768: a sum of zero is sent as all ones
-    let whole = if whole == 0 { 0xffff } else { whole };
-    if let Some(field) = datagram.get_mut(6..8) {
-        field.copy_from_slice(&whole.to_be_bytes());
     }
 }

@@ -43,9 +43,12 @@ impl KernelSources {
 
 impl Sources for KernelSources {
     fn is_known(&self, src: &Addr) -> bool {
-        let now = Clock::now().mono_ns();
-        let rule = self.rule(src).at(now);
-        rule == RuleKind::Allowed as u32 || rule == RuleKind::Trusted as u32 || self.is_verified(src, now)
+        self.is_named(src) || self.is_verified(src, Clock::now().mono_ns())
+    }
+
+    fn is_named(&self, src: &Addr) -> bool {
+        let rule = self.rule(src).at(Clock::now().mono_ns());
+        rule == RuleKind::Allowed as u32 || rule == RuleKind::Trusted as u32
     }
 }
 

@@ -17,6 +17,11 @@ impl Frame {
         fits.then_some(Self { desc })
     }
 
+    /// A free frame, which whoever gave it back had received.
+    pub(super) fn taken(desc: FrameDesc) -> Self {
+        Self { desc }
+    }
+
     pub(super) fn desc(&self) -> &FrameDesc {
         &self.desc
     }

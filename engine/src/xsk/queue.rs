@@ -68,14 +68,19 @@ pub struct Queue {
     umem: Umem,
     rx: RxQueue,
     fill: FillQueue,
-    // Nothing is sent yet; the kernel wants the rings, and dropping them would close the socket.
-    _tx: TxQueue,
-    _completion: CompQueue,
+    tx: TxQueue,
+    completion: CompQueue,
     chunk: usize,
     frames: usize,
     free: Vec<FrameDesc>,
-    /// Frames that the kernel has.
+    /// Frames that the kernel has to receive into.
     kernel: usize,
+    /// Frames to be sent, not yet in the TX ring.
+    outgoing: Vec<FrameDesc>,
+    /// Frames in the TX ring, with the driver, or in the completion ring.
+    sending: usize,
+    /// Frames that `outgoing` and `sending` may be together: what both rings hold.
+    tx_slots: usize,
     /// Descriptors on their way between ring and frames; kept, so that nothing is allocated.
     descs: Vec<FrameDesc>,
     /// Descriptors from the kernel that lay outside the UMEM.
@@ -122,20 +127,21 @@ impl Queue {
         let refused = |what, source| BindError::Refused { iface: iface.to_owned(), queue, what, source };
         let invalid = |what| refused(what, io::Error::from(io::ErrorKind::InvalidInput));
         let ring = QueueSize::new(config.ring).map_err(|_| invalid("ring size"))?;
-        let least = QueueSize::new(64).map_err(|_| invalid("ring size"))?;
+        let tx_slots = tx_slots(config);
+        let tx_ring = QueueSize::new(tx_slots).map_err(|_| invalid("ring size"))?;
         let size = FrameSize::new(chunk).map_err(|_| invalid("chunk size"))?;
         let frames = config.frames.try_into().map_err(|_| invalid("number of frames"))?;
         let umem = UmemConfig::builder()
             .frame_size(size)
             .fill_queue_size(ring)
-            .comp_queue_size(least)
+            .comp_queue_size(tx_ring)
             .build()
             .map_err(|_| invalid("UMEM layout"))?;
         let (umem, free) = Umem::new(umem, frames, false)
             .map_err(|error| refused("UMEM (is CAP_IPC_LOCK missing, or too little memory?)", os_error(&error)))?;
         let socket = SocketConfig::builder()
             .rx_queue_size(ring)
-            .tx_queue_size(least)
+            .tx_queue_size(tx_ring)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
             .bind_flags(flags | BindFlags::XDP_USE_NEED_WAKEUP)
             .build();
@@ -148,12 +154,15 @@ impl Queue {
             umem,
             rx,
             fill,
-            _tx: tx,
-            _completion: completion,
+            tx,
+            completion,
             chunk: chunk as usize,
             frames: config.frames as usize,
             free,
             kernel: 0,
+            outgoing: Vec::with_capacity(tx_slots as usize),
+            sending: 0,
+            tx_slots: tx_slots as usize,
             descs: vec![FrameDesc::default(); config.batch.max(64) as usize],
             bad: 0,
         };
@@ -213,13 +222,83 @@ impl Queue {
 
     /// The packet in a frame.
     pub fn packet(&mut self, frame: &mut Frame) -> &mut [u8] {
+        let length = frame.len();
+        &mut self.room(frame)[..length]
+    }
+
+    /// All bytes of a frame that a packet may take, from where its packet begins: at least as many as the longest frame
+    /// that is redirected ([`chunk_for`]).
+    pub fn room(&mut self, frame: &mut Frame) -> &mut [u8] {
         let mut desc = *frame.desc();
+        let room = self.chunk - desc.addr() % self.chunk;
         // SAFETY: the frame is this UMEM's (checked when it was received), the caller owns it, and the slice borrows
         // both the queue and the frame, so there is no other.
         let mut data = unsafe { self.umem.data_mut(&mut desc) };
-        let (pointer, length) = (data.contents_mut().as_mut_ptr(), data.len());
+        data.cursor().set_pos(room);
+        let (pointer, length) = (data.contents_mut().as_mut_ptr(), data.len().min(room));
         // SAFETY: as above; the descriptor on the stack only carried address and length.
         unsafe { std::slice::from_raw_parts_mut(pointer, length) }
+    }
+
+    /// A free frame, to build a packet in.
+    pub fn take(&mut self) -> Option<Frame> {
+        self.free.pop().map(Frame::taken)
+    }
+
+    /// Sends the first `length` bytes of a frame with the next [`flush`](Self::flush). Gives the frame back where there
+    /// is no room in the TX ring.
+    pub fn transmit(&mut self, frame: Frame, length: usize) -> Result<(), Frame> {
+        if self.outgoing.len() + self.sending >= self.tx_slots {
+            return Err(frame);
+        }
+        let mut desc = frame.into_desc();
+        // SAFETY: the frame is this UMEM's and was the caller's, who has given it away.
+        unsafe { self.umem.data_mut(&mut desc) }.cursor().set_pos(length);
+        self.outgoing.push(desc);
+        Ok(())
+    }
+
+    /// Hands the kernel what is to be sent, takes back what has been, and wakes the driver where it wants to be woken.
+    pub fn flush(&mut self) {
+        if !self.outgoing.is_empty() {
+            // SAFETY: the frames are of this UMEM and in nobody else's hands.
+            let taken = unsafe { self.tx.produce(&self.outgoing) };
+            // All or none, and there is room for all: `transmit` counts.
+            self.sending += taken;
+            self.outgoing.drain(..taken);
+        }
+        self.reap();
+        // In copy mode one call sends TX_BATCH_SIZE (32) packets, a driver that polls wants one kick.
+        for _ in 0..=self.sending / 32 {
+            if self.sending == 0 || !self.tx.needs_wakeup() {
+                break;
+            }
+            let _it_is_kicked_again_with_the_next = self.tx.wakeup();
+            self.reap();
+        }
+    }
+
+    /// Takes back the frames that have been sent.
+    fn reap(&mut self) {
+        while self.sending > 0 {
+            // SAFETY: the frames come from this socket, whose UMEM this is.
+            let got = unsafe { self.completion.consume(&mut self.descs) };
+            if got == 0 {
+                break;
+            }
+            self.sending = self.sending.saturating_sub(got);
+            for desc in &self.descs[..got] {
+                match Frame::received(*desc, self.chunk, self.frames) {
+                    Some(frame) => self.free.push(frame.into_desc()),
+                    None => self.bad += 1,
+                }
+            }
+        }
+    }
+
+    /// Frames on their way out.
+    pub fn sending(&self) -> usize {
+        self.outgoing.len() + self.sending
     }
 
     /// Takes a frame back.
@@ -227,9 +306,10 @@ impl Queue {
         self.free.push(frame.into_desc());
     }
 
-    /// Frames that are neither free nor with the kernel, of all: what somebody holds (0 when nobody should).
+    /// Frames that are neither free nor with the kernel nor on their way out, of all: what somebody holds (0 when nobody
+    /// should).
     pub fn held(&self) -> usize {
-        self.frames - self.free.len() - self.kernel
+        self.frames - self.free.len() - self.kernel - self.sending()
     }
 
     /// Descriptors from the kernel that lay outside the UMEM: a driver's fault, each a frame lost.
@@ -241,6 +321,12 @@ impl Queue {
     pub fn lost(&self) -> u64 {
         self.rx.fd().xdp_statistics().map_or(0, |s| s.rx_dropped() + s.rx_ring_full() + s.rx_invalid_descs())
     }
+}
+
+/// Slots of the TX ring and the completion ring: a quarter of the frames, so that a link that takes nothing leaves enough
+/// to receive into.
+fn tx_slots(config: &Xsk) -> u32 {
+    config.ring.min(config.frames / 4)
 }
 
 /// How the kernel says "not with this driver": `EOPNOTSUPP`, and from some `EINVAL` or `ENOTSUP`.

@@ -1,0 +1,90 @@
+//! What a relay goes by, of a message that it does not read itself: how much its loss would hurt, and which call,
+//! transaction and dialog it belongs to.
+
+use sip_parse::{Message, Method, StartLine};
+
+use crate::policy::Secret;
+
+/// What a packet is worth when not all can be handed on: the more there is behind it that would be lost with it, the
+/// earlier it goes. A phone repeats a REGISTER and nobody hears it; a BYE that is lost leaves a call running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(usize)]
+pub enum Class {
+    /// A call to an emergency number, whatever it belongs to.
+    Emergency,
+    /// A response of a caller's, without which the softswitch asks again.
+    Response,
+    /// A request within a dialog (RFC 3261 §12.2), an ACK, a CANCEL.
+    InDialog,
+    /// Any other: OPTIONS, MESSAGE, SUBSCRIBE, what is no SIP.
+    Other,
+    /// An INVITE that would begin a call.
+    Invite,
+    /// A REGISTER.
+    Register,
+}
+
+impl Class {
+    /// All classes, those that go first in front; the position of each is its counter's.
+    pub const ALL: [Self; 6] =
+        [Self::Emergency, Self::Response, Self::InDialog, Self::Other, Self::Invite, Self::Register];
+
+    /// The word for it in JSON and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Emergency => "emergency",
+            Self::Response => "response",
+            Self::InDialog => "in_dialog",
+            Self::Other => "other",
+            Self::Invite => "invite",
+            Self::Register => "register",
+        }
+    }
+
+    /// Would it begin something that the softswitch has no room for now?
+    pub const fn is_new(self) -> bool {
+        matches!(self, Self::Invite | Self::Register)
+    }
+}
+
+/// What a relay goes by. Names are hashes with the engine's secret: nobody outside makes two of them meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brief {
+    /// What it is worth.
+    pub class: Class,
+    /// Its Call-ID.
+    pub call: u64,
+    /// Its transaction: top Via's sent-by and branch, CSeq and method. A response has that of its request (RFC 3261
+    /// §17.1.3), an ACK of a failure and a CANCEL one of their own.
+    pub transaction: u64,
+    /// A request that is answered: no ACK.
+    pub expects_answer: bool,
+    /// The status of a response; 0: a request.
+    pub status: u16,
+    /// Has To a tag? A request without one is outside a dialog.
+    pub to_tag: bool,
+}
+
+impl Brief {
+    /// Of `message`, as far as it has what it needs; `emergency` says whether a user is one of the numbers.
+    pub fn of(message: &Message<'_>, secret: &Secret, emergency: impl Fn(&Message<'_>) -> bool) -> Option<Self> {
+        let (call_id, cseq, via) = (message.call_id().ok()?, message.cseq().ok()?, message.top_via().ok()?);
+        let to_tag = message.to().ok()?.tag.is_some();
+        let (class, status, expects_answer) = match message.start_line() {
+            StartLine::Response { code, .. } => (Class::Response, code, false),
+            StartLine::Request { method, .. } => {
+                let class = match method {
+                    _ if emergency(message) => Class::Emergency,
+                    Method::Ack | Method::Cancel => Class::InDialog,
+                    _ if to_tag => Class::InDialog,
+                    Method::Invite => Class::Invite,
+                    Method::Register => Class::Register,
+                    _ => Class::Other,
+                };
+                (class, 0, method != Method::Ack)
+            }
+        };
+        let transaction = secret.transaction(&via, &cseq, call_id);
+        Some(Self { class, call: secret.call_id(call_id), transaction, expects_answer, status, to_tag })
+    }
+}

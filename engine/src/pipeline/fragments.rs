@@ -1,0 +1,52 @@
+//! A fragment, taken apart for the view of its whole.
+
+use vos_common::packet::{Flow, LATER};
+
+use crate::reassembly::Fragment;
+
+/// A fragment taken apart; `None` if it is cut short.
+pub(super) fn fragment<'a>(frame: &'a [u8], flow: &'a Flow) -> Option<Fragment<'a>> {
+    let from = if flow.src.is_v4() || flow.fragment == LATER {
+        flow.l4 as usize
+    } else {
+        behind_fragment_header(frame, flow)?
+    };
+    let (head, rest) = frame.split_at_checked(from)?;
+    let bytes = rest.get(..(flow.end as usize).checked_sub(from)?)?;
+    Some(Fragment { flow, head, bytes, last: is_last(frame, flow) })
+}
+
+/// Where the first fragment of an IPv6 datagram begins: behind its fragment header, which need not be the last of the
+/// extension headers (RFC 8200 §4.5).
+fn behind_fragment_header(frame: &[u8], flow: &Flow) -> Option<usize> {
+    const FRAGMENT: u8 = 44;
+    const AUTHENTICATION: u8 = 51;
+    let l3 = flow.l3 as usize;
+    let (mut next, mut at) = (*frame.get(l3 + 6)?, l3 + 40);
+    // As far as XDP walks.
+    while at < flow.l4 as usize {
+        let header = frame.get(at..at + 8)?;
+        at += match next {
+            FRAGMENT => 8,
+            AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
+            _ => (usize::from(header[1]) + 1) * 8,
+        };
+        if next == FRAGMENT && header[3] & 1 != 0 {
+            return Some(at);
+        }
+        next = header[0];
+    }
+    None
+}
+
+/// Is no fragment to follow this one? IPv4: the MF bit (RFC 791 §3.1); IPv6: the M bit (RFC 8200 §4.5).
+fn is_last(frame: &[u8], flow: &Flow) -> bool {
+    if flow.fragment != LATER {
+        false
+    } else if flow.src.is_v4() {
+        frame.get(flow.l3 as usize + 6).is_some_and(|flags| flags & 0x20 == 0)
+    } else {
+        // What stands in front of a later fragment is its fragment header.
+        (flow.l4 as usize).checked_sub(5).and_then(|at| frame.get(at)).is_some_and(|flags| flags & 1 == 0)
+    }
+}

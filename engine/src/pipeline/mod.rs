@@ -1,0 +1,323 @@
+//! Bytes in, action out. No sockets, no clock, no memory but the view of fragments that it is given: what the fuzzer
+//! drives and the worker calls for every packet.
+
+/// What a relay goes by.
+mod brief;
+/// A fragment, taken apart.
+mod fragments;
+
+pub use brief::{Brief, Class};
+
+use sip_parse::{Error, Index, Method, Mode, StartLine, classify};
+use vos_common::packet::{self, Flow, UDP, WHOLE};
+use vos_common::reason::Reason;
+use vos_common::rule::Addr;
+use vos_common::verdict;
+
+use crate::checksum::{self, UDP_HEADER, pseudo_header, udp_is_right, udp_of};
+use crate::policy::{Ack, Secret, Sources};
+use crate::reassembly::Reassembly;
+use crate::ruleset::Ruleset;
+use crate::whole::judge_whole;
+use fragments::fragment;
+
+/// What is to be done with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// On to the softswitch.
+    Relay(Checksum),
+    /// On to the softswitch as one datagram: [`Scratch::whole`], of which this was the last fragment to come.
+    RelayWhole,
+    /// Answered: the frame holds so many bytes that go back to where it came from.
+    Reply(usize, Reason),
+    /// Taken: the softswitch needs to know nothing of it.
+    Swallow(Reason),
+    /// Gone.
+    Drop(Reason),
+}
+
+/// Where a packet's UDP checksum stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// As it should be, or the kernel will see to it.
+    Whole,
+    /// Only the pseudo-header's sum: a sender on this machine left the rest to offload. `start` is the offset of the
+    /// UDP header in the frame.
+    Partial {
+        /// Offset of the UDP header from the destination MAC, bytes.
+        start: u16,
+    },
+}
+
+/// What a packet turned out to be, for the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Kind {
+    /// A SIP request.
+    Request,
+    /// A SIP response.
+    Response,
+    /// Line ends, NULs, `jaK`, nothing.
+    KeepAlive,
+    /// STUN.
+    Stun,
+    /// A fragment of something not yet whole.
+    Fragment,
+    /// On a SIP port, but the parser cannot read it. It is relayed: the softswitch may be more lenient.
+    Unparsed,
+}
+
+impl Kind {
+    /// All kinds; the position of each is its counter's.
+    pub const ALL: [Self; 6] =
+        [Self::Request, Self::Response, Self::KeepAlive, Self::Stun, Self::Fragment, Self::Unparsed];
+
+    /// The word for it in JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+            Self::KeepAlive => "keep_alive",
+            Self::Stun => "stun",
+            Self::Fragment => "fragment",
+            Self::Unparsed => "unparsed",
+        }
+    }
+}
+
+/// What a worker decides by, beside the packet.
+#[derive(Debug)]
+pub struct Context<'a, S> {
+    /// The rules in force.
+    pub rules: &'a Ruleset,
+    /// Who is known.
+    pub sources: &'a S,
+    /// Datagrams in fragments.
+    pub fragments: &'a Reassembly,
+    /// What observations are hashed with.
+    pub secret: &'a Secret,
+    /// Where what survives goes.
+    pub relay: Way,
+}
+
+/// What is done with a packet, and what is to be noted of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is done.
+    pub action: Action,
+    /// What it is.
+    pub kind: Kind,
+    /// The monitored rule that would have dropped it.
+    pub would: Option<Reason>,
+    /// What it acknowledges.
+    pub ack: Option<Ack>,
+    /// What a relay goes by; none if the message lacks what makes it SIP.
+    pub brief: Option<Brief>,
+}
+
+/// Where what survives goes, as far as it makes a difference to what is done here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// As it came, to the kernel: that checks what a kernel checks, and puts fragments together.
+    #[default]
+    Frames,
+    /// As datagrams, past the kernel: checksums are checked here, and datagrams in fragments go as one.
+    Datagrams,
+}
+
+/// What is used again from packet to packet, so that none makes the pipeline allocate.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Of the message.
+    pub index: Index,
+    /// The datagram of which the last fragment has come, from the destination MAC on.
+    pub whole: Vec<u8>,
+}
+
+/// Decides on the frame that is the first `length` bytes of `room`. `now` is `CLOCK_MONOTONIC` in ns, asked only where
+/// time matters.
+pub fn handle<S: Sources>(
+    room: &mut [u8],
+    length: usize,
+    scratch: &mut Scratch,
+    context: &Context<'_, S>,
+    now: impl FnOnce() -> u64,
+) -> Outcome {
+    let length = length.min(room.len());
+    let frame = &mut room[..length];
+    // XDP has walked these headers already; a frame that cannot be read here was changed on the way.
+    let Some(flow) = packet::flow(&&*frame) else { return Reading::of(Kind::Unparsed).outcome(Checksum::Whole) };
+    if flow.fragment != WHOLE {
+        return handle_fragment(frame, &flow, scratch, context, now);
+    }
+    let (l4, end) = (flow.l4 as usize, flow.end as usize);
+    let Some(l4_bytes) = frame.get(l4..end.min(frame.len())) else {
+        return Reading::of(Kind::Unparsed).outcome(Checksum::Whole);
+    };
+    let payload = udp_payload(l4_bytes, flow.src.is_v4());
+    let mut reading = read(payload, &flow.src, &mut scratch.index, context);
+    let checksum = offloaded(frame, &flow);
+    if context.relay == Way::Datagrams && reading.refused.is_none() {
+        reading.refused = unsound(frame, &flow, checksum);
+    }
+    reading.outcome(checksum)
+}
+
+fn handle_fragment<S: Sources>(
+    frame: &[u8],
+    flow: &Flow,
+    scratch: &mut Scratch,
+    context: &Context<'_, S>,
+    now: impl FnOnce() -> u64,
+) -> Outcome {
+    let mut reading = Reading::of(Kind::Fragment);
+    // The kernel refuses what claims to be longer than it is.
+    let Some(fragment) = fragment(frame, flow) else { return reading.outcome(Checksum::Whole) };
+    let datagrams = context.relay == Way::Datagrams;
+    if datagrams && !header_is_right(frame, flow) {
+        reading.refused = Some(Reason::HeaderChecksum);
+        return reading.outcome(Checksum::Whole);
+    }
+    let exempt = || !datagrams && (context.rules.enforce == 0 || context.sources.is_known(&flow.src));
+    let Scratch { index, whole, .. } = scratch;
+    let mut complete = false;
+    let verdict = context.fragments.add(&fragment, now(), exempt, |datagram| {
+        reading = read_whole(datagram, flow, index, context);
+        if datagrams {
+            whole.clear();
+            whole.extend_from_slice(datagram);
+            complete = true;
+        }
+        reading.refused.map_or(Ok(()), Err)
+    });
+    reading.refused = verdict.err();
+    if datagrams && complete && reading.refused.is_none() {
+        reading.refused = sound_whole(whole);
+    }
+    let outcome = reading.outcome(Checksum::Whole);
+    match outcome.action {
+        Action::Relay(_) if datagrams && complete => Outcome { action: Action::RelayWhole, ..outcome },
+        Action::Relay(_) if datagrams => Outcome { action: Action::Swallow(Reason::InFragments), ..outcome },
+        _ => outcome,
+    }
+}
+
+/// What the kernel would refuse of a packet that goes past it: a wrong checksum (RFC 1122 §3.2.1.2, §4.1.3.4).
+fn unsound(frame: &mut [u8], flow: &Flow, checksum: Checksum) -> Option<Reason> {
+    if !header_is_right(frame, flow) {
+        return Some(Reason::HeaderChecksum);
+    }
+    // What a sender on this machine left to offload has not been on a wire.
+    let complete = checksum != Checksum::Whole;
+    let right = complete || udp_of(frame, flow).is_some_and(|datagram| udp_is_right(datagram, flow.src, flow.dst));
+    (!right).then_some(Reason::UdpChecksum)
+}
+
+fn header_is_right(frame: &[u8], flow: &Flow) -> bool {
+    let v4_header = || frame.get(flow.l3 as usize..)?.get(..usize::from(frame[flow.l3 as usize] & 15) * 4);
+    !flow.src.is_v4() || v4_header().is_some_and(|header| checksum::sum(header) == 0xffff)
+}
+
+/// The same of a datagram put together from fragments, whose own headers were right: its header is completed.
+fn sound_whole(whole: &mut [u8]) -> Option<Reason> {
+    let Some(flow) = packet::flow(&&*whole) else { return Some(Reason::BadLength) };
+    if flow.src.is_v4()
+        && let Some(header) = whole.get_mut(flow.l3 as usize..flow.l4 as usize)
+    {
+        header[10..12].fill(0);
+        let sum = !checksum::sum(header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+    unsound(whole, &flow, Checksum::Whole)
+}
+
+/// What a datagram says, and what the rules say to it.
+struct Reading {
+    kind: Kind,
+    refused: Option<Reason>,
+    would: Option<Reason>,
+    ack: Option<Ack>,
+    brief: Option<Brief>,
+}
+
+impl Reading {
+    const fn of(kind: Kind) -> Self {
+        Self { kind, refused: None, would: None, ack: None, brief: None }
+    }
+
+    fn outcome(self, checksum: Checksum) -> Outcome {
+        let action = self.refused.map_or(Action::Relay(checksum), Action::Drop);
+        Outcome { action, kind: self.kind, would: self.would, ack: self.ack, brief: self.brief }
+    }
+}
+
+/// A datagram that came in fragments: first what XDP would say to the whole, which it has not seen.
+fn read_whole<S: Sources>(frame: &[u8], flow: &Flow, index: &mut Index, context: &Context<'_, S>) -> Reading {
+    let judged = judge_whole(frame, flow, context.rules, context.sources);
+    let l4_bytes = packet::flow(&frame).and_then(|flow| frame.get(flow.l4 as usize..));
+    let mut reading = read(udp_payload(l4_bytes.unwrap_or_default(), flow.src.is_v4()), &flow.src, index, context);
+    if judged.verdict.action == verdict::Action::Drop {
+        reading.refused = Some(judged.verdict.reason);
+    }
+    reading.would = judged.would().or(reading.would);
+    reading
+}
+
+/// What stands behind the UDP header, as far as its length says; 0 over IPv6 means all (RFC 2675 §4).
+fn udp_payload(datagram: &[u8], v4: bool) -> &[u8] {
+    let Some(header) = datagram.first_chunk::<UDP_HEADER>() else { return &[] };
+    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    let length = if length == 0 && !v4 { datagram.len() } else { length };
+    datagram.get(UDP_HEADER..length.min(datagram.len())).unwrap_or_default()
+}
+
+fn read<S: Sources>(payload: &[u8], src: &Addr, index: &mut Index, context: &Context<'_, S>) -> Reading {
+    let message = match index.parse(payload, Mode::Lenient) {
+        Ok(message) => message,
+        Err(Error::Empty) => return Reading::of(Kind::KeepAlive),
+        Err(_) => {
+            return Reading::of(match classify(payload) {
+                sip_parse::Kind::Nul | sip_parse::Kind::Jak => Kind::KeepAlive,
+                sip_parse::Kind::Stun => Kind::Stun,
+                _ => Kind::Unparsed,
+            });
+        }
+    };
+    let brief = context.rules.briefs.then(|| Brief::of(&message, context.secret, |_| false)).flatten();
+    let StartLine::Request { method, .. } = message.start_line() else {
+        return Reading { brief, ..Reading::of(Kind::Response) };
+    };
+    let mut reading = Reading { brief, ..Reading::of(Kind::Request) };
+    if method == Method::Ack {
+        reading.ack = Ack::of(&message, src, context.secret);
+    }
+    let rules = context.rules;
+    // What is cheap first: the source is asked for only if the domain is foreign.
+    if rules.watches(Reason::ForeignDomain) && rules.domains.refuse(&message) && !context.sources.is_known(src) {
+        if rules.enforce & Reason::ForeignDomain.bit() != 0 {
+            reading.refused = Some(Reason::ForeignDomain);
+        } else {
+            reading.would = Some(Reason::ForeignDomain);
+        }
+    }
+    reading
+}
+
+/// Is the UDP checksum only the sum over the pseudo-header (RFC 768, RFC 8200 §8.1), not complemented? That is what
+/// Linux leaves for offload to complete (`Documentation/networking/checksum-offloads.rst`), and what a local veth or
+/// VM hands over. A full checksum that happens to look so is completed again, to the same value.
+fn offloaded(frame: &[u8], flow: &Flow) -> Checksum {
+    let l4 = flow.l4 as usize;
+    let Some(header) = frame.get(l4..l4 + UDP_HEADER) else { return Checksum::Whole };
+    let found = u16::from_be_bytes([header[6], header[7]]);
+    if flow.proto != UDP
+        || found == 0
+        || found != pseudo_header(flow.src, flow.dst, u16::from_be_bytes([header[4], header[5]]))
+    {
+        return Checksum::Whole;
+    }
+    Checksum::Partial { start: flow.l4 as u16 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Headers around a UDP payload: the frame that goes out.
+
+use vos_common::packet::{Flow, UDP};
+use vos_common::rule::Addr;
+
+use crate::checksum::{UDP_HEADER, sum, write_udp};
+
+/// Ethernet header with two VLAN tags, bytes.
+const LINK_MAX: usize = 22;
+/// IPv4 header without options, bytes.
+const IPV4_HEADER: usize = 20;
+/// IPv6 header, bytes.
+const IPV6_HEADER: usize = 40;
+/// TTL and hop limit (RFC 1700, RFC 4861 §10).
+const HOPS: u8 = 64;
+/// What Linux gives as much room to as its headers: the longest UDP payload over both families.
+pub const PAYLOAD_MAX: usize = 65_535 - IPV6_HEADER - UDP_HEADER;
+
+/// An Ethernet header with its VLAN tags, as frames to somebody bear it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    bytes: [u8; LINK_MAX],
+    length: u8,
+}
+
+impl Link {
+    /// Back to whoever sent `frame`: MAC addresses changed over, tags as they are.
+    pub fn back(frame: &[u8], flow: &Flow) -> Option<Self> {
+        let length = flow.l3 as usize;
+        let header = frame.get(..length).filter(|_| (14..=LINK_MAX).contains(&length))?;
+        let mut bytes = [0; LINK_MAX];
+        bytes[..length].copy_from_slice(header);
+        bytes[..6].copy_from_slice(&header[6..12]);
+        bytes[6..12].copy_from_slice(&header[..6]);
+        Some(Self { bytes, length: length as u8 })
+    }
+
+    /// Without tags, from one MAC address to another.
+    pub fn plain(from: [u8; 6], to: [u8; 6], v4: bool) -> Self {
+        let mut bytes = [0; LINK_MAX];
+        bytes[..6].copy_from_slice(&to);
+        bytes[6..12].copy_from_slice(&from);
+        bytes[12..14].copy_from_slice(if v4 { &[0x08, 0x00] } else { &[0x86, 0xdd] });
+        Self { bytes, length: 14 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// One end of a UDP datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct End {
+    /// Address.
+    pub addr: Addr,
+    /// UDP port.
+    pub port: u16,
+}
+
+/// Bytes of the IP packet around a payload.
+pub fn packet_length(v4: bool, payload: usize) -> usize {
+    payload + UDP_HEADER + if v4 { IPV4_HEADER } else { IPV6_HEADER }
+}
+
+/// Writes the frame that carries `payload`, checksums included; its length, or `None` if `room` is too small or the ends
+/// are of two families.
+pub fn build(room: &mut [u8], link: &Link, from: &End, to: &End, payload: &[u8]) -> Option<usize> {
+    let v4 = to.addr.is_v4();
+    let ip = packet_length(v4, payload.len());
+    let frame = room.get_mut(..usize::from(link.length) + ip)?;
+    if from.addr.is_v4() != v4 || ip > 65_535 {
+        return None;
+    }
+    let (head, packet) = frame.split_at_mut(usize::from(link.length));
+    head.copy_from_slice(link.as_bytes());
+    let udp_length = (UDP_HEADER + payload.len()) as u16;
+    let header = if v4 {
+        let header = &mut packet[..IPV4_HEADER];
+        header.fill(0);
+        header[0] = 0x45;
+        header[2..4].copy_from_slice(&(ip as u16).to_be_bytes());
+        // An atomic datagram needs no identification (RFC 6864 §4.1): it is never cut.
+        header[6] = 0x40;
+        header[8] = HOPS;
+        header[9] = UDP as u8;
+        header[12..16].copy_from_slice(&from.addr.to_bytes()[12..]);
+        header[16..20].copy_from_slice(&to.addr.to_bytes()[12..]);
+        let checksum = !sum(header);
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        IPV4_HEADER
+    } else {
+        let header = &mut packet[..IPV6_HEADER];
+        header.fill(0);
+        header[0] = 0x60;
+        header[4..6].copy_from_slice(&udp_length.to_be_bytes());
+        header[6] = UDP as u8;
+        header[7] = HOPS;
+        header[8..24].copy_from_slice(&from.addr.to_bytes());
+        header[24..40].copy_from_slice(&to.addr.to_bytes());
+        IPV6_HEADER
+    };
+    let datagram = &mut packet[header..];
+    datagram[0..2].copy_from_slice(&from.port.to_be_bytes());
+    datagram[2..4].copy_from_slice(&to.port.to_be_bytes());
+    datagram[4..6].copy_from_slice(&udp_length.to_be_bytes());
+    datagram[UDP_HEADER..].copy_from_slice(payload);
+    write_udp(datagram, from.addr, to.addr);
+    Some(usize::from(link.length) + ip)
+}
