@@ -5,7 +5,8 @@ use vos_common::reason::Reason;
 use vos_common::signature::Signatures;
 use vos_common::state::Config as KernelConfig;
 
-use crate::config::{Config, RelayTo};
+use crate::config::{Answer, Config, RelayTo};
+use crate::pipeline::Emergency;
 use crate::policy::Domains;
 
 /// The snapshot.
@@ -23,13 +24,18 @@ pub struct Ruleset {
     pub domains: Domains,
     /// Does whoever relays want to know what a message belongs to?
     pub briefs: bool,
+    /// What is answered here.
+    pub answer: Answer,
+    /// Whose calls go before all others.
+    pub emergency: Emergency,
 }
 
 impl Default for Ruleset {
-    /// No rule.
+    /// No rule, and nothing is answered.
     fn default() -> Self {
-        let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
-        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs: false }
+        let (signatures, domains, emergency) = (Box::new(Signatures::EMPTY), Domains::default(), Emergency::default());
+        let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
+        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs: false, answer, emergency }
     }
 }
 
@@ -41,7 +47,8 @@ impl Ruleset {
         let signatures = config.scanners.compile().unwrap_or_else(|_| Box::new(Signatures::EMPTY));
         let domains = config.xdp.domains.iter().collect();
         let briefs = config.relay.to != RelayTo::Local || config.relay.shield || config.relay.priority;
-        Self { enforce, monitor, silent, signatures, domains, briefs }
+        let (answer, emergency) = (config.answer.clone(), Emergency::of(&config.relay.emergency));
+        Self { enforce, monitor, silent, signatures, domains, briefs, answer, emergency }
     }
 
     /// Is this rule enforced or monitored?

@@ -247,7 +247,8 @@ impl Worker {
         let context = Context { rules: &in_force.ruleset, sources, fragments, secret, relay };
         let length = frame.len();
         let room = self.queue.room(&mut frame);
-        let Outcome { action, kind, would, ack, brief } = pipeline::handle(room, length, scratch, &context, now);
+        let Outcome { action, kind, would, ack, brief, answered } =
+            pipeline::handle(room, length, scratch, &context, now);
         let packet = &mut room[..length];
         if relay == Way::Datagrams
             && let Some(flow) = packet::flow(&&*packet)
@@ -260,6 +261,9 @@ impl Worker {
         }
         if let Some(ack) = ack {
             tell(&self.observations, &self.stats, Observation::Ack(ack));
+        }
+        if let Some(answer) = answered {
+            tell(&self.observations, &self.stats, Observation::Answer(answer));
         }
         let relayed = match action {
             Action::Relay(checksum) => Some((self.relay.send(packet, checksum, brief.as_ref(), now()), checksum)),

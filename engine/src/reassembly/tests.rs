@@ -112,7 +112,7 @@ impl Site {
             silent: world.config.silent,
             signatures: world.signatures.clone(),
             domains: ["example.com"].iter().collect(),
-            briefs: false,
+            ..Ruleset::default()
         };
         Self {
             world,
