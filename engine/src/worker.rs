@@ -18,8 +18,9 @@ use vos_common::packet;
 use vos_common::reason::Reason;
 
 use crate::config::{Config, Wait};
+use crate::health::Health;
 use crate::live::{InForce, Live};
-use crate::pipeline::{self, Action, Checksum, Context, Kind, Outcome, Scratch, Way};
+use crate::pipeline::{self, Action, Answers, Checksum, Context, Kind, Outcome, Scratch, Way};
 use crate::policy::{Answer, Observation, Secret};
 use crate::reassembly::Reassembly;
 use crate::relay::{Relay, SendError};
@@ -143,6 +144,8 @@ pub struct Worker {
     pub secret: Secret,
     /// Where they go.
     pub observations: Sender<Observation>,
+    /// Does the softswitch live?
+    pub health: Arc<Health>,
 }
 
 /// What a worker works with, made once.
@@ -154,9 +157,10 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(batch: usize) -> Self {
+    fn new(batch: usize, mtu: u32) -> Self {
+        let scratch = Scratch { answers: Answers::new(mtu), ..Scratch::default() };
         // Room for the longest datagram and a PROXY header in front of it.
-        Self { batch: Vec::with_capacity(batch), scratch: Scratch::default(), buffer: vec![0; 65_536 + 256] }
+        Self { batch: Vec::with_capacity(batch), scratch, buffer: vec![0; 65_536 + 256] }
     }
 }
 
@@ -180,7 +184,7 @@ impl Worker {
         }
         let beat = u64::from(config.relay.heartbeat_ms) * 1_000_000;
         let spin = u64::from(worker.spin_us) * 1_000;
-        let mut desk = Desk::new(config.xsk.batch as usize);
+        let mut desk = Desk::new(config.xsk.batch as usize, self.transmitter.mtu());
         let (mut next_beat, mut idle_since) = (0, 0);
         while !stop.load(Relaxed) {
             let now = now();
@@ -233,12 +237,19 @@ impl Worker {
         // One configuration for the batch.
         let live = Arc::clone(&self.live);
         let in_force = live.in_force();
+        desk.scratch.answers.dead = self.softswitch_is_dead();
         let mut batch = std::mem::take(&mut desk.batch);
         for frame in batch.drain(..) {
             self.handle(frame, &mut desk.scratch, door, &in_force);
         }
         desk.batch = batch;
         got
+    }
+
+    /// Is nobody there, wherever packets would go?
+    fn softswitch_is_dead(&self) -> bool {
+        let falls_back = self.relay.peer.is_some() && self.relay.local.is_some();
+        self.health.all_dead() && !falls_back
     }
 
     fn handle(&mut self, mut frame: Frame, scratch: &mut Scratch, door: &mut Door, in_force: &InForce) {

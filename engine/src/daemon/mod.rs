@@ -2,6 +2,8 @@
 
 /// Why it does not start, or does not go on.
 mod error;
+/// Whom the engine asks whether the softswitch lives.
+mod softswitch;
 /// From a configuration to workers ready to run.
 mod start;
 /// What the API shows.
@@ -26,6 +28,7 @@ use crate::config::{Config, ConfigError};
 use crate::control::{Control, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::{Event, Events, RuleChange, What};
+use crate::health::Health;
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
@@ -131,6 +134,8 @@ struct Running {
     workers: Vec<JoinHandle<()>>,
     observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
+    health: Arc<Health>,
+    asked: softswitch::Round,
 }
 
 impl Running {
@@ -182,6 +187,8 @@ impl Running {
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
         let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
+        let (asker, news, asker_stop) = (Arc::clone(&parts.health), Arc::clone(&events), Arc::clone(&stop));
+        let asker = std::thread::spawn(move || asker.run(&news, &asker_stop));
         let mut running = Self {
             config: config.clone(),
             link,
@@ -199,9 +206,12 @@ impl Running {
             gateways: Vec::new(),
             stop,
             workers,
-            observers: vec![observer, sampler],
+            observers: vec![observer, sampler, asker],
             tap: parts.tap,
+            health: parts.health,
+            asked: softswitch::Round::default(),
         };
+        running.ask_softswitch();
         running.guard();
         running.wait_until_live();
         Ok(running)
@@ -234,6 +244,7 @@ impl Running {
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
+            health: Arc::clone(&self.health),
         }
     }
 
@@ -261,6 +272,7 @@ impl Running {
             Err(error) => warn!("asking for own addresses: {error}"),
         }
         self.guard();
+        self.ask_softswitch();
         match self.control.sweep() {
             Ok(swept) => {
                 for (net, kind) in swept.ended {
@@ -290,6 +302,21 @@ impl Running {
         }
         info!("{}: the MAC address has changed", link.name);
         self.link = link;
+    }
+
+    /// Configuration and addresses may have changed. Where the interface has none of its own (VLAN devices on it have
+    /// them, or a bridge), all of this host's are asked.
+    fn ask_softswitch(&mut self) {
+        match self.netlink.addresses_on(self.link.index) {
+            Ok(addresses) => {
+                let mut addresses: Vec<IpAddr> = addresses.into_iter().filter(|ip| self.own.contains(ip)).collect();
+                if addresses.is_empty() {
+                    addresses.extend(&self.own);
+                }
+                self.asked.follow(&self.health, &self.live.in_force().config, &addresses);
+            }
+            Err(error) => warn!("asking for the addresses of {}: {error}", self.link.name),
+        }
     }
 
     /// Whom no block may hit: ourselves, the gateways, the resolvers.

@@ -16,6 +16,7 @@ use super::{Options, Read, StartError, lock};
 use crate::config::{Bind, Config, Fallback, Inject, Mode, RelayTo};
 use crate::control::Control;
 use crate::control::clock::Clock;
+use crate::health::Health;
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
@@ -75,6 +76,7 @@ pub(super) struct Parts {
     pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) workers: Vec<Worker>,
     pub(super) tap: Option<Tap>,
+    pub(super) health: Arc<Health>,
     pub(super) shape: Shape,
     pub(super) why_copy: Option<String>,
 }
@@ -110,6 +112,7 @@ impl Parts {
             samples: filter.samples()?,
             workers: Vec::new(),
             tap: None,
+            health: Arc::default(),
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
             why_copy: None,
         };
@@ -165,6 +168,7 @@ impl Parts {
                 sources: filter.sources()?,
                 secret: secret.clone(),
                 observations: sender.clone(),
+                health: Arc::clone(&parts.health),
             });
         }
         Ok(parts)

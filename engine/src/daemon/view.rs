@@ -9,7 +9,8 @@ use crate::config::{Inject, Mode};
 use crate::control::decision::Kind;
 use crate::control::{Control, Engine};
 use crate::egress::Pings;
-use crate::events::Events;
+use crate::events::{Events, SoftswitchState};
+use crate::health::Health;
 use crate::live::Live;
 use crate::policy;
 use crate::worker::Stats;
@@ -35,6 +36,7 @@ pub(super) struct View {
     pub(super) events: Arc<Events>,
     pub(super) control: Arc<Control>,
     pub(super) live: Arc<Live>,
+    pub(super) health: Arc<Health>,
 }
 
 impl Engine for View {
@@ -44,6 +46,10 @@ impl Engine for View {
 
     fn relaying(&self) -> bool {
         self.shape.inject.is_some()
+    }
+
+    fn softswitch(&self) -> Option<SoftswitchState> {
+        self.health.state()
     }
 
     fn stats(&self) -> Value {
@@ -63,6 +69,7 @@ impl Engine for View {
         json.insert("xdp".into(), if self.shape.native { "native" } else { "generic" }.into());
         json.insert("bind".into(), bind.into());
         json.insert("inject".into(), inject.into());
+        json.insert("softswitch".into(), json!(self.health.state()));
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
         json.insert("verified".into(), self.verified.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();

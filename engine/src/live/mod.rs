@@ -235,6 +235,7 @@ impl Live {
             switched: config.difference(&state.read),
             redirect: config.relay.redirect,
             redirected: redirected.into_iter().map(str::to_owned).collect(),
+            softswitch: None,
             attack_left_s: self.attack_left(state.kernel.config().attack_until),
             signatures: config.scanners.patterns.len(),
             rates: config.rates.clone(),

@@ -8,6 +8,7 @@ use vos_common::reason::Reason;
 use vos_engine::config::{Config, Limits, RuleMode, Rules};
 use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
+use vos_engine::events::SoftswitchState;
 use vos_engine::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
 
 use super::{Cli, Failure, parse_ttl, print_json, span};
@@ -123,6 +124,7 @@ fn status_text(status: &Status) -> String {
     if status.redirected.is_empty() {
         lines.push(("", "nothing goes to the engine: survivors take the kernel's path".to_owned()));
     }
+    lines.push(("softswitch", softswitch_text(status.softswitch).to_owned()));
     let usual = Config::default().rules_in_force();
     let unusual = |(rule, mode): (&String, &RuleMode)| {
         let expected = Rules::named(rule).map(|rule| usual.mode(rule));
@@ -147,6 +149,14 @@ fn status_text(status: &Status) -> String {
     ]);
     let lines = lines.iter().map(|(name, value)| format!("{name:11}  {value}").trim_end().to_owned() + "\n");
     printable_lines(&lines.collect::<String>())
+}
+
+fn softswitch_text(state: Option<SoftswitchState>) -> &'static str {
+    match state {
+        Some(SoftswitchState::Alive) => "alive",
+        Some(SoftswitchState::Dead) => "dead: OPTIONS of allowed and trusted sources get 503",
+        None => "not asked",
+    }
 }
 
 fn list_or(list: &[String], none: &str) -> String {
@@ -180,6 +190,7 @@ mod tests {
             switched: Vec::new(),
             redirect: Redirect::All,
             redirected: vec!["all that survives the rules".to_owned()],
+            softswitch: None,
             attack_left_s: None,
             signatures: 22,
             rates: config.rates,
@@ -189,9 +200,13 @@ mod tests {
     #[test]
     fn status_names_what_is_not_as_usual() {
         let text = status_text(&status());
-        for part in
-            ["mode         relay\n", "domains      any\n", "attack mode  off\n", "             all that survives"]
-        {
+        for part in [
+            "mode         relay\n",
+            "domains      any\n",
+            "softswitch   not asked\n",
+            "attack mode  off\n",
+            "             all that survives",
+        ] {
             assert!(text.contains(part), "{part} of\n{text}");
         }
         assert!(text.contains("rules        as in the default profile\n") && !text.contains("switched"), "{text}");
@@ -202,6 +217,7 @@ mod tests {
         unusual.rules.insert("closed".into(), RuleMode::Enforce);
         unusual.switched = vec!["rules.scanner".into()];
         unusual.attack_left_s = Some(893);
+        unusual.softswitch = Some(SoftswitchState::Dead);
         unusual.redirected.clear();
         unusual.domains = vec!["a.example".into(), "evil\u{1b}[2J".into()];
         let text = status_text(&unusual);
@@ -210,6 +226,7 @@ mod tests {
             "switched     rules.scanner (until the next reload or restart)\n",
             "attack mode  on, 14m 53s left\n",
             "survivors take the kernel's path\n",
+            "softswitch   dead: OPTIONS",
             "domains      a.example, evil\\u{1b}[2J\n",
         ] {
             assert!(text.contains(part), "{part} of\n{text}");
