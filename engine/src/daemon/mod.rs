@@ -304,16 +304,11 @@ impl Running {
         self.link = link;
     }
 
-    /// Configuration and addresses may have changed. Where the interface has none of its own (VLAN devices on it have
-    /// them, or a bridge), all of this host's are asked.
+    /// Configuration and addresses may have changed.
     fn ask_softswitch(&mut self) {
         match self.netlink.addresses_on(self.link.index) {
             Ok(addresses) => {
-                let mut addresses: Vec<IpAddr> = addresses.into_iter().filter(|ip| self.own.contains(ip)).collect();
-                if addresses.is_empty() {
-                    addresses.extend(&self.own);
-                }
-                self.asked.follow(&self.health, &self.live.in_force().config, &addresses);
+                self.asked.follow(&self.health, &self.live.in_force().config, &addresses, &self.own);
             }
             Err(error) => warn!("asking for the addresses of {}: {error}", self.link.name),
         }

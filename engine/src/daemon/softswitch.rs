@@ -1,5 +1,6 @@
 //! Whom the engine asks whether the softswitch on this host lives.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::{self, Config, Mode, RelayTo};
@@ -16,9 +17,16 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Has `health` ask whom `config` says, where `addresses` are the interface's.
-    pub(super) fn follow(&mut self, health: &Health, config: &Config, addresses: &[IpAddr]) {
-        let targets = targets(config, addresses);
+    /// Has `health` ask whom `config` says, where `addresses` are the interface's, and `own` all of this host's: they are
+    /// asked where the interface has none that can be asked, because a VLAN device or a bridge on it has them.
+    pub(super) fn follow(&mut self, health: &Health, config: &Config, addresses: &[IpAddr], own: &BTreeSet<IpAddr>) {
+        // A link-local address says nothing without its interface, and no peer calls there.
+        let reachable = |ip: &&IpAddr| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let mut found: Vec<IpAddr> = addresses.iter().filter(reachable).copied().collect();
+        if found.is_empty() {
+            found.extend(own.iter().filter(reachable));
+        }
+        let targets = targets(config, &found);
         if targets == self.targets && self.pace.as_ref() == Some(&config.health) {
             return;
         }
@@ -40,6 +48,22 @@ fn targets(config: &Config, addresses: &[IpAddr]) -> Vec<Option<Target>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interfaces_own_addresses_come_first_and_link_local_ones_never() {
+        let [v4, link, far] =
+            ["192.0.2.1", "fe80::1", "203.0.113.1"].map(|ip| ip.parse::<IpAddr>().expect("an address"));
+        let (own, health) = (BTreeSet::from([v4, link, far]), Health::default());
+        let mut config = Config::default();
+        config.answer.options = true;
+        let asked = |addresses: &[IpAddr]| -> Vec<IpAddr> {
+            let mut round = Round::default();
+            round.follow(&health, &config, addresses, &own);
+            round.targets.into_iter().flatten().map(|target| target.address.ip()).collect()
+        };
+        assert_eq!(asked(&[v4, link]), [v4]);
+        assert_eq!(asked(&[link]), [v4, far]);
+    }
 
     #[test]
     fn each_port_at_each_address_is_asked_or_the_one_that_is_named() {
