@@ -18,6 +18,7 @@ use vos_common::state::Config as KernelConfig;
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
 use crate::control::clock::Clock;
 use crate::ruleset::Ruleset;
+use crate::transmit::Own;
 use crate::xdp::{LoadError, Settings};
 use wire::{Reloaded, Status, Switched};
 
@@ -109,6 +110,7 @@ impl InForce {
 pub struct Live {
     state: Mutex<State>,
     in_force: ArcSwap<InForce>,
+    own: Arc<Own>,
     clock: fn() -> Clock,
 }
 
@@ -130,7 +132,14 @@ impl Live {
         clock: fn() -> Clock,
     ) -> Self {
         let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config()));
-        Self { state: Mutex::new(State { read: config.clone(), own, kernel, reader }), in_force, clock }
+        let addresses = Arc::new(Own::new(&own));
+        let state = Mutex::new(State { read: config.clone(), own, kernel, reader });
+        Self { state, in_force, own: addresses, clock }
+    }
+
+    /// This host's addresses, as they are at any time.
+    pub fn own(&self) -> Arc<Own> {
+        Arc::clone(&self.own)
     }
 
     /// What is in force at this moment, without a lock. Load it once a batch: each load costs a few ns.
@@ -211,6 +220,7 @@ impl Live {
     pub fn follow_own(&self, own: Vec<IpAddr>) -> Result<(), LoadError> {
         let mut state = lock(&self.state);
         state.kernel.homes(&own, &self.in_force().config.xdp.protect)?;
+        self.own.set(&own);
         state.own = own;
         Ok(())
     }
