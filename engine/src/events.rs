@@ -40,6 +40,8 @@ pub enum What {
     Drop(Box<Dropped>),
     /// A decision was taken, taken back, or has ended.
     Rule(RuleChange),
+    /// A softswitch has died, or come back.
+    Softswitch(SoftswitchChange),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -125,6 +127,25 @@ pub struct RuleChange {
     /// Through which door it came in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub origin: String,
+}
+
+/// How a softswitch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoftswitchState {
+    /// It answers, or has never answered.
+    Alive,
+    /// It does not answer any more, or nobody listens there.
+    Dead,
+}
+
+/// A softswitch that has died or come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoftswitchChange {
+    /// What it is called.
+    pub name: String,
+    /// How it is now.
+    pub state: SoftswitchState,
 }
 
 impl RuleChange {
@@ -221,6 +242,7 @@ impl Events {
         let event = Arc::new(event);
         let kind = event.reason().unwrap_or(match &event.what {
             What::Rule(_) => "rule",
+            What::Softswitch(_) => "softswitch",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
