@@ -40,6 +40,8 @@ pub enum What {
     Drop(Box<Dropped>),
     /// A decision was taken, taken back, or has ended.
     Rule(RuleChange),
+    /// The relay's peer has come, or has gone, as a worker finds it.
+    Peer(PeerChange),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -125,6 +127,18 @@ pub struct RuleChange {
     /// Through which door it came in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub origin: String,
+}
+
+/// The relay's peer has come, or has gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerChange {
+    /// RX queue of the worker.
+    pub queue: u32,
+    /// `relay.to`.
+    pub to: String,
+    /// Why nobody is there; none: somebody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_absent: Option<String>,
 }
 
 impl RuleChange {
@@ -221,6 +235,7 @@ impl Events {
         let event = Arc::new(event);
         let kind = event.reason().unwrap_or(match &event.what {
             What::Rule(_) => "rule",
+            What::Peer(_) => "peer",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
