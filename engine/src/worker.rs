@@ -17,12 +17,13 @@ use tracing::{info, warn};
 use vos_common::packet;
 use vos_common::reason::Reason;
 
-use crate::config::{Config, Wait};
+use crate::config::{Config, RelayTo, Wait};
+use crate::events::{PeerChange, What};
 use crate::live::{InForce, Live};
 use crate::pipeline::{self, Action, Checksum, Context, Kind, Outcome, Scratch, Way};
 use crate::policy::{Answer, Observation, Secret};
 use crate::reassembly::Reassembly;
-use crate::relay::{Relay, SendError};
+use crate::relay::{Counts, Relay, SendError};
 use crate::samples::Door;
 use crate::sys;
 use crate::transmit::{Sent, Transmitter};
@@ -50,6 +51,8 @@ pub struct Stats {
     lost: AtomicU64,
     held: AtomicU64,
     live: AtomicBool,
+    /// Of the relay's peer, if there is one.
+    peer: Option<Arc<Counts>>,
 }
 
 /// A counter for each reason.
@@ -84,6 +87,11 @@ fn add(counter: &AtomicU64, n: u64) {
 }
 
 impl Stats {
+    /// Of a worker with this relay.
+    pub fn of(relay: &Relay) -> Self {
+        Self { peer: relay.peer.is_some().then(|| Arc::clone(&relay.counts)), ..Self::default() }
+    }
+
     /// As JSON, for queue `queue`.
     pub fn to_json(&self, queue: u32) -> Value {
         let kinds: Map<String, Value> = Kind::ALL
@@ -104,6 +112,7 @@ impl Stats {
             "taken": self.ended.to_json(Reason::is_taken),
             "dropped": self.ended.to_json(is_drop),
             "sent": sent,
+            "peer": self.peer.as_ref().map(|peer| peer.to_json()),
             "would_drop": self.would_drop.to_json(is_drop),
             "kinds": kinds,
             "partial_checksums": self.partial_checksums.load(Relaxed),
@@ -116,6 +125,11 @@ impl Stats {
     /// Does the worker turn, and its relay with it?
     pub fn live(&self) -> bool {
         self.live.load(Relaxed)
+    }
+
+    /// Is the relay's peer there, as this worker finds it? `None`: there is to be none.
+    pub fn peer(&self) -> Option<bool> {
+        self.peer.as_ref().map(|peer| peer.present())
     }
 }
 
@@ -190,6 +204,7 @@ impl Worker {
             let now = now();
             if now >= next_beat {
                 self.beat(now);
+                self.tell_news(&config.relay.to, &door);
                 next_beat = now + beat;
             }
             self.queue.refill();
@@ -313,6 +328,10 @@ impl Worker {
     fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
         for done in 0..desk.batch.capacity() {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
+            if !self.live.serves(&outgoing.from.addr, outgoing.from.port) {
+                self.relay.counts.refuse();
+                continue;
+            }
             let payload = desk.buffer.get(outgoing.payload.clone()).unwrap_or_default();
             let sent = self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now);
             add(&self.stats.sent[sent as usize], 1);
@@ -325,6 +344,18 @@ impl Worker {
             }
         }
         desk.batch.capacity()
+    }
+
+    /// Says whether the relay's peer has come or gone, once.
+    fn tell_news(&mut self, to: &RelayTo, door: &Door) {
+        let Some(news) = self.relay.news() else { return };
+        let queue = self.number;
+        let instead = if self.relay.local.is_some() { "go to the softswitch on this host" } else { "are dropped" };
+        match &news.why_absent {
+            None => info!("queue {queue}: {to} is there"),
+            Some(why) => warn!("queue {queue}: nobody is at {to} ({why}): packets {instead} until somebody is"),
+        }
+        door.tell(What::Peer(PeerChange { queue, to: to.to_string(), why_absent: news.why_absent }));
     }
 
     fn beat(&mut self, now: u64) {

@@ -74,6 +74,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Do survivors go through the engine?
     fn relaying(&self) -> bool;
+    /// How many workers find the relay's peer there, and how many there are; `None`: there is to be none.
+    fn peers(&self) -> Option<(usize, usize)> {
+        None
+    }
 }
 
 #[derive(Clone)]
