@@ -19,7 +19,7 @@ mod reentry;
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
 pub use local::Local;
 pub use peer::Peer;
-pub use proxy::{Line, line_of};
+pub use proxy::{Line, Proxy, ResolveError, Switchboard, line_of, stable_hash};
 pub use raw::Raw;
 pub use reentry::{Reentry, Tap};
 

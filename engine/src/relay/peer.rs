@@ -1,40 +1,54 @@
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
-use super::{Datagram, SendError};
+use super::{Datagram, Proxy, SendError, Switchboard};
 use crate::config::{Config, RelayTo};
 use crate::transmit::Outgoing;
 
 /// Whoever takes datagrams instead of the softswitch on this host.
 #[derive(Debug)]
-pub enum Peer {}
+pub enum Peer {
+    /// Softswitches, over UDP.
+    Proxy(Box<Proxy>),
+}
 
 impl Peer {
-    /// Worker `queue`'s way to whoever `config` names; `None` where that is the softswitch on this host.
-    pub fn open(config: &Config, _queue: u32) -> io::Result<Option<Self>> {
-        match &config.relay.to {
-            RelayTo::Local => Ok(None),
-            RelayTo::Unix { .. } | RelayTo::Proxy(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+    /// Worker `queue`'s way to whoever `config` names; `None` where that is the softswitch on this host. `board` is
+    /// there where softswitches are.
+    pub fn open(config: &Config, queue: u32, board: Option<&Arc<Switchboard>>) -> io::Result<Option<Self>> {
+        match (&config.relay.to, board) {
+            (RelayTo::Local, _) => Ok(None),
+            (RelayTo::Proxy(_), Some(board)) => Ok(Some(Self::Proxy(Box::new(Proxy::open(config, queue, board)?)))),
+            (RelayTo::Unix { .. } | RelayTo::Proxy(_), _) => Err(io::Error::from(io::ErrorKind::Unsupported)),
         }
     }
 
     /// Hands a datagram on. [`SendError::Busy`]: not now; [`SendError::Absent`]: nobody is there.
-    pub fn send(&mut self, _datagram: &Datagram<'_>) -> Result<(), SendError> {
-        match *self {}
+    pub fn send(&mut self, datagram: &Datagram<'_>) -> Result<(), SendError> {
+        match self {
+            Self::Proxy(proxy) => proxy.send(datagram),
+        }
     }
 
     /// What it sends to a caller next, if there is something: its payload is written into `buffer`.
-    pub fn receive(&mut self, _buffer: &mut [u8], _now: u64) -> Option<Outgoing> {
-        match *self {}
+    pub fn receive(&mut self, buffer: &mut [u8], now: u64) -> Option<Outgoing> {
+        match self {
+            Self::Proxy(proxy) => proxy.receive(buffer, now),
+        }
     }
 
     /// Called with every heartbeat, at `now` (ns of `CLOCK_MONOTONIC`): is anybody there?
     pub fn look_after(&mut self, _now: u64) -> bool {
-        match *self {}
+        match self {
+            Self::Proxy(proxy) => proxy.look_after(),
+        }
     }
 
     /// What to wait for: readable when there is something to [`receive`](Self::receive).
     pub fn sockets(&self) -> [Option<BorrowedFd<'_>>; 2] {
-        match *self {}
+        match self {
+            Self::Proxy(proxy) => proxy.sockets(),
+        }
     }
 }
