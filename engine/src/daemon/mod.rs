@@ -1,5 +1,7 @@
 //! All of it together, from start to stop.
 
+/// Backends follow the configuration.
+mod backends;
 /// Why it does not start, or does not go on.
 mod error;
 /// From a configuration to workers ready to run.
@@ -29,7 +31,7 @@ use crate::events::{Event, Events, RuleChange, What};
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
-use crate::relay::Tap;
+use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
 use crate::worker::{Stats, Worker};
 use crate::xdp;
@@ -131,6 +133,7 @@ struct Running {
     workers: Vec<JoinHandle<()>>,
     observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
+    board: Option<Arc<Switchboard>>,
 }
 
 impl Running {
@@ -186,6 +189,11 @@ impl Running {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || neighbours.follow(&stop))
         });
+        let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours).collect();
+        if let Some(board) = &parts.board {
+            let (health, events, stop) = (board.health(), Arc::clone(&events), Arc::clone(&stop));
+            observers.push(std::thread::spawn(move || health.run(&events, &stop)));
+        }
         let mut running = Self {
             config: config.clone(),
             link,
@@ -203,8 +211,9 @@ impl Running {
             gateways: Vec::new(),
             stop,
             workers,
-            observers: [observer, sampler].into_iter().chain(neighbours).collect(),
+            observers,
             tap: parts.tap,
+            board: parts.board,
         };
         running.guard();
         running.wait_until_live();
@@ -238,6 +247,7 @@ impl Running {
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
+            board: self.board.clone(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::egress::Pings;
 use crate::events::Events;
 use crate::live::Live;
 use crate::policy;
+use crate::relay::Switchboard;
 use crate::worker::Stats;
 use crate::xdp::Counters;
 
@@ -35,6 +36,7 @@ pub(super) struct View {
     pub(super) events: Arc<Events>,
     pub(super) control: Arc<Control>,
     pub(super) live: Arc<Live>,
+    pub(super) board: Option<Arc<Switchboard>>,
 }
 
 impl Engine for View {
@@ -74,7 +76,14 @@ impl Engine for View {
         json.insert("verified".into(), self.verified.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
         json.insert("workers".into(), workers.into());
+        if let Some(board) = &self.board {
+            json.insert("proxy".into(), board.to_json());
+        }
         json.into()
+    }
+
+    fn backends(&self) -> Value {
+        self.board.as_ref().map_or_else(|| json!([]), |board| board.backends_json())
     }
 
     fn suggest_allow(&self) -> Value {

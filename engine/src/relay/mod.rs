@@ -32,7 +32,7 @@ pub use counts::Counts;
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
 pub use local::Local;
 pub use peer::Peer;
-pub use proxy::{Line, line_of};
+pub use proxy::{Line, Proxy, ResolveError, Switchboard, line_of, stable_hash};
 pub use raw::Raw;
 pub use reentry::{Reentry, Tap};
 pub use reverse_path::ReversePath;
@@ -159,7 +159,7 @@ impl Relay {
         self.counts.set_present(present);
         let news = self.told != Some(present);
         self.told = Some(present);
-        news.then(|| PeerNews { why_absent: here.err().map(|error| error.to_string()) })
+        news.then(|| PeerNews { why_absent: here.err() })
     }
 
     /// What the peer sends to a caller next.
