@@ -22,13 +22,14 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::{Control, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::{Event, Events, RuleChange, What};
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
+use crate::pressure::{Pressure, Watch};
 use crate::relay::Tap;
 use crate::samples::{Door, Samples};
 use crate::worker::{Stats, Worker};
@@ -121,6 +122,7 @@ struct Running {
     live: Arc<Live>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
+    pressure: Arc<Pressure>,
     verified: Arc<policy::Count>,
     events: Arc<Events>,
     shape: Shape,
@@ -163,7 +165,7 @@ impl Running {
             }
         })?;
         let stop = Arc::new(AtomicBool::new(false));
-        let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
+        let stats: Vec<_> = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let events = Arc::new(Events::default());
         let samples = Samples::new(Arc::clone(&events));
         let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
@@ -176,12 +178,20 @@ impl Running {
             policy: parts.policy,
             observations: parts.observations,
             secret: parts.secret,
+            shield: parts.shield,
             live: Arc::clone(&live),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
         let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
+        let mut observers = vec![observer, sampler];
+        if config.relay.to == RelayTo::Local && !stats.is_empty() {
+            let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
+            let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };
+            let stop = Arc::clone(&stop);
+            observers.push(std::thread::spawn(move || watch.follow(&stop)));
+        }
         let mut running = Self {
             config: config.clone(),
             link,
@@ -191,6 +201,7 @@ impl Running {
             live,
             counters: Arc::new(parts.counters),
             pings,
+            pressure: parts.pressure,
             verified,
             events,
             shape: parts.shape,
@@ -199,7 +210,7 @@ impl Running {
             gateways: Vec::new(),
             stop,
             workers,
-            observers: vec![observer, sampler],
+            observers,
             tap: parts.tap,
         };
         running.guard();
@@ -230,6 +241,7 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
+            pressure: Arc::clone(&self.pressure),
             verified: Arc::clone(&self.verified),
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),

@@ -19,8 +19,10 @@ use crate::control::clock::Clock;
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
+use crate::pressure::Pressure;
 use crate::reassembly::Reassembly;
-use crate::relay::{FirewallVerdict, Local, Peer, Raw, Reentry, Relay, Tap, inspect_firewall};
+use crate::relay::{self, Backlog, FirewallVerdict, Local, Peer, Raw, Reentry, Relay, Tap, inspect_firewall};
+use crate::shield::Shield;
 use crate::sys;
 use crate::transmit::Transmitter;
 use crate::worker::Worker;
@@ -72,6 +74,8 @@ pub(super) struct Parts {
     pub(super) policy: Policy<KernelVerified>,
     pub(super) observations: Receiver<policy::Observation>,
     pub(super) secret: Secret,
+    pub(super) shield: Arc<Shield>,
+    pub(super) pressure: Arc<Pressure>,
     pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) workers: Vec<Worker>,
     pub(super) tap: Option<Tap>,
@@ -107,6 +111,8 @@ impl Parts {
             policy: Policy::new(verified, filter.seed()),
             observations,
             secret: secret.clone(),
+            shield: Arc::default(),
+            pressure: Arc::default(),
             samples: filter.samples()?,
             workers: Vec::new(),
             tap: None,
@@ -157,10 +163,13 @@ impl Parts {
                 number,
                 queue,
                 relay,
+                backlog: Backlog::new(config.xsk.frames as usize / relay::SHARE),
                 transmitter: Transmitter::new(link.mtu, filter.seed()),
                 heart: filter.heart()?,
                 stats,
                 fragments,
+                shield: Arc::clone(&parts.shield),
+                pressure: Arc::clone(&parts.pressure),
                 live: Arc::clone(live),
                 sources: filter.sources()?,
                 secret: secret.clone(),

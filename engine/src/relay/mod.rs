@@ -3,6 +3,8 @@
 //! Whatever the way, a probe of the engine's own crosses it with every heartbeat. If it does not arrive, the worker
 //! stops its heartbeat, and packets take the kernel's path.
 
+/// What waits until a peer has room.
+mod backlog;
 /// Do firewall rules stand that the relay would go around?
 mod firewall;
 /// To the softswitch on this host, as frames.
@@ -14,6 +16,7 @@ mod raw;
 /// Through a TAP into the NIC's own ingress: every check of the kernel and the site stays in force.
 mod reentry;
 
+pub use backlog::{Backlog, LIFE, SHARE, Waiting};
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
 pub use local::Local;
 pub use peer::Peer;

@@ -12,7 +12,7 @@ use vos_common::reason::Reason;
 use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
-use vos_engine::events::{Change, Dropped, Event, RuleChange, Wanted, What};
+use vos_engine::events::{Change, Dropped, Event, Pressure, RuleChange, Wanted, What};
 use vos_engine::pcap::Writer;
 
 use crate::{Cli, Failure, bare};
@@ -90,11 +90,22 @@ fn line(event: &Event) -> String {
     let what = match &event.what {
         What::Drop(dropped) => dropped_line(dropped),
         What::Rule(change) => rule_line(change),
+        What::Pressure(change) => pressure_line(change),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
     };
     format!("{time}  {}", printable(&what))
+}
+
+fn pressure_line(Pressure { begins, socket, seconds, given_up }: &Pressure) -> String {
+    match begins {
+        true => format!("the softswitch is behind at {}", socket.as_deref().unwrap_or("its socket")),
+        false => {
+            let (seconds, given_up) = (seconds.unwrap_or_default(), given_up.unwrap_or_default());
+            format!("the softswitch has caught up after {seconds:.1} s; {given_up} INVITEs and REGISTERs were given up")
+        }
+    }
 }
 
 fn dropped_line(dropped: &Dropped) -> String {
