@@ -113,7 +113,7 @@ impl Site {
             silent: world.config.silent,
             signatures: world.signatures.clone(),
             domains: ["example.com"].iter().collect(),
-            briefs: false,
+            ..Ruleset::default()
         };
         Self {
             world,
