@@ -42,6 +42,8 @@ pub enum What {
     Rule(RuleChange),
     /// The softswitch is behind, or has caught up.
     Pressure(Pressure),
+    /// A softswitch has died, or come back.
+    Softswitch(SoftswitchChange),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -145,6 +147,25 @@ pub struct Pressure {
     pub given_up: Option<u64>,
 }
 
+/// How a softswitch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoftswitchState {
+    /// It answers, or has never answered.
+    Alive,
+    /// It does not answer any more, or nobody listens there.
+    Dead,
+}
+
+/// A softswitch that has died or come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoftswitchChange {
+    /// What it is called.
+    pub name: String,
+    /// How it is now.
+    pub state: SoftswitchState,
+}
+
 impl RuleChange {
     /// What became of `decision`.
     pub fn of(change: Change, decision: &Decision) -> Self {
@@ -240,6 +261,7 @@ impl Events {
         let kind = event.reason().unwrap_or(match &event.what {
             What::Rule(_) => "rule",
             What::Pressure(_) => "pressure",
+            What::Softswitch(_) => "softswitch",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

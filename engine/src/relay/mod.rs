@@ -11,6 +11,8 @@ mod firewall;
 mod local;
 /// To somebody else, as datagrams.
 mod peer;
+/// To softswitches over UDP.
+mod proxy;
 /// Through a raw socket and `lo`, with checks of the engine's own; for generic XDP.
 mod raw;
 /// Through a TAP into the NIC's own ingress: every check of the kernel and the site stays in force.
@@ -20,6 +22,7 @@ pub use backlog::{Backlog, LIFE, SHARE, Waiting};
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
 pub use local::Local;
 pub use peer::Peer;
+pub use proxy::{Line, line_of};
 pub use raw::Raw;
 pub use reentry::{Reentry, Tap};
 

@@ -12,7 +12,9 @@ use vos_common::reason::Reason;
 use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
-use vos_engine::events::{Change, Dropped, Event, Pressure, RuleChange, Wanted, What};
+use vos_engine::events::{
+    Change, Dropped, Event, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
+};
 use vos_engine::pcap::Writer;
 
 use crate::{Cli, Failure, bare};
@@ -91,6 +93,7 @@ fn line(event: &Event) -> String {
         What::Drop(dropped) => dropped_line(dropped),
         What::Rule(change) => rule_line(change),
         What::Pressure(change) => pressure_line(change),
+        What::Softswitch(change) => softswitch_line(change),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -138,6 +141,14 @@ fn rule_line(change: &RuleChange) -> String {
     let [origin, reason] =
         [&change.origin, &change.reason].map(|text| if text.is_empty() { String::new() } else { format!(", {text}") });
     format!("{:16}  {what}{until}{origin}{reason}", "rule")
+}
+
+fn softswitch_line(change: &SoftswitchChange) -> String {
+    let state = match change.state {
+        SoftswitchState::Alive => "alive",
+        SoftswitchState::Dead => "dead",
+    };
+    format!("{:16}  {} is {state}", "softswitch", change.name)
 }
 
 /// Writes dropped packets to a file until interrupted, or enough.
