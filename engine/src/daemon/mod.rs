@@ -24,13 +24,14 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::{Control, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::{Event, Events, RuleChange, What};
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
+use crate::pressure::{Pressure, Watch};
 use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
 use crate::worker::{Stats, Worker};
@@ -123,6 +124,7 @@ struct Running {
     live: Arc<Live>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
+    pressure: Arc<Pressure>,
     verified: Arc<policy::Count>,
     events: Arc<Events>,
     shape: Shape,
@@ -166,7 +168,7 @@ impl Running {
             }
         })?;
         let stop = Arc::new(AtomicBool::new(false));
-        let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
+        let stats: Vec<_> = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let events = Arc::new(Events::default());
         let samples = Samples::new(Arc::clone(&events));
         let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
@@ -179,6 +181,7 @@ impl Running {
             policy: parts.policy,
             observations: parts.observations,
             secret: parts.secret,
+            shield: parts.shield,
             live: Arc::clone(&live),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
@@ -194,6 +197,12 @@ impl Running {
             let (health, events, stop) = (board.health(), Arc::clone(&events), Arc::clone(&stop));
             observers.push(std::thread::spawn(move || health.run(&events, &stop)));
         }
+        if config.relay.to == RelayTo::Local && !stats.is_empty() {
+            let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
+            let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };
+            let stop = Arc::clone(&stop);
+            observers.push(std::thread::spawn(move || watch.follow(&stop)));
+        }
         let mut running = Self {
             config: config.clone(),
             link,
@@ -203,6 +212,7 @@ impl Running {
             live,
             counters: Arc::new(parts.counters),
             pings,
+            pressure: parts.pressure,
             verified,
             events,
             shape: parts.shape,
@@ -243,6 +253,7 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
+            pressure: Arc::clone(&self.pressure),
             verified: Arc::clone(&self.verified),
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),

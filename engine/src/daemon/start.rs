@@ -20,10 +20,12 @@ use crate::control::clock::Clock;
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
+use crate::pressure::Pressure;
 use crate::reassembly::Reassembly;
 use crate::relay::{
-    FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Switchboard, Tap, inspect_firewall,
+    self, Backlog, FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Switchboard, Tap, inspect_firewall,
 };
+use crate::shield::Shield;
 use crate::sys;
 use crate::transmit::{Beside, Kernel, Neighbours, Transmitter, neighbours};
 use crate::worker::{Stats, Worker};
@@ -79,6 +81,8 @@ pub(super) struct Parts {
     pub(super) policy: Policy<KernelVerified>,
     pub(super) observations: Receiver<policy::Observation>,
     pub(super) secret: Secret,
+    pub(super) shield: Arc<Shield>,
+    pub(super) pressure: Arc<Pressure>,
     pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) workers: Vec<Worker>,
     pub(super) neighbours: Option<Neighbours>,
@@ -119,6 +123,8 @@ impl Parts {
             policy: Policy::new(verified, filter.seed()),
             observations,
             secret: secret.clone(),
+            shield: Arc::default(),
+            pressure: Arc::default(),
             samples: filter.samples()?,
             workers: Vec::new(),
             neighbours: None,
@@ -190,10 +196,13 @@ impl Parts {
                 number,
                 queue,
                 relay,
+                backlog: Backlog::new(config.xsk.frames as usize / relay::SHARE),
                 transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside),
                 heart: filter.heart()?,
                 stats,
                 fragments,
+                shield: Arc::clone(&parts.shield),
+                pressure: Arc::clone(&parts.pressure),
                 live: Arc::clone(live),
                 sources: filter.sources()?,
                 secret: secret.clone(),

@@ -12,6 +12,7 @@ use crate::egress::Pings;
 use crate::events::Events;
 use crate::live::Live;
 use crate::policy;
+use crate::pressure::Pressure;
 use crate::relay::Switchboard;
 use crate::worker::Stats;
 use crate::xdp::Counters;
@@ -32,6 +33,7 @@ pub(super) struct View {
     pub(super) counters: Arc<Counters>,
     pub(super) stats: Vec<Arc<Stats>>,
     pub(super) pings: Arc<Pings>,
+    pub(super) pressure: Arc<Pressure>,
     pub(super) verified: Arc<policy::Count>,
     pub(super) events: Arc<Events>,
     pub(super) control: Arc<Control>,
@@ -74,6 +76,7 @@ impl Engine for View {
         json.insert("inject".into(), inject.into());
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
         json.insert("verified".into(), self.verified.to_json());
+        json.insert("pressure".into(), self.pressure.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
         json.insert("workers".into(), workers.into());
         if let Some(board) = &self.board {
