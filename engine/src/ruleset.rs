@@ -5,7 +5,7 @@ use vos_common::reason::Reason;
 use vos_common::signature::Signatures;
 use vos_common::state::Config as KernelConfig;
 
-use crate::config::{Answer, Config, RelayTo};
+use crate::config::{Answer, Config, Relay, RelayTo};
 use crate::pipeline::Emergency;
 use crate::policy::Domains;
 
@@ -22,10 +22,14 @@ pub struct Ruleset {
     pub signatures: Box<Signatures>,
     /// Which domains are ours.
     pub domains: Domains,
-    /// Does whoever relays want to know what a message belongs to?
+    /// Does whoever relays want to know what a message belongs to? While the softswitch is behind it is asked anyway.
     pub briefs: bool,
     /// What is answered here.
     pub answer: Answer,
+    /// Does what is worth more go first where not all can be handed on?
+    pub priority: bool,
+    /// Are copies of requests kept back?
+    pub shield: bool,
     /// Whose calls go before all others.
     pub emergency: Emergency,
 }
@@ -33,9 +37,11 @@ pub struct Ruleset {
 impl Default for Ruleset {
     /// No rule, and nothing is answered.
     fn default() -> Self {
-        let (signatures, domains, emergency) = (Box::new(Signatures::EMPTY), Domains::default(), Emergency::default());
+        let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
+        let emergency = Emergency::default();
+        let (briefs, priority, shield) = (false, false, false);
         let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
-        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs: false, answer, emergency }
+        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs, answer, priority, shield, emergency }
     }
 }
 
@@ -46,9 +52,11 @@ impl Ruleset {
         // The kernel's patterns were compiled from the same text: there is no error left to meet.
         let signatures = config.scanners.compile().unwrap_or_else(|_| Box::new(Signatures::EMPTY));
         let domains = config.xdp.domains.iter().collect();
-        let briefs = config.relay.to != RelayTo::Local || config.relay.shield || config.relay.priority;
-        let (answer, emergency) = (config.answer.clone(), Emergency::of(&config.relay.emergency));
-        Self { enforce, monitor, silent, signatures, domains, briefs, answer, emergency }
+        let Relay { to, priority, shield, emergency, .. } = &config.relay;
+        let (priority, shield) = (*priority, *shield);
+        let briefs = *to != RelayTo::Local || shield;
+        let (answer, emergency) = (config.answer.clone(), Emergency::of(emergency));
+        Self { enforce, monitor, silent, signatures, domains, briefs, answer, priority, shield, emergency }
     }
 
     /// Is this rule enforced or monitored?

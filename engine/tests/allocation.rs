@@ -10,6 +10,7 @@ use vos_common::rule::Addr;
 use vos_engine::config::Answer;
 use vos_engine::pipeline::{self, Action, Context, Emergency, Kind, Outcome, Scratch, Way};
 use vos_engine::policy::{Secret, Sources};
+use vos_engine::pressure::Pressed;
 use vos_engine::reassembly::Reassembly;
 use vos_engine::ruleset::Ruleset;
 
@@ -102,8 +103,15 @@ fn no_packet_makes_the_pipeline_allocate() {
     // With rules that ask for the domain and the source, and judge what came in fragments.
     let domains = ["example.com"].iter().collect();
     let rules = Ruleset { enforce: Reason::ForeignDomain.bit(), domains, ..Ruleset::default() };
-    let context =
-        Context { rules: &rules, sources: &Strangers, fragments: &fragments, secret: &secret, relay: Way::Frames };
+    let context = Context {
+        rules: &rules,
+        sources: &Strangers,
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
+    };
     let mut frames = frames();
     let (mut kinds, mut relayed) = ([0u64; Kind::ALL.len()], 0u64);
     let probe = MADE.get();
@@ -134,8 +142,15 @@ fn no_answer_makes_the_pipeline_allocate() {
     let answer = Answer { keep_alives: true, options: true, options_pass_every: 10, refuse_calls: true };
     let emergency = Emergency::of(&["112".to_owned()]);
     let rules = Ruleset { answer, emergency, ..Ruleset::default() };
-    let context =
-        Context { rules: &rules, sources: &Strangers, fragments: &fragments, secret: &secret, relay: Way::Frames };
+    let context = Context {
+        rules: &rules,
+        sources: &Strangers,
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
+    };
     let mut room = vec![0; 2_048];
     let mut reasons = [0u64; Reason::ALL.len()];
     let (mut made, mut relayed) = (0, 0);

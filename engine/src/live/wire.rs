@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Admission, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
+use crate::config::{Admission, Fallback, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
 use crate::events::SoftswitchState;
 
 /// Answer to `POST /v1/reload`. Keys are named with their tables.
@@ -72,6 +72,12 @@ pub struct Status {
     pub redirect: Redirect,
     /// The same in words; empty: none.
     pub redirected: Vec<String>,
+    /// Where they go from there: `relay.to`.
+    pub relay: String,
+    /// Where they go while nobody is there.
+    pub fallback: Fallback,
+    /// How many workers find somebody there, and how many there are; null: the softswitch on this host is meant.
+    pub peers: Option<(usize, usize)>,
     /// How the softswitch is, by the engine's own OPTIONS; null: it is not asked.
     pub softswitch: Option<SoftswitchState>,
     /// Seconds that attack mode lasts; null: it is off.

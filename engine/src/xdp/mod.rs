@@ -20,8 +20,8 @@ mod sources;
 
 pub use attach::{AttachError, Attachment, is_pinned, unload};
 pub use compile::compile;
-pub(crate) use maps::ip;
 pub use maps::{Counters, KernelRules, Settings, Snapshot};
+pub(crate) use maps::{addr, ip};
 pub use pins::PinError;
 pub use sources::{KernelSources, KernelVerified};
 

@@ -16,6 +16,8 @@ mod hostile;
 mod modes;
 /// What goes through the engine, and what need not.
 mod needed;
+/// A softswitch that is behind.
+mod overload;
 /// What passes: other protocols, other ports, unusual SIP.
 mod passes;
 /// A recorded session of real phones, packet for packet.

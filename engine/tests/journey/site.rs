@@ -413,6 +413,13 @@ impl Site {
         self.seen().iter().filter(|seen| seen.call.starts_with(call)).count()
     }
 
+    /// Has Kamailio stand still, and go on.
+    #[track_caller]
+    pub(crate) fn freeze(&self, still: bool) {
+        let group = Pid::from_raw(self.kamailio.id().cast_signed());
+        killpg(group, if still { Signal::SIGSTOP } else { Signal::SIGCONT }).unwrap();
+    }
+
     /// Waits until Kamailio has logged a request with this Call-ID.
     #[track_caller]
     pub(crate) fn arrives(&self, call: &str) {

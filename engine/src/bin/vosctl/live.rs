@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use vos_common::reason::Reason;
-use vos_engine::config::{Config, Limits, RuleMode, Rules};
+use vos_engine::config::{Config, Fallback, Limits, RuleMode, Rules};
 use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
 use vos_engine::events::SoftswitchState;
@@ -124,6 +124,7 @@ fn status_text(status: &Status) -> String {
     if status.redirected.is_empty() {
         lines.push(("", "nothing goes to the engine: survivors take the kernel's path".to_owned()));
     }
+    lines.push(("relay", relay_text(status)));
     lines.push(("softswitch", softswitch_text(status.softswitch).to_owned()));
     let usual = Config::default().rules_in_force();
     let unusual = |(rule, mode): (&String, &RuleMode)| {
@@ -149,6 +150,19 @@ fn status_text(status: &Status) -> String {
     ]);
     let lines = lines.iter().map(|(name, value)| format!("{name:11}  {value}").trim_end().to_owned() + "\n");
     printable_lines(&lines.collect::<String>())
+}
+
+fn relay_text(Status { relay, fallback, peers, .. }: &Status) -> String {
+    let instead = match fallback {
+        Fallback::Local => "to the softswitch on this host",
+        Fallback::Drop => "nowhere: packets are dropped",
+    };
+    match peers {
+        None => relay.clone(),
+        Some((present, all)) if present == all => format!("{relay}: somebody is there"),
+        Some((0, _)) => format!("{relay}: nobody is there; meanwhile {instead}"),
+        Some((present, all)) => format!("{relay}: {present} of {all} queues reach it; the others go {instead}"),
+    }
 }
 
 fn softswitch_text(state: Option<SoftswitchState>) -> &'static str {
@@ -190,6 +204,9 @@ mod tests {
             switched: Vec::new(),
             redirect: Redirect::All,
             redirected: vec!["all that survives the rules".to_owned()],
+            relay: "local".to_owned(),
+            fallback: Fallback::Local,
+            peers: None,
             softswitch: None,
             attack_left_s: None,
             signatures: 22,
@@ -219,6 +236,8 @@ mod tests {
         unusual.attack_left_s = Some(893);
         unusual.softswitch = Some(SoftswitchState::Dead);
         unusual.redirected.clear();
+        unusual.relay = "unix:/run/consumer.sock".into();
+        unusual.peers = Some((0, 4));
         unusual.domains = vec!["a.example".into(), "evil\u{1b}[2J".into()];
         let text = status_text(&unusual);
         for part in [
@@ -226,6 +245,7 @@ mod tests {
             "switched     rules.scanner (until the next reload or restart)\n",
             "attack mode  on, 14m 53s left\n",
             "survivors take the kernel's path\n",
+            "relay        unix:/run/consumer.sock: nobody is there; meanwhile to the softswitch on this host\n",
             "softswitch   dead: OPTIONS",
             "domains      a.example, evil\\u{1b}[2J\n",
         ] {

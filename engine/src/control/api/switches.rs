@@ -34,7 +34,8 @@ impl From<ChangeError> for Problem {
 async fn status(State(shared): State<Shared>) -> Answer<Status> {
     let status = move || {
         let engine = &shared.engine;
-        Json(Status { softswitch: engine.softswitch(), ..engine.live().status(engine.relaying()) })
+        let (peers, softswitch) = (engine.peers(), engine.softswitch());
+        Json(Status { peers, softswitch, ..engine.live().status(engine.relaying()) })
     };
     blocking(status).await
 }

@@ -4,6 +4,7 @@ use super::super::{Action, Checksum, Emergency, Outcome, Scratch, Way, handle};
 use super::*;
 use crate::checksum::{pseudo_header, udp_of, write_udp};
 use crate::config;
+use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
 use crate::ruleset::Ruleset;
 
@@ -42,7 +43,9 @@ impl Bench {
     fn handles(&mut self, frame: &[u8]) -> (Outcome, Vec<u8>) {
         let mut room = [frame, &[0xee; 2_000]].concat();
         let (fragments, secret) = (&self.fragments, &self.secret);
-        let context = Context { rules: &self.rules, sources: &self.named, fragments, secret, relay: Way::Frames };
+        let pressed = Pressed::default();
+        let (rules, sources, relay) = (&self.rules, &self.named, Way::Frames);
+        let context = Context { rules, sources, fragments, secret, relay, shield: None, pressed: &pressed };
         let outcome = handle(&mut room, frame.len(), &mut self.scratch, &context, || 1);
         let length = if let Action::Reply(length, _) = outcome.action { length } else { frame.len() };
         room.truncate(length);
