@@ -318,7 +318,7 @@ impl Worker {
     fn softswitch_is_dead(&self) -> bool {
         match self.relay.peer {
             None => self.health.all_dead(),
-            Some(_) => !self.relay.counts.present() && self.relay.local.is_none(),
+            Some(_) => self.relay.local.is_none() && (self.health.all_dead() || !self.relay.counts.present()),
         }
     }
 
