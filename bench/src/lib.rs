@@ -64,6 +64,6 @@ pub use error::{Error, Result};
 pub use load::{Kind, LoadOptions, LoadReport};
 pub use netns::NetNs;
 pub use process::Program;
-pub use responder::{Responder, ServerStats};
+pub use responder::{Listen, Responder, ServerStats};
 pub use stop::Stop;
 pub use veth::VethPair;

@@ -1,26 +1,26 @@
-//! The SIP server at the other end.
+//! The SIP server at the other end: of a wire, or of a relay that says whose message it is with a PROXY header.
 //!
 //! One thread a socket, stateless: it answers each request by itself and repeats nothing (a real server repeats its
 //! 200 to an INVITE until the ACK comes, RFC 3261 §13.3.1.4; on a wire that loses nothing that is never needed).
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use nix::sys::socket::{setsockopt, sockopt};
 use serde::{Deserialize, Serialize};
 use sip_parse::{Error as SipError, Index, Kind, Mode, StartLine, classify};
-use socket2::{Domain, Socket, Type};
 
 use crate::reply::answer;
 use crate::stop::LOOK;
-use crate::{Error, Result, Stop};
+use crate::{Result, Stop};
+use door::{Door, Letter};
 
-/// Receive buffer: at 40,000 requests/s of 500 bytes (1,280 with the kernel's bookkeeping) it holds 0.3 s, more than a
-/// busy machine ever keeps a thread waiting. 212,992, the usual default, holds 4 ms and loses.
-const BUFFER: usize = 16 << 20;
+/// The sockets.
+mod door;
+
 /// Sources counted one by one; the rest only together, or a flood of invented sources would fill the memory.
 const SOURCES: usize = 4096;
 /// Methods counted one by one: SIP has 14.
@@ -103,6 +103,17 @@ impl ServerStats {
     }
 }
 
+/// Where messages come from.
+#[derive(Clone, Debug)]
+pub enum Listen {
+    /// UDP; port 0: any that is free.
+    Udp(SocketAddr),
+    /// UDP with a line of the PROXY protocol's version 1 in front of each message.
+    ProxyLine(SocketAddr),
+    /// `AF_UNIX` datagrams with a header of the PROXY protocol's version 2, in replies too.
+    Unix(PathBuf),
+}
+
 /// A running responder; it ends when dropped.
 #[derive(Debug)]
 pub struct Responder {
@@ -116,15 +127,19 @@ impl Responder {
     /// Listens on each address (port 0: any free one) and answers from there on. Inside a namespace:
     /// `ns.enter(|| Responder::start(&listen))`.
     pub fn start(listen: &[SocketAddr]) -> Result<Self> {
-        let sockets = listen.iter().map(|&address| open(address)).collect::<Result<Vec<_>>>()?;
+        Self::listen(&listen.iter().copied().map(Listen::Udp).collect::<Vec<_>>())
+    }
+
+    /// The same for messages that come in any way.
+    pub fn listen(listen: &[Listen]) -> Result<Self> {
+        let doors = listen.iter().map(Door::open).collect::<Result<Vec<_>>>()?;
         let mut started = Self { addresses: Vec::new(), stats: Vec::new(), threads: Vec::new(), stop: Stop::never() };
-        for socket in sockets {
-            let local = socket.local_addr().map_err(Error::io("ask for a socket's address"))?;
+        for door in doors {
             let stats = Arc::new(Mutex::new(ServerStats::default()));
             let (counted, stop) = (stats.clone(), started.stop.clone());
-            started.addresses.push(local);
+            started.addresses.extend(door.address());
             started.stats.push(stats);
-            started.threads.push(std::thread::spawn(move || serve(&socket, local, &counted, &stop)));
+            started.threads.push(std::thread::spawn(move || serve(&door, &counted, &stop)));
         }
         Ok(started)
     }
@@ -165,49 +180,27 @@ fn locked(stats: &Mutex<ServerStats>) -> MutexGuard<'_, ServerStats> {
     stats.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn open(address: SocketAddr) -> Result<UdpSocket> {
-    let open = || -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?; // `[::]` must leave `0.0.0.0` free for its neighbour
-        }
-        // More than net.core.rmem_max needs CAP_NET_ADMIN; without it take what is given.
-        if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).is_err() {
-            socket.set_recv_buffer_size(BUFFER)?;
-        }
-        socket.set_read_timeout(Some(LOOK))?;
-        socket.bind(&address.into())?;
-        Ok(socket)
-    };
-    open().map(Into::into).map_err(Error::io(format!("listen on {address}/udp")))
-}
-
-fn serve(socket: &UdpSocket, local: SocketAddr, stats: &Mutex<ServerStats>, stop: &Stop) {
+fn serve(door: &Door, stats: &Mutex<ServerStats>, stop: &Stop) {
     let (mut buffer, mut index) = (vec![0; 65_536], Index::new());
     while !stop.is_set() {
-        match socket.recv_from(&mut buffer) {
-            Ok((length, source)) => take(&buffer[..length], &mut index, source, socket, local, stats),
+        match door.receive(&mut buffer) {
+            Ok(Some(letter)) => take(&buffer, &letter, &mut index, door, stats),
+            Ok(None) => locked(stats).garbage += 1,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => {
-                eprintln!("receive on {local}: {error}");
+                eprintln!("receive: {error}");
                 std::thread::sleep(LOOK);
             }
         }
     }
 }
 
-fn take(
-    datagram: &[u8],
-    index: &mut Index,
-    source: SocketAddr,
-    socket: &UdpSocket,
-    local: SocketAddr,
-    stats: &Mutex<ServerStats>,
-) {
+fn take(buffer: &[u8], letter: &Letter, index: &mut Index, door: &Door, stats: &Mutex<ServerStats>) {
     // Counted before the reply leaves: who has the reply finds the request counted.
+    let datagram = &buffer[letter.message.clone()];
     let mut counts = locked(stats);
     counts.received += 1;
-    counts.count_source(source.ip().to_canonical());
+    counts.count_source(letter.source.ip().to_canonical());
     let message = match index.parse(datagram, Mode::Lenient) {
         Ok(message) => message,
         Err(SipError::Empty) => return counts.keepalives += 1,
@@ -215,11 +208,13 @@ fn take(
         Err(_) => return counts.garbage += 1,
     };
     let StartLine::Request { method, .. } = message.start_line() else { return counts.responses += 1 };
-    let Some(answer) = answer(&message, source, local) else { return counts.garbage += 1 };
+    let Some(answer) = answer(&message, letter.source, letter.local) else { return counts.garbage += 1 };
     counts.count_method(method.as_bytes());
     counts.replies += answer.datagrams.len() as u64;
     drop(counts);
-    let failed = answer.datagrams.iter().filter(|reply| socket.send_to(reply, answer.to).is_err()).count() as u64;
+    let header = &buffer[..letter.message.start];
+    let sent = |reply: &&Vec<u8>| door.send(header, reply, &letter.back, answer.to).is_err();
+    let failed = answer.datagrams.iter().filter(sent).count() as u64;
     if failed > 0 {
         let mut counts = locked(stats);
         counts.replies -= failed;
@@ -229,6 +224,8 @@ fn take(
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     #[test]

@@ -1,13 +1,13 @@
-//! Round trips by each path, side by side: the plain kernel, the filter alone, the relay sleeping and busy-polling.
+//! Round trips by each path, side by side: the plain kernel, the filter alone, the relay in each of its modes.
 //!
 //! The paths take turns, round after round, in one run on one machine: what the machine does meanwhile hits all of
 //! them alike. What is shown of each is the median over the rounds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use vos_bench::{Error, Kind, LoadOptions, LoadReport, Responder, Result, Stop, load};
+use vos_bench::{Error, Kind, Listen, LoadOptions, LoadReport, Responder, Result, Stop, load};
 
 use crate::demo::engine::{self, Engine};
 use crate::demo::site::{self, Site};
@@ -42,13 +42,19 @@ pub(crate) struct RttOptions {
 const RATES: [u64; 2] = [1_000, 10_000];
 const FLOOD: u64 = 40_000;
 
-/// A path and what the engine is told for it; `None`: there is no engine.
-const PATHS: [(&str, Option<&[&str]>); 4] = [
+/// A path and what the engine is told for it; `None`: there is no engine. `SOCKET` stands for the unix socket, `PROXY`
+/// for the address at which PROXY lines are read.
+const PATHS: [(&str, Option<&[&str]>); 7] = [
     ("kernel", None),
     ("filter", Some(&["--mode", "filter"])),
-    ("relay, sleeping", Some(&["--mode", "relay", "--wait", "sleep"])),
-    ("relay, busy polling", Some(&["--mode", "relay", "--wait", "busy"])),
+    ("re-entry, sleeping", Some(&["--wait", "sleep"])),
+    ("re-entry, busy polling", Some(&["--wait", "busy"])),
+    ("raw, sleeping", Some(&["--inject", "raw", "--wait", "sleep"])),
+    ("unix, sleeping", Some(&["--relay", "unix:SOCKET", "--wait", "sleep"])),
+    ("proxy, sleeping", Some(&["--relay", "proxy:PROXY", "--wait", "sleep"])),
 ];
+/// Where PROXY lines are read.
+const PROXY: &str = "127.0.0.1:15060";
 
 /// Runs it and prints the table.
 pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
@@ -60,8 +66,10 @@ pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
     let programs =
         [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
     let site = Site::build(options.queues)?;
-    let addresses = site::SERVER.map(|address| address.parse().expect("an address"));
-    let _responder = site.server.enter(|| Responder::start(&addresses))??;
+    let socket = site.dir("consumer")?.join("sip.sock");
+    let mut listen = site::SERVER.map(|address| Listen::Udp(address.parse().expect("an address"))).to_vec();
+    listen.extend([Listen::ProxyLine(PROXY.parse().expect("an address")), Listen::Unix(socket.clone())]);
+    let _responder = site.server.enter(|| Responder::listen(&listen))??;
     // A thread that is always busy on the core of all the others: that says nothing about busy polling.
     let paths: Vec<_> =
         PATHS.into_iter().filter(|(name, _)| options.core.is_none() || !name.contains("busy")).collect();
@@ -70,7 +78,7 @@ pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
         for ((_, engine_args), row) in paths.iter().zip(&mut reports) {
-            let engine = engine_args.map(|words| start(&programs, &site, words, stop)).transpose()?;
+            let engine = engine_args.map(|words| start(&programs, &site, words, &socket, stop)).transpose()?;
             for (rate, cell) in rates.iter().zip(row) {
                 cell.push(measure(&site, *rate, options.seconds, stop)?);
             }
@@ -83,8 +91,9 @@ pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
-fn start(programs: &[PathBuf; 2], site: &Site, words: &[&str], stop: &Stop) -> Result<Engine> {
-    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+fn start(programs: &[PathBuf; 2], site: &Site, words: &[&str], socket: &Path, stop: &Stop) -> Result<Engine> {
+    let socket = socket.display().to_string();
+    let words: Vec<String> = words.iter().map(|word| word.replace("SOCKET", &socket).replace("PROXY", PROXY)).collect();
     let engine = Engine::start(&programs[0], &programs[1], site, &words, stop)?;
     engine.tool(&["allow", site::MONITOR_NET])?;
     // What is measured is a flood.
@@ -110,7 +119,7 @@ fn show(paths: &[&str], rates: &[u64], reports: &[Vec<Vec<LoadReport>>], options
     let place = options.core.map_or("placed by the scheduler".to_owned(), |core| format!("all on core {core}"));
     println!("round trip of OPTIONS, µs, {} queue(s), {place}, median of {} rounds", options.queues, options.rounds);
     println!(
-        "  {:<20} {:>8} {:>9} {:>9} {:>9} {:>10} {:>6}",
+        "  {:<22} {:>8} {:>9} {:>9} {:>9} {:>10} {:>6}",
         "path", "rate/s", "p50", "p90", "p99", "× kernel", "lost"
     );
     for (at, rate) in rates.iter().enumerate() {
@@ -119,7 +128,7 @@ fn show(paths: &[&str], rates: &[u64], reports: &[Vec<Vec<LoadReport>>], options
         for (path, row) in paths.iter().zip(reports) {
             let lost: u64 = row[at].iter().map(|report| report.lost).sum();
             println!(
-                "  {path:<20} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>10.2} {:>6}",
+                "  {path:<22} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>10.2} {:>6}",
                 grouped(*rate),
                 p50(row),
                 median(row[at].iter().map(|report| report.rtt.p90)),

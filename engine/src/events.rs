@@ -40,6 +40,8 @@ pub enum What {
     Drop(Box<Dropped>),
     /// A decision was taken, taken back, or has ended.
     Rule(RuleChange),
+    /// A softswitch has died, or come back.
+    Softswitch(SoftswitchChange),
     /// The relay's peer has come, or has gone, as a worker finds it.
     Peer(PeerChange),
     /// The watcher was too slow.
@@ -127,6 +129,25 @@ pub struct RuleChange {
     /// Through which door it came in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub origin: String,
+}
+
+/// How a softswitch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoftswitchState {
+    /// It answers, or has never answered.
+    Alive,
+    /// It does not answer any more, or nobody listens there.
+    Dead,
+}
+
+/// A softswitch that has died or come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoftswitchChange {
+    /// What it is called.
+    pub name: String,
+    /// How it is now.
+    pub state: SoftswitchState,
 }
 
 /// The relay's peer has come, or has gone.
@@ -235,6 +256,7 @@ impl Events {
         let event = Arc::new(event);
         let kind = event.reason().unwrap_or(match &event.what {
             What::Rule(_) => "rule",
+            What::Softswitch(_) => "softswitch",
             What::Peer(_) => "peer",
             _ => "other",
         });

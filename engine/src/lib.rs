@@ -15,6 +15,8 @@ pub mod egress;
 pub mod events;
 /// Why a packet goes where it goes, in words.
 pub mod explain;
+/// Is the softswitch alive?
+pub mod health;
 /// What is in force, and the ways to change it while packets flow.
 pub mod live;
 /// Interfaces, addresses and routes, asked of the kernel.

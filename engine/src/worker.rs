@@ -30,6 +30,10 @@ use crate::transmit::{Sent, Transmitter};
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
 
+/// How soon the kernel is asked again to send what it has left in the TX ring. Shorter: a link that takes nothing costs
+/// more. Longer: answers are late when it does.
+const UNSENT_PATIENCE: Duration = Duration::from_millis(1);
+
 /// What one worker has done. Written by it alone, read by whoever asks.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -41,8 +45,8 @@ pub struct Stats {
     would_drop: ByReason,
     /// Observations that found no room on their way to the policy.
     unobserved: AtomicU64,
-    /// Datagrams of the relay's peer to callers, by the way they took: [`Sent`].
-    sent: [AtomicU64; 3],
+    /// Datagrams to callers, the relay's peer's and answers, by the way they took.
+    sent: [AtomicU64; Sent::ALL.len()],
     kinds: [AtomicU64; Kind::ALL.len()],
     lost: AtomicU64,
     held: AtomicU64,
@@ -264,7 +268,9 @@ impl Worker {
         let room = self.queue.room(&mut frame);
         let Outcome { action, kind, would, ack, brief } = pipeline::handle(room, length, scratch, &context, now);
         let packet = &mut room[..length];
+        // Not from what is dropped: it may pretend to be anybody.
         if relay == Way::Datagrams
+            && matches!(action, Action::Relay(_) | Action::RelayWhole)
             && let Some(flow) = packet::flow(&&*packet)
         {
             self.transmitter.learn(packet, &flow, now());
@@ -284,10 +290,8 @@ impl Worker {
             }
             Action::Reply(length, reason) => {
                 self.stats.ended.add(reason);
-                if let Err(frame) = self.queue.transmit(frame, length) {
-                    add(&self.stats.sent[Sent::Lost as usize], 1);
-                    self.queue.release(frame);
-                }
+                let sent = self.transmitter.reply(&mut self.queue, frame, length);
+                add(&self.stats.sent[sent as usize], 1);
                 return;
             }
             Action::Swallow(reason) => {
@@ -370,7 +374,9 @@ impl Worker {
     }
 
     /// Waits for packets of either side, and wakes the driver where it wants to be woken.
-    fn wait(&self, patience: Duration) {
+    fn wait(&mut self, patience: Duration) {
+        // What a full socket buffer has left in the TX ring, no event tells of.
+        let patience = if self.queue.unsent() > 0 { patience.min(UNSENT_PATIENCE) } else { patience };
         let [first, second] = self.relay.sockets();
         let own = self.queue.fd();
         // A descriptor named twice costs nothing; an array of three needs no memory.

@@ -182,6 +182,10 @@ impl Running {
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
         let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
+        let neighbours = parts.neighbours.map(|neighbours| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || neighbours.follow(&stop))
+        });
         let mut running = Self {
             config: config.clone(),
             link,
@@ -199,7 +203,7 @@ impl Running {
             gateways: Vec::new(),
             stop,
             workers,
-            observers: vec![observer, sampler],
+            observers: [observer, sampler].into_iter().chain(neighbours).collect(),
             tap: parts.tap,
         };
         running.guard();

@@ -22,7 +22,7 @@ use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
 use crate::relay::{FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Tap, inspect_firewall};
 use crate::sys;
-use crate::transmit::Transmitter;
+use crate::transmit::{Beside, Kernel, Neighbours, Transmitter, neighbours};
 use crate::worker::{Stats, Worker};
 use crate::xdp::{Attachment, Counters, Filter, KernelVerified, LoadError};
 use crate::xsk::{Queue, chunk_for};
@@ -74,6 +74,7 @@ pub(super) struct Parts {
     pub(super) secret: Secret,
     pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) workers: Vec<Worker>,
+    pub(super) neighbours: Option<Neighbours>,
     pub(super) tap: Option<Tap>,
     pub(super) shape: Shape,
     pub(super) why_copy: Option<String>,
@@ -109,6 +110,7 @@ impl Parts {
             secret: secret.clone(),
             samples: filter.samples()?,
             workers: Vec::new(),
+            neighbours: None,
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
             why_copy: None,
@@ -125,6 +127,14 @@ impl Parts {
             parts.shape.mode = Mode::Filter;
             return Ok(parts);
         }
+        let known = match to_peer {
+            true => {
+                let (known, neighbours) = neighbours(link).map_err(io("opening rtnetlink"))?;
+                parts.neighbours = Some(neighbours);
+                Some(known)
+            }
+            false => None,
+        };
         let fragments = Arc::new(Reassembly::default());
         let mut sockets = filter.sockets()?;
         let mut xsk = config.xsk.clone();
@@ -156,12 +166,19 @@ impl Parts {
             sockets
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
+            let beside = match known.clone() {
+                Some(known) => {
+                    let kernel = Kernel::open().map_err(io("opening raw sockets for answers (CAP_NET_RAW?)"))?;
+                    Some(Beside { known, kernel })
+                }
+                None => None,
+            };
             let (stats, fragments) = (Arc::new(Stats::of(&relay)), Arc::clone(&fragments));
             parts.workers.push(Worker {
                 number,
                 queue,
                 relay,
-                transmitter: Transmitter::new(link.mtu, filter.seed()),
+                transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside),
                 heart: filter.heart()?,
                 stats,
                 fragments,

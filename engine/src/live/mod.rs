@@ -19,7 +19,8 @@ use vos_common::state::Config as KernelConfig;
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
 use crate::control::clock::Clock;
 use crate::ruleset::Ruleset;
-use crate::xdp::{LoadError, Settings, addr};
+use crate::transmit::Own;
+use crate::xdp::{LoadError, Settings};
 use wire::{Reloaded, Status, Switched};
 
 /// How long attack mode lasts where nobody says how long: an operator who forgets it harms newcomers no longer than
@@ -45,10 +46,6 @@ pub trait Kernel: Send {
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn homes(own: &[IpAddr]) -> Vec<Addr> {
-    own.iter().map(|ip| addr(*ip)).collect()
 }
 
 impl Kernel for Arc<Mutex<Settings>> {
@@ -114,8 +111,7 @@ impl InForce {
 pub struct Live {
     state: Mutex<State>,
     in_force: ArcSwap<InForce>,
-    /// This host's addresses, for workers.
-    homes: ArcSwap<Vec<Addr>>,
+    own: Arc<Own>,
     clock: fn() -> Clock,
 }
 
@@ -137,8 +133,14 @@ impl Live {
         clock: fn() -> Clock,
     ) -> Self {
         let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config()));
-        let homes = ArcSwap::new(Arc::new(homes(&own)));
-        Self { homes, state: Mutex::new(State { read: config.clone(), own, kernel, reader }), in_force, clock }
+        let addresses = Arc::new(Own::new(&own));
+        let state = Mutex::new(State { read: config.clone(), own, kernel, reader });
+        Self { state, in_force, own: addresses, clock }
+    }
+
+    /// This host's addresses, as they are at any time.
+    pub fn own(&self) -> Arc<Own> {
+        Arc::clone(&self.own)
     }
 
     /// What is in force at this moment, without a lock. Load it once a batch: each load costs a few ns.
@@ -219,14 +221,14 @@ impl Live {
     pub fn follow_own(&self, own: Vec<IpAddr>) -> Result<(), LoadError> {
         let mut state = lock(&self.state);
         state.kernel.homes(&own, &self.in_force().config.xdp.protect)?;
-        self.homes.store(Arc::new(homes(&own)));
+        self.own.set(&own);
         state.own = own;
         Ok(())
     }
 
     /// Is it a SIP port at one of this host's addresses? Without a lock.
     pub fn serves(&self, addr: &Addr, port: u16) -> bool {
-        self.homes.load().contains(addr) && self.in_force().config.xdp.sip_ports.contains(&port)
+        self.own.has(addr) && self.in_force().config.xdp.sip_ports.contains(&port)
     }
 
     fn attack_left(&self, until: u64) -> Option<u64> {

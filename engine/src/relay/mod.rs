@@ -13,6 +13,8 @@ mod firewall;
 mod local;
 /// To somebody else, as datagrams.
 mod peer;
+/// To softswitches over UDP.
+mod proxy;
 /// The PROXY protocol, version 2.
 pub mod proxy_v2;
 /// Through a raw socket and `lo`, with checks of the engine's own; for generic XDP.
@@ -30,6 +32,7 @@ pub use counts::Counts;
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
 pub use local::Local;
 pub use peer::Peer;
+pub use proxy::{Line, line_of};
 pub use raw::Raw;
 pub use reentry::{Reentry, Tap};
 pub use reverse_path::ReversePath;

@@ -12,7 +12,9 @@ use vos_common::reason::Reason;
 use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
-use vos_engine::events::{Change, Dropped, Event, PeerChange, RuleChange, Wanted, What};
+use vos_engine::events::{
+    Change, Dropped, Event, PeerChange, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
+};
 use vos_engine::pcap::Writer;
 
 use crate::{Cli, Failure, bare};
@@ -90,6 +92,7 @@ fn line(event: &Event) -> String {
     let what = match &event.what {
         What::Drop(dropped) => dropped_line(dropped),
         What::Rule(change) => rule_line(change),
+        What::Softswitch(change) => softswitch_line(change),
         What::Peer(change) => peer_line(change),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
@@ -128,6 +131,14 @@ fn rule_line(change: &RuleChange) -> String {
     let [origin, reason] =
         [&change.origin, &change.reason].map(|text| if text.is_empty() { String::new() } else { format!(", {text}") });
     format!("{:16}  {what}{until}{origin}{reason}", "rule")
+}
+
+fn softswitch_line(change: &SoftswitchChange) -> String {
+    let state = match change.state {
+        SoftswitchState::Alive => "alive",
+        SoftswitchState::Dead => "dead",
+    };
+    format!("{:16}  {} is {state}", "softswitch", change.name)
 }
 
 fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {
