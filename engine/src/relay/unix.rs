@@ -108,7 +108,7 @@ impl Unix {
                     return Some(Outgoing { from: destination, to: source, payload });
                 }
                 Some(Message::Local) => {}
-                None => self.counts.refuse(),
+                None => self.counts.bad.add(),
             }
         }
         None
@@ -224,3 +224,6 @@ fn advise() {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

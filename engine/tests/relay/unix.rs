@@ -180,23 +180,22 @@ fn the_consumer_may_speak_first_but_not_in_anybody_elses_name() {
     let place = Place::datagrams();
     let site = place.site("drop").start();
     let consumer = Consumer::listen(&site, &place);
-    let mut bad = 0;
+    let (mut unreadable, mut foreign) = (0, 0);
     for (from, server) in CALLERS {
         let phone = site.phone(from);
         let callee = phone.local_addr().unwrap();
         phone.send_to(request("REGISTER", callee, "is-here").as_bytes(), server_of(&phone)).unwrap();
         let got = consumer.next();
         let (sip, worker) = (got.destination, &got.worker);
-        let foreign = SocketAddr::new(from, 5060);
         let invite = |call: &str| request("INVITE", sip, call);
-        // Garbage; none at all; TCP; another's address; another service's port; an address of this host that is none.
+        // No header; nothing; TCP; another's address; another service's port; ends of two families.
         consumer.write(worker, b"INVITE sip:2@e.com SIP/2.0\r\n\r\n");
         consumer.write(worker, b"");
         consumer.say_as(worker, Protocol::Stream, callee, sip, invite("tcp").as_bytes());
-        consumer.say(worker, callee, foreign, invite("foreign").as_bytes());
+        consumer.say(worker, callee, (from, 5060).into(), invite("foreign").as_bytes());
         consumer.say(worker, callee, (server, 53).into(), invite("port").as_bytes());
         consumer.say(worker, callee, ("::ffff:127.0.0.1".parse::<IpAddr>().unwrap(), 5060).into(), b"mapped");
-        bad += 6;
+        (unreadable, foreign) = (unreadable + 4, foreign + 2);
         // Nobody's: LOCAL, with something behind it.
         consumer.write(worker, b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00hello");
         consumer.say(worker, callee, sip, invite("right").as_bytes());
@@ -204,7 +203,7 @@ fn the_consumer_may_speak_first_but_not_in_anybody_elses_name() {
         let mut came = [0; 2_048];
         let (length, caller) = phone.recv_from(&mut came).expect("the call");
         assert_eq!((caller, &came[..length]), (sip, invite("right").as_bytes()));
-        assert_eq!(of_peer(&site, "bad_replies"), bad);
+        assert_eq!((of_peer(&site, "bad_replies"), of_workers(&site, "sent", "foreign")), (unreadable, foreign));
     }
     assert_eq!(of_workers(&site, "sent", "ring"), 2);
 }
@@ -311,6 +310,32 @@ fn a_consumer_that_stops_reading_is_busy_and_harms_nobody_else() {
     let other = site.phone(CALLER);
     other.send_to(request("REGISTER", other.local_addr().unwrap(), "now").as_bytes(), server_of(&other)).unwrap();
     assert_eq!(consumer.next().source, other.local_addr().unwrap());
+}
+
+#[test]
+fn a_connected_consumer_that_stands_still_is_busy_and_goes_on_where_it_was() {
+    if !site::ready(&["kamailio"]) {
+        return;
+    }
+    let place = Place::connections();
+    let site = place.site("local").start();
+    site.told(&["trust", &OTHER.to_string()]);
+    let example = place.example(&site);
+    let phone = site.phone(OTHER);
+    let from = phone.local_addr().unwrap();
+    example.signal(Signal::SIGSTOP).unwrap();
+    wait_until("the connection is full", PATIENCE, || {
+        for _ in 0..64 {
+            phone.send_to(request_of(1_400, "REGISTER", from, "waits").as_bytes(), server_of(&phone)).unwrap();
+        }
+        of_peer(&site, "busy") > 0
+    });
+    assert_eq!((of_peer(&site, "fell_back"), site.seen().len()), (0, 0));
+    all_find_it(&site);
+    example.signal(Signal::SIGCONT).unwrap();
+    let sent = of_peer(&site, "sent");
+    wait_until("it has answered what waited", PATIENCE, || of_peer(&site, "received") >= sent);
+    assert_eq!(site.asks(&site.phone(CALLER), "REGISTER", "goes-on"), 200);
 }
 
 #[test]
