@@ -159,7 +159,7 @@ impl Relay {
         self.counts.set_present(present);
         let news = self.told != Some(present);
         self.told = Some(present);
-        news.then(|| PeerNews { why_absent: here.err().map(|error| error.to_string()) })
+        news.then(|| PeerNews { why_absent: here.err().map(ToString::to_string) })
     }
 
     /// What the peer sends to a caller next.
