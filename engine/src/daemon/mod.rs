@@ -1,7 +1,11 @@
 //! All of it together, from start to stop.
 
+/// Backends follow the configuration.
+mod backends;
 /// Why it does not start, or does not go on.
 mod error;
+/// Whom the engine asks whether the softswitch lives.
+mod softswitch;
 /// From a configuration to workers ready to run.
 mod start;
 /// What the API shows.
@@ -22,14 +26,16 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::{Control, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::{Event, Events, RuleChange, What};
+use crate::health::Health;
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
-use crate::relay::Tap;
+use crate::pressure::{Pressure, Watch};
+use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
 use crate::worker::{Stats, Worker};
 use crate::xdp;
@@ -121,6 +127,7 @@ struct Running {
     live: Arc<Live>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
+    pressure: Arc<Pressure>,
     verified: Arc<policy::Count>,
     events: Arc<Events>,
     shape: Shape,
@@ -131,6 +138,9 @@ struct Running {
     workers: Vec<JoinHandle<()>>,
     observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
+    board: Option<Arc<Switchboard>>,
+    health: Arc<Health>,
+    asked: softswitch::Round,
 }
 
 impl Running {
@@ -163,7 +173,7 @@ impl Running {
             }
         })?;
         let stop = Arc::new(AtomicBool::new(false));
-        let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
+        let stats: Vec<_> = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let events = Arc::new(Events::default());
         let samples = Samples::new(Arc::clone(&events));
         let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
@@ -176,6 +186,7 @@ impl Running {
             policy: parts.policy,
             observations: parts.observations,
             secret: parts.secret,
+            shield: parts.shield,
             live: Arc::clone(&live),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
@@ -186,6 +197,15 @@ impl Running {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || neighbours.follow(&stop))
         });
+        let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours).collect();
+        let (asker, news, asker_stop) = (Arc::clone(&parts.health), Arc::clone(&events), Arc::clone(&stop));
+        observers.push(std::thread::spawn(move || asker.run(&news, &asker_stop)));
+        if config.relay.to == RelayTo::Local && !stats.is_empty() {
+            let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
+            let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };
+            let stop = Arc::clone(&stop);
+            observers.push(std::thread::spawn(move || watch.follow(&stop)));
+        }
         let mut running = Self {
             config: config.clone(),
             link,
@@ -195,6 +215,7 @@ impl Running {
             live,
             counters: Arc::new(parts.counters),
             pings,
+            pressure: parts.pressure,
             verified,
             events,
             shape: parts.shape,
@@ -203,9 +224,13 @@ impl Running {
             gateways: Vec::new(),
             stop,
             workers,
-            observers: [observer, sampler].into_iter().chain(neighbours).collect(),
+            observers,
             tap: parts.tap,
+            board: parts.board,
+            health: parts.health,
+            asked: softswitch::Round::default(),
         };
+        running.ask_softswitch();
         running.guard();
         running.wait_until_live();
         Ok(running)
@@ -234,10 +259,13 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
+            pressure: Arc::clone(&self.pressure),
             verified: Arc::clone(&self.verified),
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
+            board: self.board.clone(),
+            health: Arc::clone(&self.health),
         }
     }
 
@@ -265,6 +293,7 @@ impl Running {
             Err(error) => warn!("asking for own addresses: {error}"),
         }
         self.guard();
+        self.ask_softswitch();
         match self.control.sweep() {
             Ok(swept) => {
                 for (net, kind) in swept.ended {
@@ -294,6 +323,16 @@ impl Running {
         }
         info!("{}: the MAC address has changed", link.name);
         self.link = link;
+    }
+
+    /// Configuration and addresses may have changed.
+    fn ask_softswitch(&mut self) {
+        match self.netlink.addresses_on(self.link.index) {
+            Ok(addresses) => {
+                self.asked.follow(&self.health, &self.live.in_force().config, &addresses, &self.own);
+            }
+            Err(error) => warn!("asking for the addresses of {}: {error}", self.link.name),
+        }
     }
 
     /// Whom no block may hit: ourselves, the gateways, the resolvers.

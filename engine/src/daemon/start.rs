@@ -10,17 +10,23 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use tracing::{info, warn};
 
+use super::backends::{Followers, resolving};
 use super::error::io;
 use super::view::Shape;
 use super::{Options, Read, StartError, lock};
 use crate::config::{Bind, Config, Fallback, Inject, Mode, RelayTo};
 use crate::control::Control;
 use crate::control::clock::Clock;
+use crate::health::Health;
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
+use crate::pressure::Pressure;
 use crate::reassembly::Reassembly;
-use crate::relay::{FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Tap, inspect_firewall};
+use crate::relay::{
+    self, Backlog, FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Switchboard, Tap, inspect_firewall,
+};
+use crate::shield::Shield;
 use crate::sys;
 use crate::transmit::{Beside, Kernel, Neighbours, Transmitter, neighbours};
 use crate::worker::{Stats, Worker};
@@ -48,15 +54,19 @@ impl Connected {
         filter.configure(config, frame_max)?;
         let own = own_addresses(netlink)?;
         say_homes(filter, &own, config)?;
+        let own_list: Vec<IpAddr> = own.iter().copied().collect();
+        let secret = Secret::default();
+        let board = Switchboard::open(config, &own_list, secret.clone())?;
         // Decisions are in force before the first packet meets the program.
         let state_dir = &config.control.state_dir;
         fs::create_dir_all(state_dir).map_err(io("making control.state_dir"))?;
         let store = state_dir.join(format!("{}.redb", config.iface));
         let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), Clock::now)?);
         let attachment = filter.attach(config.xdp.attach, options.replace, netlink)?;
-        let own_list = own.iter().copied().collect();
-        let live = Arc::new(Live::new(config, own_list, Box::new(filter.settings()), reader(read, config), Clock::now));
-        let parts = Parts::build(config, netlink, link, filter, &attachment, chunk, &live)?;
+        let followers = Followers { settings: filter.settings(), board: board.clone(), config: config.clone() };
+        let reader = resolving(reader(read, config), board.clone());
+        let live = Arc::new(Live::new(config, own_list, Box::new(followers), reader, Clock::now));
+        let parts = Parts::build(config, netlink, link, filter, &attachment, chunk, &live, &secret, board)?;
         say_shape(config, link, &attachment, &parts);
         if let Some(walked) = filter.verified_instructions() {
             info!("{}: the verifier walked {walked} instructions of 1000000", link.name);
@@ -72,15 +82,21 @@ pub(super) struct Parts {
     pub(super) policy: Policy<KernelVerified>,
     pub(super) observations: Receiver<policy::Observation>,
     pub(super) secret: Secret,
+    pub(super) shield: Arc<Shield>,
+    pub(super) pressure: Arc<Pressure>,
     pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) workers: Vec<Worker>,
     pub(super) neighbours: Option<Neighbours>,
     pub(super) tap: Option<Tap>,
+    pub(super) health: Arc<Health>,
     pub(super) shape: Shape,
     pub(super) why_copy: Option<String>,
+    /// The softswitches, where there are some to choose from.
+    pub(super) board: Option<Arc<Switchboard>>,
 }
 
 impl Parts {
+    #[expect(clippy::too_many_arguments, reason = "all that a start has made so far")]
     fn build(
         config: &Config,
         netlink: &mut Netlink,
@@ -89,6 +105,8 @@ impl Parts {
         attachment: &Attachment,
         chunk: u32,
         live: &Arc<Live>,
+        secret: &Secret,
+        board: Option<Arc<Switchboard>>,
     ) -> Result<Self, StartError> {
         // Attaching makes some drivers reset their queues.
         let queues = check_queues(config, link)?;
@@ -98,7 +116,6 @@ impl Parts {
         for iface in &egress {
             filter.attach_egress(iface)?;
         }
-        let secret = Secret::default();
         let verified = Verified::open(filter.verified()?, config.rates.verified_for.as_secs())
             .map_err(io("reading map VERIFIED"))?;
         let (sender, observations) = crossbeam_channel::bounded(policy::OBSERVATIONS);
@@ -108,12 +125,16 @@ impl Parts {
             policy: Policy::new(verified, filter.seed()),
             observations,
             secret: secret.clone(),
+            shield: Arc::default(),
+            pressure: Arc::default(),
             samples: filter.samples()?,
             workers: Vec::new(),
             neighbours: None,
             tap: None,
+            health: board.as_ref().map_or_else(Arc::default, |board| board.health()),
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
             why_copy: None,
+            board,
         };
         if config.mode != Mode::Relay {
             return Ok(parts);
@@ -159,7 +180,7 @@ impl Parts {
                 }
             };
             let counts = Arc::default();
-            let peer = Peer::open(config, number, &counts).map_err(io("opening the relay"))?;
+            let peer = Peer::open(config, number, &counts, parts.board.as_ref()).map_err(io("opening the relay"))?;
             let reverse_path = peer.is_some().then(|| ReversePath::new(link, filter.seed())).transpose();
             let reverse_path = reverse_path.map_err(io("opening rtnetlink"))?;
             let relay = Relay { local, peer, reverse_path, counts, told: None };
@@ -178,14 +199,18 @@ impl Parts {
                 number,
                 queue,
                 relay,
+                backlog: Backlog::new(config.xsk.frames as usize / relay::SHARE),
                 transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside),
                 heart: filter.heart()?,
                 stats,
                 fragments,
+                shield: Arc::clone(&parts.shield),
+                pressure: Arc::clone(&parts.pressure),
                 live: Arc::clone(live),
                 sources: filter.sources()?,
                 secret: secret.clone(),
                 observations: sender.clone(),
+                health: Arc::clone(&parts.health),
             });
         }
         Ok(parts)

@@ -300,13 +300,23 @@ fn a_consumer_that_stops_reading_is_busy_and_harms_nobody_else() {
         sent += 32;
         of_peer(&site, "busy") > 0
     });
-    wait_until("each is counted", PATIENCE, || of_peer(&site, "sent") + of_peer(&site, "busy") == sent);
+    let accounted = |waiting: bool| {
+        let stats = site.stats();
+        let waits = if waiting { stats.workers("waiting").iter().sum() } else { 0 };
+        of_peer(&site, "sent") + waits + of_workers(&site, "dropped", "given_up") == sent
+    };
+    wait_until("each is with it, waits, or was given up", PATIENCE, || accounted(true));
     // Full is not gone: nobody stands in, and the workers live.
     assert_eq!((of_peer(&site, "fell_back"), site.seen().len()), (0, 0));
     all_find_it(&site);
-    for _ in 0..of_peer(&site, "sent") {
-        assert_eq!(consumer.next().source, from);
-    }
+    let mut read = 0;
+    wait_until("what waited comes behind what is read", PATIENCE, || {
+        while read < of_peer(&site, "sent") {
+            assert_eq!(consumer.next().source, from);
+            read += 1;
+        }
+        accounted(false)
+    });
     let other = site.phone(CALLER);
     other.send_to(request("REGISTER", other.local_addr().unwrap(), "now").as_bytes(), server_of(&other)).unwrap();
     assert_eq!(consumer.next().source, other.local_addr().unwrap());
