@@ -17,17 +17,22 @@ use tracing::{info, warn};
 use vos_common::packet;
 use vos_common::reason::Reason;
 
-use crate::config::{Config, Wait};
+use crate::config::{Config, RelayTo, Wait};
+use crate::events::{PeerChange, What};
 use crate::live::{InForce, Live};
 use crate::pipeline::{self, Action, Checksum, Context, Kind, Outcome, Scratch, Way};
 use crate::policy::{Answer, Observation, Secret};
 use crate::reassembly::Reassembly;
-use crate::relay::{Relay, SendError};
+use crate::relay::{Counts, Relay, SendError};
 use crate::samples::Door;
 use crate::sys;
 use crate::transmit::{Sent, Transmitter};
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
+
+/// How soon the kernel is asked again to send what it has left in the TX ring. Shorter: a link that takes nothing costs
+/// more. Longer: answers are late when it does.
+const UNSENT_PATIENCE: Duration = Duration::from_millis(1);
 
 /// What one worker has done. Written by it alone, read by whoever asks.
 #[derive(Debug, Default)]
@@ -40,12 +45,14 @@ pub struct Stats {
     would_drop: ByReason,
     /// Observations that found no room on their way to the policy.
     unobserved: AtomicU64,
-    /// Datagrams of the relay's peer to callers, by the way they took: [`Sent`].
-    sent: [AtomicU64; 3],
+    /// Datagrams to callers, the relay's peer's and answers, by the way they took.
+    sent: [AtomicU64; Sent::ALL.len()],
     kinds: [AtomicU64; Kind::ALL.len()],
     lost: AtomicU64,
     held: AtomicU64,
     live: AtomicBool,
+    /// Of the relay's peer, if there is one.
+    peer: Option<Arc<Counts>>,
 }
 
 /// A counter for each reason.
@@ -80,6 +87,11 @@ fn add(counter: &AtomicU64, n: u64) {
 }
 
 impl Stats {
+    /// Of a worker with this relay.
+    pub fn of(relay: &Relay) -> Self {
+        Self { peer: relay.peer.is_some().then(|| Arc::clone(&relay.counts)), ..Self::default() }
+    }
+
     /// As JSON, for queue `queue`.
     pub fn to_json(&self, queue: u32) -> Value {
         let kinds: Map<String, Value> = Kind::ALL
@@ -100,6 +112,7 @@ impl Stats {
             "taken": self.ended.to_json(Reason::is_taken),
             "dropped": self.ended.to_json(is_drop),
             "sent": sent,
+            "peer": self.peer.as_ref().map(|peer| peer.to_json()),
             "would_drop": self.would_drop.to_json(is_drop),
             "kinds": kinds,
             "partial_checksums": self.partial_checksums.load(Relaxed),
@@ -112,6 +125,11 @@ impl Stats {
     /// Does the worker turn, and its relay with it?
     pub fn live(&self) -> bool {
         self.live.load(Relaxed)
+    }
+
+    /// Is the relay's peer there, as this worker finds it? `None`: there is to be none.
+    pub fn peer(&self) -> Option<bool> {
+        self.peer.as_ref().map(|peer| peer.present())
     }
 }
 
@@ -186,6 +204,7 @@ impl Worker {
             let now = now();
             if now >= next_beat {
                 self.beat(now);
+                self.tell_news(&config.relay.to, &door);
                 next_beat = now + beat;
             }
             self.queue.refill();
@@ -249,7 +268,9 @@ impl Worker {
         let room = self.queue.room(&mut frame);
         let Outcome { action, kind, would, ack, brief } = pipeline::handle(room, length, scratch, &context, now);
         let packet = &mut room[..length];
+        // Not from what is dropped: it may pretend to be anybody.
         if relay == Way::Datagrams
+            && matches!(action, Action::Relay(_) | Action::RelayWhole)
             && let Some(flow) = packet::flow(&&*packet)
         {
             self.transmitter.learn(packet, &flow, now());
@@ -269,10 +290,8 @@ impl Worker {
             }
             Action::Reply(length, reason) => {
                 self.stats.ended.add(reason);
-                if let Err(frame) = self.queue.transmit(frame, length) {
-                    add(&self.stats.sent[Sent::Lost as usize], 1);
-                    self.queue.release(frame);
-                }
+                let sent = self.transmitter.reply(&mut self.queue, frame, length);
+                add(&self.stats.sent[sent as usize], 1);
                 return;
             }
             Action::Swallow(reason) => {
@@ -309,6 +328,10 @@ impl Worker {
     fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
         for done in 0..desk.batch.capacity() {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
+            if !self.live.serves(&outgoing.from.addr, outgoing.from.port) {
+                self.relay.counts.refuse();
+                continue;
+            }
             let payload = desk.buffer.get(outgoing.payload.clone()).unwrap_or_default();
             let sent = self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now);
             add(&self.stats.sent[sent as usize], 1);
@@ -321,6 +344,18 @@ impl Worker {
             }
         }
         desk.batch.capacity()
+    }
+
+    /// Says whether the relay's peer has come or gone, once.
+    fn tell_news(&mut self, to: &RelayTo, door: &Door) {
+        let Some(news) = self.relay.news() else { return };
+        let queue = self.number;
+        let instead = if self.relay.local.is_some() { "go to the softswitch on this host" } else { "are dropped" };
+        match &news.why_absent {
+            None => info!("queue {queue}: {to} is there"),
+            Some(why) => warn!("queue {queue}: nobody is at {to} ({why}): packets {instead} until somebody is"),
+        }
+        door.tell(What::Peer(PeerChange { queue, to: to.to_string(), why_absent: news.why_absent }));
     }
 
     fn beat(&mut self, now: u64) {
@@ -339,7 +374,9 @@ impl Worker {
     }
 
     /// Waits for packets of either side, and wakes the driver where it wants to be woken.
-    fn wait(&self, patience: Duration) {
+    fn wait(&mut self, patience: Duration) {
+        // What a full socket buffer has left in the TX ring, no event tells of.
+        let patience = if self.queue.unsent() > 0 { patience.min(UNSENT_PATIENCE) } else { patience };
         let [first, second] = self.relay.sockets();
         let own = self.queue.fd();
         // A descriptor named twice costs nothing; an array of three needs no memory.

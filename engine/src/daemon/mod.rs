@@ -185,11 +185,14 @@ impl Running {
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
         let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
-        let mut observers = vec![observer, sampler];
-        if let Some(board) = &parts.board {
+        let health = parts.board.as_ref().map(|board| {
             let (health, events, stop) = (board.health(), Arc::clone(&events), Arc::clone(&stop));
-            observers.push(std::thread::spawn(move || health.run(&events, &stop)));
-        }
+            std::thread::spawn(move || health.run(&events, &stop))
+        });
+        let neighbours = parts.neighbours.map(|neighbours| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || neighbours.follow(&stop))
+        });
         let mut running = Self {
             config: config.clone(),
             link,
@@ -207,7 +210,7 @@ impl Running {
             gateways: Vec::new(),
             stop,
             workers,
-            observers,
+            observers: [observer, sampler].into_iter().chain(neighbours).chain(health).collect(),
             tap: parts.tap,
             board: parts.board,
         };

@@ -21,10 +21,12 @@ use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
 use crate::reassembly::Reassembly;
-use crate::relay::{FirewallVerdict, Local, Peer, Raw, Reentry, Relay, Switchboard, Tap, inspect_firewall};
+use crate::relay::{
+    FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Switchboard, Tap, inspect_firewall,
+};
 use crate::sys;
-use crate::transmit::Transmitter;
-use crate::worker::Worker;
+use crate::transmit::{Beside, Kernel, Neighbours, Transmitter, neighbours};
+use crate::worker::{Stats, Worker};
 use crate::xdp::{Attachment, Counters, Filter, KernelVerified, LoadError};
 use crate::xsk::{Queue, chunk_for};
 
@@ -62,7 +64,7 @@ impl Connected {
         let reader = resolving(reader(read, config), board.clone());
         let live = Arc::new(Live::new(config, own_list, Box::new(followers), reader, Clock::now));
         let parts = Parts::build(config, netlink, link, filter, &attachment, chunk, &live, &secret, board)?;
-        say_shape(link, &attachment, &parts);
+        say_shape(config, link, &attachment, &parts);
         if let Some(walked) = filter.verified_instructions() {
             info!("{}: the verifier walked {walked} instructions of 1000000", link.name);
         }
@@ -79,6 +81,7 @@ pub(super) struct Parts {
     pub(super) secret: Secret,
     pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) workers: Vec<Worker>,
+    pub(super) neighbours: Option<Neighbours>,
     pub(super) tap: Option<Tap>,
     pub(super) shape: Shape,
     pub(super) why_copy: Option<String>,
@@ -118,6 +121,7 @@ impl Parts {
             secret: secret.clone(),
             samples: filter.samples()?,
             workers: Vec::new(),
+            neighbours: None,
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
             why_copy: None,
@@ -135,6 +139,14 @@ impl Parts {
             parts.shape.mode = Mode::Filter;
             return Ok(parts);
         }
+        let known = match to_peer {
+            true => {
+                let (known, neighbours) = neighbours(link).map_err(io("opening rtnetlink"))?;
+                parts.neighbours = Some(neighbours);
+                Some(known)
+            }
+            false => None,
+        };
         let fragments = Arc::new(Reassembly::default());
         let mut sockets = filter.sockets()?;
         let mut xsk = config.xsk.clone();
@@ -158,19 +170,27 @@ impl Parts {
                     Some(Local::Raw(Box::new(raw)))
                 }
             };
-            let relay = Relay {
-                local,
-                peer: Peer::open(config, number, parts.board.as_ref()).map_err(io("opening the relay"))?,
-            };
+            let counts = Arc::default();
+            let peer = Peer::open(config, number, &counts, parts.board.as_ref()).map_err(io("opening the relay"))?;
+            let reverse_path = peer.is_some().then(|| ReversePath::new(link, filter.seed())).transpose();
+            let reverse_path = reverse_path.map_err(io("opening rtnetlink"))?;
+            let relay = Relay { local, peer, reverse_path, counts, told: None };
             sockets
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
-            let (stats, fragments) = (Arc::default(), Arc::clone(&fragments));
+            let beside = match known.clone() {
+                Some(known) => {
+                    let kernel = Kernel::open().map_err(io("opening raw sockets for answers (CAP_NET_RAW?)"))?;
+                    Some(Beside { known, kernel })
+                }
+                None => None,
+            };
+            let (stats, fragments) = (Arc::new(Stats::of(&relay)), Arc::clone(&fragments));
             parts.workers.push(Worker {
                 number,
                 queue,
                 relay,
-                transmitter: Transmitter::new(link.mtu, filter.seed()),
+                transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside),
                 heart: filter.heart()?,
                 stats,
                 fragments,
@@ -298,7 +318,7 @@ fn say_homes(filter: &Filter, own: &BTreeSet<IpAddr>, config: &Config) -> Result
 }
 
 /// One line: what was taken, and why.
-fn say_shape(link: &Link, attachment: &Attachment, parts: &Parts) {
+fn say_shape(config: &Config, link: &Link, attachment: &Attachment, parts: &Parts) {
     let (shape, tap, why_copy) = (&parts.shape, &parts.tap, &parts.why_copy);
     let xdp = match (&attachment.why, attachment.native) {
         (_, true) => "native XDP".to_owned(),
@@ -306,13 +326,19 @@ fn say_shape(link: &Link, attachment: &Attachment, parts: &Parts) {
         (None, false) => "generic XDP".to_owned(),
     };
     let replaced = if attachment.replaced { ", program replaced on its link" } else { "" };
-    let path = match (shape.inject, tap) {
-        (Some(Inject::Reentry), Some(tap)) => format!("relay by re-entry through {}", tap.name()),
-        (Some(_), _) => "relay by raw socket".to_owned(),
-        (None, _) => "no relay: survivors take the kernel's path".to_owned(),
+    let local = match (shape.inject, tap) {
+        (Some(Inject::Reentry), Some(tap)) => Some(format!("by re-entry through {}", tap.name())),
+        (Some(_), _) => Some("by raw socket".to_owned()),
+        (None, _) => None,
     };
-    let copy = match (shape.inject, why_copy) {
-        (None, _) => String::new(),
+    let path = match (parts.workers.is_empty(), &config.relay.to, local) {
+        (true, ..) => "no relay: survivors take the kernel's path".to_owned(),
+        (_, RelayTo::Local, local) => format!("relay {}", local.unwrap_or_default()),
+        (_, to, Some(local)) => format!("relay to {to}, while nobody is there {local}"),
+        (_, to, None) => format!("relay to {to}; while nobody is there packets are dropped"),
+    };
+    let copy = match (parts.workers.is_empty(), why_copy) {
+        (true, _) => String::new(),
         (_, Some(why)) => format!("zerocopy={} ({why}), ", u8::from(shape.zero_copy)),
         (_, None) => format!("zerocopy={}, ", u8::from(shape.zero_copy)),
     };

@@ -13,11 +13,13 @@ use arc_swap::{ArcSwap, Guard};
 use thiserror::Error;
 use tracing::{error, info, warn};
 use vos_common::reason::Reason;
+use vos_common::rule::Addr;
 use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
 use crate::control::clock::Clock;
 use crate::ruleset::Ruleset;
+use crate::transmit::Own;
 use crate::xdp::{LoadError, Settings};
 use wire::{Reloaded, Status, Switched};
 
@@ -80,6 +82,14 @@ pub enum ChangeError {
         /// The name.
         name: String,
     },
+    /// No such backend.
+    #[error("there is no backend `{name}`: {all}")]
+    NoSuchBackend {
+        /// The name.
+        name: String,
+        /// Which there are.
+        all: String,
+    },
     /// A time that attack mode does not take.
     #[error("attack mode lasts 1 second to 24 hours at a time")]
     Ttl,
@@ -109,6 +119,7 @@ impl InForce {
 pub struct Live {
     state: Mutex<State>,
     in_force: ArcSwap<InForce>,
+    own: Arc<Own>,
     clock: fn() -> Clock,
 }
 
@@ -130,7 +141,14 @@ impl Live {
         clock: fn() -> Clock,
     ) -> Self {
         let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config()));
-        Self { state: Mutex::new(State { read: config.clone(), own, kernel, reader }), in_force, clock }
+        let addresses = Arc::new(Own::new(&own));
+        let state = Mutex::new(State { read: config.clone(), own, kernel, reader });
+        Self { state, in_force, own: addresses, clock }
+    }
+
+    /// This host's addresses, as they are at any time.
+    pub fn own(&self) -> Arc<Own> {
+        Arc::clone(&self.own)
     }
 
     /// What is in force at this moment, without a lock. Load it once a batch: each load costs a few ns.
@@ -190,6 +208,24 @@ impl Live {
         Ok(Switched { asked: mode, rules: rules.iter().map(in_force).collect() })
     }
 
+    /// Gives a backend no new calls, or again some, until the next reload or restart.
+    pub fn drain(&self, name: &str, drain: bool) -> Result<(), ChangeError> {
+        let mut state = lock(&self.state);
+        let mut config = self.in_force().config.clone();
+        let Some(backend) = config.backend.iter_mut().find(|backend| backend.name == name) else {
+            let names: Vec<&str> = config.backend.iter().map(|backend| &*backend.name).collect();
+            let all = match names.as_slice() {
+                [] => "the configuration has no [[backend]]".to_owned(),
+                names => format!("write one of {}", names.join(", ")),
+            };
+            return Err(ChangeError::NoSuchBackend { name: name.to_owned(), all });
+        };
+        backend.drain = drain;
+        self.put(&mut state, config)?;
+        info!("backend {name}: {} until the next reload or restart", if drain { "drained" } else { "not drained" });
+        Ok(())
+    }
+
     /// Switches attack mode on for so long, or off; gives the seconds left.
     pub fn attack(&self, ttl: Option<Duration>) -> Result<Option<u64>, ChangeError> {
         let sound = |ttl: Duration| (Duration::from_secs(1)..=ATTACK_MAX).contains(&ttl);
@@ -211,8 +247,14 @@ impl Live {
     pub fn follow_own(&self, own: Vec<IpAddr>) -> Result<(), LoadError> {
         let mut state = lock(&self.state);
         state.kernel.homes(&own, &self.in_force().config.xdp.protect)?;
+        self.own.set(&own);
         state.own = own;
         Ok(())
+    }
+
+    /// Is it a SIP port at one of this host's addresses? Without a lock.
+    pub fn serves(&self, addr: &Addr, port: u16) -> bool {
+        self.own.has(addr) && self.in_force().config.xdp.sip_ports.contains(&port)
     }
 
     fn attack_left(&self, until: u64) -> Option<u64> {
@@ -235,6 +277,9 @@ impl Live {
             switched: config.difference(&state.read),
             redirect: config.relay.redirect,
             redirected: redirected.into_iter().map(str::to_owned).collect(),
+            relay: config.relay.to.to_string(),
+            fallback: config.relay.fallback,
+            peers: None,
             attack_left_s: self.attack_left(state.kernel.config().attack_until),
             signatures: config.scanners.patterns.len(),
             rates: config.rates.clone(),

@@ -1,10 +1,12 @@
 //! What API and client say to each other about what is in force, as JSON.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Admission, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
+use crate::events::SoftswitchState;
+use crate::config::{Admission, Fallback, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
 
 /// Answer to `POST /v1/reload`. Keys are named with their tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,40 @@ pub struct Switched {
     pub asked: RuleMode,
     /// What the rules do now; in `mode = "monitor"` none enforces.
     pub rules: BTreeMap<String, RuleMode>,
+}
+
+/// Answer to `GET` and `PUT /v1/backends`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backends {
+    /// In the order of the configuration.
+    pub backends: Vec<Backend>,
+}
+
+/// A softswitch behind `relay.to = "proxy…"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// What it is called.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it is.
+    pub state: SoftswitchState,
+    /// Does it get no new calls?
+    pub drain: bool,
+    /// Datagrams that went there.
+    pub sent: u64,
+    /// Datagrams that came from there.
+    pub received: u64,
+}
+
+/// Body of `PUT /v1/backends`: in force until the next reload or restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Which one.
+    pub name: String,
+    /// Shall it get no new calls?
+    pub drain: bool,
 }
 
 /// Body of `PUT /v1/attack`.
@@ -71,6 +107,12 @@ pub struct Status {
     pub redirect: Redirect,
     /// The same in words; empty: none.
     pub redirected: Vec<String>,
+    /// Where they go from there: `relay.to`.
+    pub relay: String,
+    /// Where they go while nobody is there.
+    pub fallback: Fallback,
+    /// How many workers find somebody there, and how many there are; null: the softswitch on this host is meant.
+    pub peers: Option<(usize, usize)>,
     /// Seconds that attack mode lasts; null: it is off.
     pub attack_left_s: Option<u64>,
     /// How many signatures are looked for.

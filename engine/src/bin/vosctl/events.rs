@@ -12,7 +12,9 @@ use vos_common::reason::Reason;
 use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
-use vos_engine::events::{Change, Dropped, Event, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What};
+use vos_engine::events::{
+    Change, Dropped, Event, PeerChange, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
+};
 use vos_engine::pcap::Writer;
 
 use crate::{Cli, Failure, bare};
@@ -91,6 +93,7 @@ fn line(event: &Event) -> String {
         What::Drop(dropped) => dropped_line(dropped),
         What::Rule(change) => rule_line(change),
         What::Softswitch(change) => softswitch_line(change),
+        What::Peer(change) => peer_line(change),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -136,6 +139,14 @@ fn softswitch_line(change: &SoftswitchChange) -> String {
         SoftswitchState::Dead => "dead",
     };
     format!("{:16}  {} is {state}", "softswitch", change.name)
+}
+
+fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {
+    let what = match why_absent {
+        None => format!("{to} is there"),
+        Some(why) => format!("nobody is at {to} ({why})"),
+    };
+    format!("{:16}  {what}, queue {queue}", "peer")
 }
 
 /// Writes dropped packets to a file until interrupted, or enough.
