@@ -131,7 +131,11 @@ impl Health {
     #[cfg(test)]
     pub(crate) fn declare(&self, number: usize, dead: bool) {
         let bit = 1 << number;
-        if dead { self.dead.fetch_or(bit, Relaxed) } else { self.dead.fetch_and(!bit, Relaxed) };
+        if dead {
+            self.dead.fetch_or(bit, Relaxed)
+        } else {
+            self.dead.fetch_and(!bit, Relaxed)
+        };
     }
 
     fn asked(&self) -> MutexGuard<'_, Asked> {

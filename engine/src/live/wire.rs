@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::events::SoftswitchState;
 use crate::config::{Admission, Fallback, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
+use crate::events::SoftswitchState;
 
 /// Answer to `POST /v1/reload`. Keys are named with their tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,8 @@
 mod backends;
 /// Requests and answers, both ways, of both families.
 mod messages;
+/// A telephone system and its phones.
+mod registrar;
 /// Two hosts, a wire, and the engine.
 mod site;
 /// Who is behind the engine.

@@ -79,17 +79,29 @@ impl Site {
         Self { engine: None, _wire: wire, caller, server, iface, dir }
     }
 
-    /// Starts the engine; waits until it says that it is ready.
-    #[track_caller]
-    pub(crate) fn start(&mut self, toml: &str) {
+    fn command(&self, toml: &str) -> Command {
         std::fs::write(self.path("vos.toml"), toml).unwrap();
-        let binary = Path::new(env!("CARGO_BIN_EXE_vos-engine"));
-        let mut command = self.server.command(binary);
+        let mut command = self.server.command(Path::new(env!("CARGO_BIN_EXE_vos-engine")));
         command.args(["--iface", &self.iface, "--queues", &QUEUES.to_string()]);
         command.arg("--run-dir").arg(self.path("run")).arg("--state-dir").arg(self.path("state"));
         command.arg("--config").arg(self.path("vos.toml"));
+        command
+    }
+
+    /// What the engine says when it does not start with this configuration.
+    #[track_caller]
+    pub(crate) fn refused(&mut self, toml: &str) -> String {
+        let output = self.command(toml).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Starts the engine; waits until it says that it is ready.
+    #[track_caller]
+    pub(crate) fn start(&mut self, toml: &str) {
+        let mut command = self.command(toml);
         let program = Program::start("vos-engine", &mut command, Some(&self.path("engine.log"))).unwrap();
-        let mut unload = self.server.command(binary);
+        let mut unload = self.server.command(Path::new(env!("CARGO_BIN_EXE_vos-engine")));
         unload.args(["unload", "--iface", &self.iface]);
         let engine = self.engine.insert(Engine { program, unload });
         wait_until("vos-engine is ready", || {
@@ -100,11 +112,6 @@ impl Site {
         for caller in CALLERS {
             self.told(&["trust", &caller.to_string()]);
         }
-    }
-
-    /// Ends the engine.
-    pub(crate) fn stop(&mut self) {
-        self.engine = None;
     }
 
     /// Gives the running engine another configuration.
@@ -141,6 +148,14 @@ impl Site {
         serde_json::from_str(&text).unwrap_or_else(|error| {
             panic!("vosctl {}: {error}: {text}{}", words.join(" "), String::from_utf8_lossy(&output.stderr))
         })
+    }
+
+    /// The same of what prints a line of JSON for each thing.
+    #[track_caller]
+    pub(crate) fn json_lines(&self, words: &[&str]) -> Vec<Value> {
+        let output = self.vosctl(&[words, &["--json"]].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// What was for nobody, by its word.

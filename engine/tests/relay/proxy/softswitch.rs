@@ -1,5 +1,5 @@
-//! A softswitch that reads the PROXY protocol's line, and answers every request by itself. It says in each answer who it
-//! is and whom the line named. Written without the engine's code.
+//! A softswitch that reads the PROXY protocol's line, and answers requests by itself. It says in each answer who it is
+//! and whom the line named, and it knows only dialogs of its own. Written without the engine's code.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +79,8 @@ impl Softswitch {
                     if !own {
                         received.lock().unwrap().push(message.clone());
                     }
-                    if own || (!message.text.starts_with("SIP/2.0") && answers(&message)) {
+                    let wants_none = ["SIP/2.0", "ACK "].iter().any(|start| message.text.starts_with(start));
+                    if own || (!wants_none && answers(&message)) {
                         socket.send_to(&answer(&message, &name), relay).unwrap();
                     }
                 }
@@ -126,6 +127,62 @@ impl Drop for Softswitch {
     }
 }
 
+/// Takes the line off before a server that cannot read it, on its own host.
+pub(crate) struct Shim {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Shim {
+    /// Between the relay, which sends to `front`, and the server, which sees `back` as everybody.
+    #[track_caller]
+    pub(crate) fn start(host: &NetNs, front: SocketAddr, back: SocketAddr, server: SocketAddr) -> Self {
+        let bind = |address| {
+            let socket = host.enter(|| UdpSocket::bind(address)).unwrap().unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            Arc::new(socket)
+        };
+        let (front, back) = (bind(front), bind(back));
+        let (stop, relay) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let inward = {
+            let (front, back, stop, relay) =
+                (Arc::clone(&front), Arc::clone(&back), Arc::clone(&stop), Arc::clone(&relay));
+            std::thread::spawn(move || {
+                let mut buffer = vec![0; 65_536];
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok((length, from)) = front.recv_from(&mut buffer) else { continue };
+                    *relay.lock().unwrap() = Some(from);
+                    back.send_to(read(&buffer[..length], from).text.as_bytes(), server).unwrap();
+                }
+            })
+        };
+        let outward = {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let mut buffer = vec![0; 65_536];
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok((length, _)) = back.recv_from(&mut buffer) else { continue };
+                    let relay = *relay.lock().unwrap();
+                    if let Some(relay) = relay {
+                        front.send_to(&buffer[..length], relay).unwrap();
+                    }
+                }
+            })
+        };
+        Self { stop, threads: vec![inward, outward] }
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
+        if !std::thread::panicking() {
+            assert!(ended.iter().all(Result::is_ok), "the shim has panicked");
+        }
+    }
+}
+
 fn read(datagram: &[u8], relay: SocketAddr) -> Received {
     let text = String::from_utf8(datagram.to_vec()).expect("UTF-8");
     let (line, text) = text.split_once("\r\n").expect("a line");
@@ -141,9 +198,11 @@ pub(crate) fn header<'a>(text: &'a str, name: &str) -> &'a str {
     value.unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
-/// 200 to a request, as a server without memory says it; the tag is the backend's name.
-pub(crate) fn answer(message: &Received, name: &str) -> Vec<u8> {
-    respond(message, name, "200 OK", "")
+/// 200 to a request, unless it belongs to a dialog with another one's tag: the tag is the backend's name.
+fn answer(message: &Received, name: &str) -> Vec<u8> {
+    let tag = header(&message.text, "To").split_once(";tag=").map(|(_, tag)| tag);
+    let known = tag.is_none_or(|tag| tag == name);
+    respond(message, name, if known { "200 OK" } else { "481 Call/Transaction Does Not Exist" }, "")
 }
 
 /// Any response, with more headers.

@@ -51,7 +51,8 @@ fn calls() -> Vec<u64> {
 #[test]
 fn one_dies_and_returns_and_only_its_own_calls_move() {
     let (backends, health) = started(&["a", "b", "c"]);
-    let before: HashMap<u64, String> = calls().into_iter().map(|call| (call, answered(&backends, call, START))).collect();
+    let before: HashMap<u64, String> =
+        calls().into_iter().map(|call| (call, answered(&backends, call, START))).collect();
     // long after: nothing is remembered of those that are at home
     let later = START + 3_600_000_000_000;
     declare(&backends, &health, "b", true);
@@ -79,7 +80,8 @@ fn what_begins_while_its_home_is_dead_stays_where_it_begins() {
 #[test]
 fn a_drained_one_keeps_its_calls_and_gets_none() {
     let (backends, _) = started(&["a", "b", "c"]);
-    let before: HashMap<u64, String> = calls().into_iter().map(|call| (call, answered(&backends, call, START))).collect();
+    let before: HashMap<u64, String> =
+        calls().into_iter().map(|call| (call, answered(&backends, call, START))).collect();
     let drained = |drain| backends.follow(&config(&[("a", false), ("b", drain), ("c", false)]), None, START);
     drained(true);
     let later = START + 3_600_000_000_000;
@@ -92,9 +94,12 @@ fn a_drained_one_keeps_its_calls_and_gets_none() {
     assert!(new.iter().all(|(_, at)| at != "b"));
     drained(false);
     let later = later + TRANSACTION;
-    assert!(before.iter().chain(new.iter().map(|(call, at)| (call, at))).all(|(call, at)| {
-        gets(&backends, *call, false, later).as_ref() == Some(at)
-    }));
+    assert!(
+        before
+            .iter()
+            .chain(new.iter().map(|(call, at)| (call, at)))
+            .all(|(call, at)| { gets(&backends, *call, false, later).as_ref() == Some(at) })
+    );
 }
 
 #[test]
@@ -111,7 +116,8 @@ fn a_registration_does_not_hold_on_to_a_drained_one() {
 #[test]
 fn who_comes_takes_no_call_from_others_and_who_goes_only_its_own_along() {
     let (backends, _) = started(&["a", "b"]);
-    let before: HashMap<u64, String> = calls().into_iter().map(|call| (call, answered(&backends, call, START))).collect();
+    let before: HashMap<u64, String> =
+        calls().into_iter().map(|call| (call, answered(&backends, call, START))).collect();
     let with_c = config(&[("a", false), ("b", false), ("c", false)]);
     backends.follow(&with_c, None, START);
     let later = START + CALL - 1;
