@@ -26,7 +26,8 @@ request_route {
   if (is_method("ACK")) exit;
   if (is_method("REGISTER")) {
     if (!pv_www_authenticate("$fd", "secret", "0")) www_challenge("$fd", "1");
-    else save("location");
+    # one contact a user, for $du is of the first branch only
+    else save("location", "0x04");
     exit;
   }
   if (!is_method("INVITE")) {
@@ -55,7 +56,7 @@ fn kamailio(site: &Site) -> Program {
     let modules: String = modules.iter().map(|module| format!("loadmodule \"{module}.so\"\n")).collect();
     let config = format!(
         "#!KAMAILIO\ndebug=1\nlog_stderror=yes\nchildren=2\ndisable_tcp=yes\nauto_aliases=no\ndns=no\nrev_dns=no\n\
-         listen=udp:127.0.0.1:5080\nlisten=udp:[::1]:5080\nmpath=\"{MODULES}/\"\n{modules}{ROUTES}"
+         listen=udp:127.0.0.1:5080\nmpath=\"{MODULES}/\"\n{modules}{ROUTES}"
     );
     let (file, run) = (site.path("kamailio.cfg"), site.path("kamailio"));
     std::fs::write(&file, config).unwrap();
