@@ -4,6 +4,8 @@
 mod backends;
 /// Why it does not start, or does not go on.
 mod error;
+/// Whom the engine asks whether the softswitch lives.
+mod softswitch;
 /// From a configuration to workers ready to run.
 mod start;
 /// What the API shows.
@@ -24,13 +26,15 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::{Control, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::{Event, Events, RuleChange, What};
+use crate::health::Health;
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
+use crate::pressure::{Pressure, Watch};
 use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
 use crate::worker::{Stats, Worker};
@@ -123,6 +127,7 @@ struct Running {
     live: Arc<Live>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
+    pressure: Arc<Pressure>,
     verified: Arc<policy::Count>,
     events: Arc<Events>,
     shape: Shape,
@@ -134,6 +139,8 @@ struct Running {
     observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
     board: Option<Arc<Switchboard>>,
+    health: Arc<Health>,
+    asked: softswitch::Round,
 }
 
 impl Running {
@@ -166,7 +173,7 @@ impl Running {
             }
         })?;
         let stop = Arc::new(AtomicBool::new(false));
-        let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
+        let stats: Vec<_> = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let events = Arc::new(Events::default());
         let samples = Samples::new(Arc::clone(&events));
         let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
@@ -179,20 +186,26 @@ impl Running {
             policy: parts.policy,
             observations: parts.observations,
             secret: parts.secret,
+            shield: parts.shield,
             live: Arc::clone(&live),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
         let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
-        let health = parts.board.as_ref().map(|board| {
-            let (health, events, stop) = (board.health(), Arc::clone(&events), Arc::clone(&stop));
-            std::thread::spawn(move || health.run(&events, &stop))
-        });
         let neighbours = parts.neighbours.map(|neighbours| {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || neighbours.follow(&stop))
         });
+        let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours).collect();
+        let (asker, news, asker_stop) = (Arc::clone(&parts.health), Arc::clone(&events), Arc::clone(&stop));
+        observers.push(std::thread::spawn(move || asker.run(&news, &asker_stop)));
+        if config.relay.to == RelayTo::Local && !stats.is_empty() {
+            let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
+            let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };
+            let stop = Arc::clone(&stop);
+            observers.push(std::thread::spawn(move || watch.follow(&stop)));
+        }
         let mut running = Self {
             config: config.clone(),
             link,
@@ -202,6 +215,7 @@ impl Running {
             live,
             counters: Arc::new(parts.counters),
             pings,
+            pressure: parts.pressure,
             verified,
             events,
             shape: parts.shape,
@@ -210,10 +224,13 @@ impl Running {
             gateways: Vec::new(),
             stop,
             workers,
-            observers: [observer, sampler].into_iter().chain(neighbours).chain(health).collect(),
+            observers,
             tap: parts.tap,
             board: parts.board,
+            health: parts.health,
+            asked: softswitch::Round::default(),
         };
+        running.ask_softswitch();
         running.guard();
         running.wait_until_live();
         Ok(running)
@@ -242,11 +259,13 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
+            pressure: Arc::clone(&self.pressure),
             verified: Arc::clone(&self.verified),
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
             board: self.board.clone(),
+            health: Arc::clone(&self.health),
         }
     }
 
@@ -274,6 +293,7 @@ impl Running {
             Err(error) => warn!("asking for own addresses: {error}"),
         }
         self.guard();
+        self.ask_softswitch();
         match self.control.sweep() {
             Ok(swept) => {
                 for (net, kind) in swept.ended {
@@ -303,6 +323,16 @@ impl Running {
         }
         info!("{}: the MAC address has changed", link.name);
         self.link = link;
+    }
+
+    /// Configuration and addresses may have changed.
+    fn ask_softswitch(&mut self) {
+        match self.netlink.addresses_on(self.link.index) {
+            Ok(addresses) => {
+                self.asked.follow(&self.health, &self.live.in_force().config, &addresses, &self.own);
+            }
+            Err(error) => warn!("asking for the addresses of {}: {error}", self.link.name),
+        }
     }
 
     /// Whom no block may hit: ourselves, the gateways, the resolvers.

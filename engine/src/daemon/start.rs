@@ -17,13 +17,16 @@ use super::{Options, Read, StartError, lock};
 use crate::config::{Bind, Config, Fallback, Inject, Mode, RelayTo};
 use crate::control::Control;
 use crate::control::clock::Clock;
+use crate::health::Health;
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
+use crate::pressure::Pressure;
 use crate::reassembly::Reassembly;
 use crate::relay::{
-    FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Switchboard, Tap, inspect_firewall,
+    self, Backlog, FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Switchboard, Tap, inspect_firewall,
 };
+use crate::shield::Shield;
 use crate::sys;
 use crate::transmit::{Beside, Kernel, Neighbours, Transmitter, neighbours};
 use crate::worker::{Stats, Worker};
@@ -79,10 +82,13 @@ pub(super) struct Parts {
     pub(super) policy: Policy<KernelVerified>,
     pub(super) observations: Receiver<policy::Observation>,
     pub(super) secret: Secret,
+    pub(super) shield: Arc<Shield>,
+    pub(super) pressure: Arc<Pressure>,
     pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) workers: Vec<Worker>,
     pub(super) neighbours: Option<Neighbours>,
     pub(super) tap: Option<Tap>,
+    pub(super) health: Arc<Health>,
     pub(super) shape: Shape,
     pub(super) why_copy: Option<String>,
     /// The softswitches, where there are some to choose from.
@@ -119,10 +125,13 @@ impl Parts {
             policy: Policy::new(verified, filter.seed()),
             observations,
             secret: secret.clone(),
+            shield: Arc::default(),
+            pressure: Arc::default(),
             samples: filter.samples()?,
             workers: Vec::new(),
             neighbours: None,
             tap: None,
+            health: board.as_ref().map_or_else(Arc::default, |board| board.health()),
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
             why_copy: None,
             board,
@@ -190,14 +199,18 @@ impl Parts {
                 number,
                 queue,
                 relay,
+                backlog: Backlog::new(config.xsk.frames as usize / relay::SHARE),
                 transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside),
                 heart: filter.heart()?,
                 stats,
                 fragments,
+                shield: Arc::clone(&parts.shield),
+                pressure: Arc::clone(&parts.pressure),
                 live: Arc::clone(live),
                 sources: filter.sources()?,
                 secret: secret.clone(),
                 observations: sender.clone(),
+                health: Arc::clone(&parts.health),
             });
         }
         Ok(parts)

@@ -113,6 +113,8 @@ pub struct Status {
     pub fallback: Fallback,
     /// How many workers find somebody there, and how many there are; null: the softswitch on this host is meant.
     pub peers: Option<(usize, usize)>,
+    /// How the softswitch is, by the engine's own OPTIONS; null: it is not asked.
+    pub softswitch: Option<SoftswitchState>,
     /// Seconds that attack mode lasts; null: it is off.
     pub attack_left_s: Option<u64>,
     /// How many signatures are looked for.

@@ -61,6 +61,9 @@ pub struct Brief {
     pub transaction: u64,
     /// A request that is answered: no ACK.
     pub expects_answer: bool,
+    /// A request of which copies may be kept back while the softswitch works on the first: no ACK, no CANCEL, no call to
+    /// an emergency number.
+    pub shielded: bool,
     /// The status of a response; 0: a request.
     pub status: u16,
     /// Has To a tag? A request without one is outside a dialog.
@@ -74,23 +77,26 @@ impl Brief {
     pub fn of(message: &Message<'_>, secret: &Secret, emergency: impl Fn(&Message<'_>) -> bool) -> Option<Self> {
         let (call_id, cseq, via) = (message.call_id().ok()?, message.cseq().ok()?, message.top_via().ok()?);
         let to_tag = message.to().ok()?.tag.is_some();
-        let (class, status, expects_answer, begins) = match message.start_line() {
-            StartLine::Response { code, .. } => (Class::Response, code, false, false),
+        let (class, status, method) = match message.start_line() {
+            StartLine::Response { code, .. } => (Class::Response, code, None),
             StartLine::Request { method, .. } => {
                 let class = match method {
-                    _ if emergency(message) => Class::Emergency,
+                    // Nobody is helped by a registration; and it would be a stranger's way past all others.
+                    _ if method != Method::Register && emergency(message) => Class::Emergency,
                     Method::Ack | Method::Cancel => Class::InDialog,
                     _ if to_tag => Class::InDialog,
                     Method::Invite => Class::Invite,
                     Method::Register => Class::Register,
                     _ => Class::Other,
                 };
-                let begins = !to_tag && !matches!(method, Method::Ack | Method::Cancel);
-                (class, 0, method != Method::Ack, begins)
+                (class, 0, Some(method))
             }
         };
+        let expects_answer = method.is_some_and(|method| method != Method::Ack);
+        let shielded = expects_answer && method != Some(Method::Cancel) && class != Class::Emergency;
         let transaction = secret.transaction(&via, &cseq, call_id);
+        let begins = !to_tag && method.is_some_and(|method| !matches!(method, Method::Ack | Method::Cancel));
         let call = stable_hash(call_id);
-        Some(Self { class, call, transaction, expects_answer, status, to_tag, begins })
+        Some(Self { class, call, transaction, expects_answer, shielded, status, to_tag, begins })
     }
 }

@@ -3,6 +3,8 @@
 //! Whatever the way, a probe of the engine's own crosses it with every heartbeat. If it does not arrive, the worker
 //! stops its heartbeat, and packets take the kernel's path.
 
+/// What waits until a peer has room.
+mod backlog;
 /// What a worker and its peer have been to each other.
 mod counts;
 /// A datagram cut again.
@@ -28,6 +30,7 @@ mod socket_file;
 /// To a program that listens at an AF_UNIX socket.
 mod unix;
 
+pub use backlog::{Backlog, LIFE, SHARE, Waiting};
 pub use counts::Counts;
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
 pub use local::Local;
@@ -159,7 +162,7 @@ impl Relay {
         self.counts.set_present(present);
         let news = self.told != Some(present);
         self.told = Some(present);
-        news.then(|| PeerNews { why_absent: here.err().map(|error| error.to_string()) })
+        news.then(|| PeerNews { why_absent: here.err() })
     }
 
     /// What the peer sends to a caller next.

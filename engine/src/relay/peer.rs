@@ -59,10 +59,11 @@ impl Peer {
     }
 
     /// Was anybody there when it was looked for last? If not, why?
-    pub fn here(&self) -> Result<(), &io::Error> {
+    pub fn here(&self) -> Result<(), String> {
         match self {
-            Self::Unix(unix) => unix.here(),
-            Self::Proxy(proxy) => proxy.here(),
+            Self::Unix(unix) => unix.here().map_err(ToString::to_string),
+            Self::Proxy(proxy) if proxy.look_after() => Ok(()),
+            Self::Proxy(_) => Err("every backend is dead".to_owned()),
         }
     }
 

@@ -13,7 +13,7 @@ use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
 use vos_engine::events::{
-    Change, Dropped, Event, PeerChange, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
+    Change, Dropped, Event, PeerChange, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
 };
 use vos_engine::pcap::Writer;
 
@@ -92,6 +92,7 @@ fn line(event: &Event) -> String {
     let what = match &event.what {
         What::Drop(dropped) => dropped_line(dropped),
         What::Rule(change) => rule_line(change),
+        What::Pressure(change) => pressure_line(change),
         What::Softswitch(change) => softswitch_line(change),
         What::Peer(change) => peer_line(change),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
@@ -99,6 +100,16 @@ fn line(event: &Event) -> String {
         other => serde_json::to_string(other).unwrap_or_default(),
     };
     format!("{time}  {}", printable(&what))
+}
+
+fn pressure_line(Pressure { begins, socket, seconds, given_up }: &Pressure) -> String {
+    match begins {
+        true => format!("the softswitch is behind at {}", socket.as_deref().unwrap_or("its socket")),
+        false => {
+            let (seconds, given_up) = (seconds.unwrap_or_default(), given_up.unwrap_or_default());
+            format!("the softswitch has caught up after {seconds:.1} s; {given_up} INVITEs and REGISTERs were given up")
+        }
+    }
 }
 
 fn dropped_line(dropped: &Dropped) -> String {

@@ -33,10 +33,6 @@ pub struct Proxy {
     last: [Option<End>; 2],
     /// Which family's socket was read last.
     v6_last: bool,
-    /// Was any backend alive when they were looked after last?
-    alive: bool,
-    /// What is said while none is.
-    all_dead: io::Error,
 }
 
 impl Proxy {
@@ -62,17 +58,7 @@ impl Proxy {
         let (v4, v6) = (socket(Ipv4Addr::UNSPECIFIED.into())?, socket(Ipv6Addr::UNSPECIFIED.into())?);
         let tally = Arc::new(Tally::default());
         board.tallies().push(Arc::clone(&tally));
-        Ok(Self {
-            board: Arc::clone(board),
-            v4,
-            v6,
-            tally,
-            index: Index::new(),
-            last: [None; 2],
-            v6_last: false,
-            alive: true,
-            all_dead: io::Error::new(io::ErrorKind::NotConnected, "no backend is alive: see vosctl backend list"),
-        })
+        Ok(Self { board: Arc::clone(board), v4, v6, tally, index: Index::new(), last: [None; 2], v6_last: false })
     }
 
     /// Hands a datagram on. [`SendError::Absent`]: all backends are dead, or there is no way to this one.
@@ -129,14 +115,8 @@ impl Proxy {
     }
 
     /// Called with every heartbeat: is any backend alive?
-    pub fn look_after(&mut self) -> bool {
-        self.alive = self.board.backends.alive();
-        self.alive
-    }
-
-    /// Was any alive when they were looked after last?
-    pub fn here(&self) -> Result<(), &io::Error> {
-        if self.alive { Ok(()) } else { Err(&self.all_dead) }
+    pub fn look_after(&self) -> bool {
+        self.board.backends.alive()
     }
 
     /// What to wait for.
