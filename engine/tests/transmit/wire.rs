@@ -24,8 +24,9 @@ pub(crate) const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
 pub(crate) const THERE6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10));
 /// How long anything may take that should happen at once: this machine may be very busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
-/// A port that tcpdump takes for nothing in particular.
-const PORT: u16 = 40_000;
+/// Ports that tcpdump takes for nothing in particular.
+const OURS: u16 = 40_060;
+const THEIRS: u16 = 40_000;
 
 /// Waits until `done`; panics with `what` if it never is.
 #[track_caller]
@@ -76,8 +77,13 @@ impl Wire {
     /// A socket of the caller's.
     #[track_caller]
     pub(crate) fn caller(&self, at: impl Into<SocketAddr>) -> UdpSocket {
-        let at = at.into();
-        let socket = self.there.enter(|| UdpSocket::bind(at)).unwrap().unwrap();
+        let (at, mut bound) = (at.into(), None);
+        // A program that another test is just starting may still have the last one of this address.
+        wait_until("the address is free", || {
+            bound = self.there.enter(|| UdpSocket::bind(at)).unwrap().ok();
+            bound.is_some()
+        });
+        let socket = bound.unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
     }
@@ -127,7 +133,7 @@ pub(crate) fn next(socket: &UdpSocket) -> (SocketAddr, Vec<u8>) {
 fn the_receiving_kernel_takes_frames_of_every_length() {
     let mut wire = Wire::new();
     for (here, there, longest) in [(HERE, THERE, 1_472), (HERE6, THERE6, 1_452)] {
-        let (from, to) = (SocketAddr::new(here, 5_060), SocketAddr::new(there, PORT));
+        let (from, to) = (SocketAddr::new(here, OURS), SocketAddr::new(there, THEIRS));
         let (socket, link) = (wire.caller(to), wire.plain(here.is_ipv4()));
         let lengths: Vec<usize> = (0..=longest).collect();
         for some in lengths.chunks(32) {
@@ -161,7 +167,8 @@ fn tcpdump_finds_no_fault_with_tags_or_without() {
     let file = tempfile::Builder::new().prefix("vos-transmit-").suffix(".pcap").tempfile().unwrap();
     let path = file.path().to_str().unwrap().to_owned();
     let mut command = wire.there.command("tcpdump");
-    let words = ["-i", &wire.lan, "--immediate-mode", "-U", "-s0", "-Z", "root", "-w", &path, "udp or vlan"];
+    // Short snapshots: of longer ones its buffer holds 32.
+    let words = ["-i", &wire.lan, "--immediate-mode", "-U", "-s2048", "-Z", "root", "-w", &path, "udp or vlan"];
     let log = file.path().with_extension("log");
     let mut tcpdump = Program::start("tcpdump", command.args(words), Some(&log)).unwrap();
     wait_until("tcpdump listens", || tcpdump.log().contains("listening on"));
@@ -169,8 +176,10 @@ fn tcpdump_finds_no_fault_with_tags_or_without() {
     let mut sent = Vec::new();
     for (here, there, longest) in [(HERE, THERE, 1_472), (HERE6, THERE6, 1_452)] {
         for tags in [&[][..], &[100], &[7, 4_094]] {
+            // An interface takes one tag beyond its MTU; who has two has a larger one.
+            let longest = longest - 4 * tags.len().saturating_sub(1);
             for length in [1, 2, 17, 18, 19, 100, 101, 555, 1_400, longest - 1, longest] {
-                let (from, to) = (SocketAddr::new(here, 5_060), SocketAddr::new(there, PORT));
+                let (from, to) = (SocketAddr::new(here, OURS), SocketAddr::new(there, THEIRS));
                 let link = if tags.is_empty() { wire.plain(here.is_ipv4()) } else { back(here.is_ipv4(), tags) };
                 wire.put(&link, from, to, &filling(length), |_| {});
                 sent.push((tags.to_vec(), from, to, filling(length)));
@@ -179,7 +188,7 @@ fn tcpdump_finds_no_fault_with_tags_or_without() {
         }
     }
     // One that is wrong, so that no silence is taken for a good word.
-    let (from, to) = (SocketAddr::new(HERE, 5_060), SocketAddr::new(THERE, PORT));
+    let (from, to) = (SocketAddr::new(HERE, OURS), SocketAddr::new(THERE, THEIRS));
     let plain = wire.plain(true);
     wire.put(&plain, from, to, &[0; 64], |frame| frame[60] ^= 1);
     wire.queue.flush();
@@ -205,6 +214,22 @@ fn tcpdump_finds_no_fault_with_tags_or_without() {
     assert!(PacketHeaders::from_ethernet_slice(&frames[sent.len()]).is_ok());
     assert!(Parsed::of(&frames[sent.len()]).is_err());
     std::fs::remove_file(log).unwrap();
+}
+
+#[test]
+fn a_frame_that_the_driver_refuses_keeps_back_none_behind_it() {
+    let mut wire = Wire::new();
+    let (from, to) = (SocketAddr::new(HERE, OURS), SocketAddr::new(THERE, THEIRS));
+    let (socket, plain, tagged) = (wire.caller(to), wire.plain(true), back(true, &[7, 8]));
+    for number in 0..40u8 {
+        // Longer than the interface may send.
+        wire.put(&tagged, from, to, &[0; 1_472], |_| {});
+        wire.put(&plain, from, to, &[number], |_| {});
+    }
+    wire.queue.flush();
+    for number in 0..40u8 {
+        assert_eq!(next(&socket).1, [number]);
+    }
 }
 
 fn frames_of(mut reader: pcap_file::pcap::PcapReader<&[u8]>) -> Vec<Vec<u8>> {
