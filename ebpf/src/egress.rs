@@ -7,12 +7,12 @@ use aya_ebpf::{
 };
 use vos_common::{
     packet::{Frame, LATER, UDP, flow, plain_ports},
-    state::{REPLY_HEAD, REPLY_MAX},
+    state::{PROVISIONAL, REPLY_HEAD, REPLY_MAX},
 };
 
 use crate::{
     frame::Packet,
-    maps::{REPLIES, REPLIES_LOST, REPLY},
+    maps::{CONFIG, REPLIES, REPLIES_LOST, REPLY},
     tables::sip_port,
 };
 
@@ -21,7 +21,8 @@ const NEXT: i32 = -1;
 /// Readers look at the ring themselves: a wake-up for each response would cost more than the response.
 const NO_WAKEUP: u64 = 1;
 
-/// On the NIC's egress: copies the softswitch's final responses to user space and changes nothing.
+/// On the NIC's egress: copies the softswitch's final responses to user space, and where somebody asks for them the
+/// provisional ones; changes nothing.
 #[classifier]
 pub fn vos_egress(ctx: TcContext) -> i32 {
     let _ = observe(&ctx);
@@ -46,8 +47,11 @@ fn observe(ctx: &TcContext) -> Option<()> {
     }
     let port = f.be16(l4 + 2)?;
     let start = l4 + 8;
-    // "SIP/2.0 2", and up: provisional responses decide nothing
-    if f.load::<8>(start)? != *b"SIP/2.0 " || f.u8(start + 8)? < b'2' {
+    if f.load::<8>(start)? != *b"SIP/2.0 " {
+        return None;
+    }
+    // Provisional responses decide nothing, unless copies of requests are kept back until there is one.
+    if f.u8(start + 8)? < b'2' && CONFIG.get(0)?.flags & PROVISIONAL == 0 {
         return None;
     }
     let reply = REPLY.get_ptr_mut(0)?;

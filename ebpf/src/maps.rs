@@ -69,7 +69,7 @@ pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
 /// Where a response is put together: it is larger than the BPF stack.
 #[map]
 pub static REPLY: PerCpuArray<Reply> = PerCpuArray::with_max_entries(1, 0);
-/// The softswitch's final responses. 4 MiB hold what leaves in 100 ms at 40,000 responses of 1 KB a second.
+/// The softswitch's responses. 4 MiB hold what leaves in 100 ms at 40,000 responses of 1 KB a second.
 #[map]
 pub static REPLIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// Responses that found no room in the ring.

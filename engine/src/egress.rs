@@ -16,6 +16,7 @@ use vos_common::state::REPLY_HEAD;
 use crate::control::clock::Clock;
 use crate::live::Live;
 use crate::policy::{Answer, OBSERVATIONS, Observation, Policy, Secret, VerifiedMap};
+use crate::shield::Shield;
 use crate::xdp::ip;
 
 /// How often the ring is looked into. It holds 4 MiB; at 40,000 responses of 1 KB a second that is 100 ms.
@@ -66,6 +67,8 @@ pub struct Observer<M> {
     pub observations: Receiver<Observation>,
     /// What observations are hashed with.
     pub secret: Secret,
+    /// Who is told what is answered.
+    pub shield: Arc<Shield>,
     /// How long a proof is good for, and whatever else may change at any time.
     pub live: Arc<Live>,
 }
@@ -101,6 +104,7 @@ impl<M: VerifiedMap> Observer<M> {
         let Some((to, response)) = read(record) else { return };
         let Ok(message) = index.parse(response, Mode::Lenient) else { return };
         if let Some(answer) = Answer::of(&message, &to, &self.secret) {
+            self.shield.answered(answer.transaction);
             self.observe(&Observation::Answer(answer), now);
         }
     }

@@ -1,4 +1,4 @@
-//! What happens, for whoever wants to watch: dropped packets, rules that come and go.
+//! What happens, for whoever wants to watch: dropped packets, rules that come and go, a softswitch that is behind.
 //!
 //! One [`Events`] for the whole engine. Whoever has news calls [`Events::publish`], which never waits; whoever watches
 //! gets a copy, and who is too slow loses the oldest and is told how many. The last few of each kind are kept.
@@ -40,8 +40,12 @@ pub enum What {
     Drop(Box<Dropped>),
     /// A decision was taken, taken back, or has ended.
     Rule(RuleChange),
+    /// The softswitch is behind, or has caught up.
+    Pressure(Pressure),
     /// A softswitch has died, or come back.
     Softswitch(SoftswitchChange),
+    /// The relay's peer has come, or has gone, as a worker finds it.
+    Peer(PeerChange),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -129,6 +133,22 @@ pub struct RuleChange {
     pub origin: String,
 }
 
+/// The softswitch is behind, or has caught up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// Does it begin? Else it ends.
+    pub begins: bool,
+    /// The socket that is full, where it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
+    /// How long it lasted, seconds, where it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// INVITEs and REGISTERs that were given up meanwhile, where it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<u64>,
+}
+
 /// How a softswitch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -146,6 +166,18 @@ pub struct SoftswitchChange {
     pub name: String,
     /// How it is now.
     pub state: SoftswitchState,
+}
+
+/// The relay's peer has come, or has gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerChange {
+    /// RX queue of the worker.
+    pub queue: u32,
+    /// `relay.to`.
+    pub to: String,
+    /// Why nobody is there; none: somebody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_absent: Option<String>,
 }
 
 impl RuleChange {
@@ -242,7 +274,9 @@ impl Events {
         let event = Arc::new(event);
         let kind = event.reason().unwrap_or(match &event.what {
             What::Rule(_) => "rule",
+            What::Pressure(_) => "pressure",
             What::Softswitch(_) => "softswitch",
+            What::Peer(_) => "peer",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,6 +27,8 @@ pub mod pcap;
 pub mod pipeline;
 /// What has memory: proven sources, our domains.
 pub mod policy;
+/// How far behind the softswitch on this host is.
+pub mod pressure;
 /// A view of datagrams that arrive in fragments.
 pub mod reassembly;
 /// From the ring to the softswitch.
@@ -35,6 +37,8 @@ pub mod relay;
 pub mod ruleset;
 /// Dropped packets, as they arrived.
 pub mod samples;
+/// Copies of requests that are kept back.
+pub mod shield;
 /// Kernel calls without a safe wrapper.
 pub mod sys;
 /// From the relay to the caller.

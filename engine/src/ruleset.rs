@@ -5,7 +5,8 @@ use vos_common::reason::Reason;
 use vos_common::signature::Signatures;
 use vos_common::state::Config as KernelConfig;
 
-use crate::config::{Config, RelayTo};
+use crate::config::{Config, Relay, RelayTo};
+use crate::pipeline::Emergency;
 use crate::policy::Domains;
 
 /// The snapshot.
@@ -21,15 +22,23 @@ pub struct Ruleset {
     pub signatures: Box<Signatures>,
     /// Which domains are ours.
     pub domains: Domains,
-    /// Does whoever relays want to know what a message belongs to?
+    /// Does whoever relays want to know what a message belongs to? While the softswitch is behind it is asked anyway.
     pub briefs: bool,
+    /// Does what is worth more go first where not all can be handed on?
+    pub priority: bool,
+    /// Are copies of requests kept back?
+    pub shield: bool,
+    /// Whose calls go before all others.
+    pub emergency: Emergency,
 }
 
 impl Default for Ruleset {
     /// No rule.
     fn default() -> Self {
         let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
-        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs: false }
+        let emergency = Emergency::default();
+        let (briefs, priority, shield) = (false, false, false);
+        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs, priority, shield, emergency }
     }
 }
 
@@ -40,8 +49,11 @@ impl Ruleset {
         // The kernel's patterns were compiled from the same text: there is no error left to meet.
         let signatures = config.scanners.compile().unwrap_or_else(|_| Box::new(Signatures::EMPTY));
         let domains = config.xdp.domains.iter().collect();
-        let briefs = config.relay.to != RelayTo::Local || config.relay.shield || config.relay.priority;
-        Self { enforce, monitor, silent, signatures, domains, briefs }
+        let Relay { to, priority, shield, emergency, .. } = &config.relay;
+        let (priority, shield) = (*priority, *shield);
+        let briefs = *to != RelayTo::Local || shield;
+        let emergency = Emergency::of(emergency);
+        Self { enforce, monitor, silent, signatures, domains, briefs, priority, shield, emergency }
     }
 
     /// Is this rule enforced or monitored?

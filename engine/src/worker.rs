@@ -17,13 +17,16 @@ use tracing::{info, warn};
 use vos_common::packet;
 use vos_common::reason::Reason;
 
-use crate::config::{Config, Wait};
+use crate::config::{Config, RelayTo, Wait};
+use crate::events::{PeerChange, What};
 use crate::live::{InForce, Live};
-use crate::pipeline::{self, Action, Checksum, Context, Kind, Outcome, Scratch, Way};
+use crate::pipeline::{self, Action, Brief, Checksum, Class, Context, Kind, Outcome, Scratch, Way};
 use crate::policy::{Answer, Observation, Secret};
+use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
-use crate::relay::{Relay, SendError};
+use crate::relay::{Backlog, Counts, Relay, SendError, Waiting};
 use crate::samples::Door;
+use crate::shield::Shield;
 use crate::sys;
 use crate::transmit::{Sent, Transmitter};
 use crate::xdp::KernelSources;
@@ -32,6 +35,8 @@ use crate::xsk::{Frame, Queue};
 /// How soon the kernel is asked again to send what it has left in the TX ring. Shorter: a link that takes nothing costs
 /// more. Longer: answers are late when it does.
 const UNSENT_PATIENCE: Duration = Duration::from_millis(1);
+/// How long to wait where a socket says that it has room and has none.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// What one worker has done. Written by it alone, read by whoever asks.
 #[derive(Debug, Default)]
@@ -42,6 +47,10 @@ pub struct Stats {
     /// What was not relayed: dropped, answered or taken.
     ended: ByReason,
     would_drop: ByReason,
+    /// What was given up, by [`Class`].
+    given_up: [AtomicU64; Class::ALL.len()],
+    /// What waits until the relay has room.
+    waiting: AtomicU64,
     /// Observations that found no room on their way to the policy.
     unobserved: AtomicU64,
     /// Datagrams to callers, the relay's peer's and answers, by the way they took.
@@ -50,6 +59,8 @@ pub struct Stats {
     lost: AtomicU64,
     held: AtomicU64,
     live: AtomicBool,
+    /// Of the relay's peer, if there is one.
+    peer: Option<Arc<Counts>>,
 }
 
 /// A counter for each reason.
@@ -84,11 +95,20 @@ fn add(counter: &AtomicU64, n: u64) {
 }
 
 impl Stats {
+    /// Of a worker with this relay.
+    pub fn of(relay: &Relay) -> Self {
+        Self { peer: relay.peer.is_some().then(|| Arc::clone(&relay.counts)), ..Self::default() }
+    }
+
     /// As JSON, for queue `queue`.
     pub fn to_json(&self, queue: u32) -> Value {
         let kinds: Map<String, Value> = Kind::ALL
             .iter()
             .map(|kind| (kind.label().to_owned(), self.kinds[*kind as usize].load(Relaxed).into()))
+            .collect();
+        let given_up: Map<String, Value> = Class::ALL
+            .iter()
+            .map(|class| (class.label().to_owned(), self.given_up[*class as usize].load(Relaxed).into()))
             .collect();
         let sent: Map<String, Value> = Sent::ALL
             .iter()
@@ -104,7 +124,10 @@ impl Stats {
             "taken": self.ended.to_json(Reason::is_taken),
             "dropped": self.ended.to_json(is_drop),
             "sent": sent,
+            "peer": self.peer.as_ref().map(|peer| peer.to_json()),
             "would_drop": self.would_drop.to_json(is_drop),
+            "given_up": given_up,
+            "waiting": self.waiting.load(Relaxed),
             "kinds": kinds,
             "partial_checksums": self.partial_checksums.load(Relaxed),
             "unobserved": self.unobserved.load(Relaxed),
@@ -113,9 +136,24 @@ impl Stats {
         })
     }
 
+    /// What was given up, of all classes.
+    pub fn given_up(&self) -> u64 {
+        self.given_up.iter().map(|counter| counter.load(Relaxed)).sum()
+    }
+
+    fn give_up(&self, brief: Option<&Brief>) {
+        let class = brief.map_or(Class::Other, |brief| brief.class);
+        add(&self.given_up[class as usize], 1);
+    }
+
     /// Does the worker turn, and its relay with it?
     pub fn live(&self) -> bool {
         self.live.load(Relaxed)
+    }
+
+    /// Is the relay's peer there, as this worker finds it? `None`: there is to be none.
+    pub fn peer(&self) -> Option<bool> {
+        self.peer.as_ref().map(|peer| peer.present())
     }
 }
 
@@ -131,6 +169,8 @@ pub struct Worker {
     pub queue: Queue,
     /// Its way to the softswitch.
     pub relay: Relay,
+    /// What waits until that has room.
+    pub backlog: Backlog<Held>,
     /// Its way back to the callers, past the kernel.
     pub transmitter: Transmitter,
     /// Where it says that it lives.
@@ -139,6 +179,10 @@ pub struct Worker {
     pub stats: Arc<Stats>,
     /// Datagrams in fragments, shared by all workers.
     pub fragments: Arc<Reassembly>,
+    /// Of which requests a copy is with the softswitch, shared by all workers.
+    pub shield: Arc<Shield>,
+    /// How far behind the softswitch on this host is.
+    pub pressure: Arc<Pressure>,
     /// What is in force and may change at any time.
     pub live: Arc<Live>,
     /// Who is known.
@@ -147,6 +191,14 @@ pub struct Worker {
     pub secret: Secret,
     /// Where they go.
     pub observations: Sender<Observation>,
+}
+
+/// A packet that waits until the relay has room, in the frame it came in.
+#[derive(Debug)]
+pub struct Held {
+    frame: Frame,
+    checksum: Checksum,
+    brief: Option<Brief>,
 }
 
 /// What a worker works with, made once.
@@ -185,11 +237,12 @@ impl Worker {
         let beat = u64::from(config.relay.heartbeat_ms) * 1_000_000;
         let spin = u64::from(worker.spin_us) * 1_000;
         let mut desk = Desk::new(config.xsk.batch as usize);
-        let (mut next_beat, mut idle_since) = (0, 0);
+        let (mut next_beat, mut idle_since, mut has_room) = (0, 0, false);
         while !stop.load(Relaxed) {
             let now = now();
             if now >= next_beat {
                 self.beat(now);
+                self.tell_news(&config.relay.to, &door);
                 next_beat = now + beat;
             }
             self.queue.refill();
@@ -217,7 +270,12 @@ impl Worker {
                 }
             }
             idle_since = 0;
-            self.wait(Duration::from_nanos(next_beat.saturating_sub(now)));
+            let patience = Duration::from_nanos(next_beat.saturating_sub(now));
+            has_room = match has_room && !self.backlog.is_empty() {
+                // The peer's socket says that it has room, and has none.
+                true => self.wait_for(PollFlags::POLLIN, patience.min(RETRY)),
+                false => self.wait(patience),
+            };
         }
         self.rest(0);
         // Packets that were on their way to the ring when the heartbeat ended.
@@ -225,30 +283,43 @@ impl Worker {
         while self.turn(&mut desk, &mut door) > 0 {
             self.queue.flush();
         }
+        // What has found no room until now finds none.
+        let live = Arc::clone(&self.live);
+        while let Some((_, waiting)) = self.backlog.pop() {
+            self.give_up(waiting.what, &mut door, &live.in_force());
+        }
     }
 
     /// One batch from the ring; returns how many packets there were.
     fn turn(&mut self, desk: &mut Desk, door: &mut Door) -> usize {
         let got = self.queue.receive(&mut desk.batch);
-        if got == 0 {
+        if got == 0 && self.backlog.is_empty() {
             return 0;
         }
         add(&self.stats.received, got as u64);
         // One configuration for the batch.
         let live = Arc::clone(&self.live);
-        let in_force = live.in_force();
+        let (in_force, pressure) = (live.in_force(), Arc::clone(&self.pressure));
+        let pressed = pressure.pressed();
         let mut batch = std::mem::take(&mut desk.batch);
         for frame in batch.drain(..) {
-            self.handle(frame, &mut desk.scratch, door, &in_force);
+            self.handle(frame, &mut desk.scratch, door, &in_force, &pressed);
         }
         desk.batch = batch;
-        got
+        got + self.catch_up(door, &in_force)
     }
 
-    fn handle(&mut self, mut frame: Frame, scratch: &mut Scratch, door: &mut Door, in_force: &InForce) {
-        let (sources, fragments, secret) = (&self.sources, &*self.fragments, &self.secret);
-        let relay = self.relay.way();
-        let context = Context { rules: &in_force.ruleset, sources, fragments, secret, relay };
+    fn handle(
+        &mut self,
+        mut frame: Frame,
+        scratch: &mut Scratch,
+        door: &mut Door,
+        in_force: &InForce,
+        pressed: &Pressed,
+    ) {
+        let (rules, sources, fragments, secret) = (&in_force.ruleset, &self.sources, &*self.fragments, &self.secret);
+        let (relay, shield) = (self.relay.way(), rules.shield.then_some(&*self.shield));
+        let context = Context { rules, sources, fragments, secret, relay, shield, pressed };
         let length = frame.len();
         let room = self.queue.room(&mut frame);
         let Outcome { action, kind, would, ack, brief } = pipeline::handle(room, length, scratch, &context, now);
@@ -267,11 +338,14 @@ impl Worker {
         if let Some(ack) = ack {
             tell(&self.observations, &self.stats, Observation::Ack(ack));
         }
-        let relayed = match action {
-            Action::Relay(checksum) => Some((self.relay.send(packet, checksum, brief.as_ref(), now()), checksum)),
+        match action {
+            Action::Relay(checksum) => return self.hand_on(Held { frame, checksum, brief }, door, in_force),
             Action::RelayWhole => {
+                // What is not in a frame cannot wait.
                 let sent = self.relay.send(&mut scratch.whole, Checksum::Whole, brief.as_ref(), now());
-                Some((sent, Checksum::Whole))
+                let mut held = Held { frame, checksum: Checksum::Whole, brief };
+                self.settle(sent, &mut held, door, in_force);
+                return self.queue.release(held.frame);
             }
             Action::Reply(length, reason) => {
                 self.stats.ended.add(reason);
@@ -279,52 +353,132 @@ impl Worker {
                 add(&self.stats.sent[sent as usize], 1);
                 return;
             }
-            Action::Swallow(reason) => {
-                self.stats.ended.add(reason);
-                None
-            }
+            Action::Swallow(reason) => self.stats.ended.add(reason),
             Action::Drop(reason) => {
                 self.stats.ended.add(reason);
+                if reason == Reason::GivenUp {
+                    self.stats.give_up(brief.as_ref());
+                }
                 door.show(&in_force.kernel.sample, reason, packet, now());
-                None
             }
+        }
+        self.queue.release(frame);
+    }
+
+    /// To the relay, or behind what waits for it.
+    fn hand_on(&mut self, mut held: Held, door: &mut Door, in_force: &InForce) {
+        if self.backlog.is_empty() {
+            match self.send(&mut held) {
+                Err(SendError::Busy) => {}
+                sent => {
+                    self.settle(sent, &mut held, door, in_force);
+                    return self.queue.release(held.frame);
+                }
+            }
+        }
+        let class = held.brief.map_or(Class::Other, |brief| brief.class);
+        let waiting = Waiting { what: held, class, since: now() };
+        if let Some(gone) = self.backlog.push(waiting, in_force.ruleset.priority) {
+            self.give_up(gone.what, door, in_force);
+        }
+    }
+
+    fn send(&mut self, held: &mut Held) -> Result<(), SendError> {
+        self.relay.send(self.queue.packet(&mut held.frame), held.checksum, held.brief.as_ref(), now())
+    }
+
+    /// Hands on what waits, as far as there is room now; returns how many packets went. What has waited too long is
+    /// given up.
+    fn catch_up(&mut self, door: &mut Door, in_force: &InForce) -> usize {
+        let (mut done, now) = (0, now());
+        while let Some(old) = self.backlog.pop_old(now) {
+            self.give_up(old.what, door, in_force);
+        }
+        while let Some((rank, mut waiting)) = self.backlog.pop() {
+            match self.send(&mut waiting.what) {
+                Err(SendError::Busy) => {
+                    self.backlog.put_back(rank, waiting);
+                    break;
+                }
+                sent => {
+                    self.settle(sent, &mut waiting.what, door, in_force);
+                    self.queue.release(waiting.what.frame);
+                    done += 1;
+                }
+            }
+        }
+        self.stats.waiting.store(self.backlog.len() as u64, Relaxed);
+        done
+    }
+
+    fn give_up(&mut self, mut held: Held, door: &mut Door, in_force: &InForce) {
+        self.settle(Err(SendError::Busy), &mut held, door, in_force);
+        self.queue.release(held.frame);
+    }
+
+    /// Keeps the books of what came of handing a packet on.
+    fn settle(&mut self, sent: Result<(), SendError>, held: &mut Held, door: &mut Door, in_force: &InForce) {
+        let Err(error) = sent else {
+            add(&self.stats.relayed, 1);
+            add(&self.stats.partial_checksums, u64::from(held.checksum != Checksum::Whole));
+            return;
         };
-        match relayed {
-            None => {}
-            Some((Ok(()), checksum)) => {
-                add(&self.stats.relayed, 1);
-                add(&self.stats.partial_checksums, u64::from(checksum != Checksum::Whole));
+        if let Some(brief) = &held.brief {
+            self.shield.forget(brief.transaction);
+        }
+        let reason = match error {
+            SendError::Refused(reason) => reason,
+            SendError::Busy => {
+                self.stats.give_up(held.brief.as_ref());
+                Reason::GivenUp
             }
-            Some((Err(SendError::Refused(reason)), _)) => {
-                self.stats.ended.add(reason);
-                door.show(&in_force.kernel.sample, reason, packet, now());
-            }
-            Some((Err(error), _)) => {
+            error => {
                 self.stats.ended.add(Reason::RelayError);
                 if error.is_lasting() && self.stats.live() {
                     rest(&mut self.heart, self.number, &self.stats, "the relay takes no packets");
                 }
+                return;
             }
-        }
-        self.queue.release(frame);
+        };
+        self.stats.ended.add(reason);
+        door.show(&in_force.kernel.sample, reason, self.queue.packet(&mut held.frame), now());
     }
 
     /// What the relay's peer sends to callers, up to a batch of it.
     fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
         for done in 0..desk.batch.capacity() {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
+            if !self.live.serves(&outgoing.from.addr, outgoing.from.port) {
+                self.relay.counts.refuse();
+                continue;
+            }
             let payload = desk.buffer.get(outgoing.payload.clone()).unwrap_or_default();
             let sent = self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now);
             add(&self.stats.sent[sent as usize], 1);
-            // What leaves by the kernel, the egress program sees.
-            if sent == Sent::Ring
-                && let Ok(message) = desk.scratch.index.parse(payload, Mode::Lenient)
+            if let Ok(message) = desk.scratch.index.parse(payload, Mode::Lenient)
                 && let Some(answer) = Answer::of(&message, &outgoing.to.addr, &self.secret)
             {
-                tell(&self.observations, &self.stats, Observation::Answer(answer));
+                // Even if it is lost: the softswitch has it for the next copy.
+                self.shield.answered(answer.transaction);
+                // What leaves by the kernel, the egress program sees.
+                if sent == Sent::Ring {
+                    tell(&self.observations, &self.stats, Observation::Answer(answer));
+                }
             }
         }
         desk.batch.capacity()
+    }
+
+    /// Says whether the relay's peer has come or gone, once.
+    fn tell_news(&mut self, to: &RelayTo, door: &Door) {
+        let Some(news) = self.relay.news() else { return };
+        let queue = self.number;
+        let instead = if self.relay.local.is_some() { "go to the softswitch on this host" } else { "are dropped" };
+        match &news.why_absent {
+            None => info!("queue {queue}: {to} is there"),
+            Some(why) => warn!("queue {queue}: nobody is at {to} ({why}): packets {instead} until somebody is"),
+        }
+        door.tell(What::Peer(PeerChange { queue, to: to.to_string(), why_absent: news.why_absent }));
     }
 
     fn beat(&mut self, now: u64) {
@@ -342,18 +496,26 @@ impl Worker {
         }
     }
 
-    /// Waits for packets of either side, and wakes the driver where it wants to be woken.
-    fn wait(&mut self, patience: Duration) {
+    /// Waits for packets of either side, and for room if some wait for that; wakes the driver where it wants to be woken.
+    /// Is there room?
+    fn wait(&mut self, patience: Duration) -> bool {
+        let room = if self.backlog.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        self.wait_for(PollFlags::POLLIN | room, patience)
+    }
+
+    fn wait_for(&mut self, what: PollFlags, patience: Duration) -> bool {
         // What a full socket buffer has left in the TX ring, no event tells of.
         let patience = if self.queue.unsent() > 0 { patience.min(UNSENT_PATIENCE) } else { patience };
         let [first, second] = self.relay.sockets();
         let own = self.queue.fd();
         // A descriptor named twice costs nothing; an array of three needs no memory.
         let mut fds = [own, first.unwrap_or(own), second.unwrap_or(own)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        fds[1].set_events(if first.is_some() { what } else { PollFlags::POLLIN });
         let count = if first.is_none() && second.is_none() { 1 } else { 3 };
         // Rounded up: waking a moment early would spin.
         let ms = patience.as_nanos().div_ceil(1_000_000);
         let _interrupted = poll(&mut fds[..count], PollTimeout::try_from(ms).unwrap_or(PollTimeout::ZERO));
+        fds[1].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
     }
 
     fn rest(&mut self, beat: u64) {

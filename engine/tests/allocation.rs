@@ -8,6 +8,7 @@ use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_engine::pipeline::{self, Action, Context, Kind, Outcome, Scratch, Way};
 use vos_engine::policy::{Secret, Sources};
+use vos_engine::pressure::Pressed;
 use vos_engine::reassembly::Reassembly;
 use vos_engine::ruleset::Ruleset;
 
@@ -87,8 +88,15 @@ fn no_packet_makes_the_pipeline_allocate() {
     // With rules that ask for the domain and the source, and judge what came in fragments.
     let domains = ["example.com"].iter().collect();
     let rules = Ruleset { enforce: Reason::ForeignDomain.bit(), domains, ..Ruleset::default() };
-    let context =
-        Context { rules: &rules, sources: &Strangers, fragments: &fragments, secret: &secret, relay: Way::Frames };
+    let context = Context {
+        rules: &rules,
+        sources: &Strangers,
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
+    };
     let mut frames = frames();
     let (mut kinds, mut relayed) = ([0u64; Kind::ALL.len()], 0u64);
     let probe = MADE.get();

@@ -52,23 +52,32 @@ const ACKS: Share = Share {
     bits: 1 << Payload::Request(Class::Ack).code(),
 };
 
-const REQUESTS: Share = Share {
-    words: "requests of unknown sources: their domain is looked at (xdp.domains)",
-    bits: {
-        let (mut bits, mut n) = (0, 0);
-        while n < Class::ALL.len() {
-            bits |= 1 << Payload::Request(Class::ALL[n]).code();
-            n += 1;
-        }
-        bits
-    },
+const REQUESTS: Share =
+    Share { words: "requests of unknown sources: their domain is looked at (xdp.domains)", bits: requests() };
+
+/// ACK and CANCEL as well, which are never kept back: by another way they would overtake what they belong to.
+const COPIES: Share = Share {
+    words: "requests of all sources: copies are kept back until they are answered (relay.shield)",
+    bits: requests() | requests() << KNOWN_SHIFT,
 };
+
+const fn requests() -> u64 {
+    let (mut bits, mut n) = (0, 0);
+    while n < Class::ALL.len() {
+        bits |= 1 << Payload::Request(Class::ALL[n]).code();
+        n += 1;
+    }
+    bits
+}
 
 /// What the engine has something to decide about, by what is configured.
 fn needed(config: &Config) -> Vec<Share> {
     let mut shares = vec![FRAGMENTS, ACKS];
     if !config.xdp.domains.is_empty() && config.rules.mode(Reason::ForeignDomain) != RuleMode::Off {
         shares.push(REQUESTS);
+    }
+    if config.relay.shield {
+        shares.push(COPIES);
     }
     shares
 }
@@ -142,5 +151,14 @@ mod tests {
         assert_eq!(sent(&with_domains), sent(&bare));
         with_domains.rules.set(Reason::ForeignDomain, RuleMode::Monitor);
         assert_eq!(sent(&with_domains), expected);
+        let mut shielding = config(Redirect::Needed, &[]);
+        shielding.relay.shield = true;
+        let to_engine = sent(&shielding);
+        for class in Class::ALL {
+            let request = Some(Payload::Request(class));
+            assert!(to_engine.contains(&(request, false)) && to_engine.contains(&(request, true)), "{class:?}");
+        }
+        assert!(to_engine.iter().all(|(payload, _)| matches!(payload, None | Some(Payload::Request(_)))));
+        assert_eq!(in_words(&shielding).len(), 3);
     }
 }

@@ -1,5 +1,7 @@
 //! All of it together, from start to stop.
 
+/// Backends follow the configuration.
+mod backends;
 /// Why it does not start, or does not go on.
 mod error;
 /// From a configuration to workers ready to run.
@@ -22,14 +24,15 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::{Control, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::{Event, Events, RuleChange, What};
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
-use crate::relay::Tap;
+use crate::pressure::{Pressure, Watch};
+use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
 use crate::worker::{Stats, Worker};
 use crate::xdp;
@@ -121,6 +124,7 @@ struct Running {
     live: Arc<Live>,
     counters: Arc<Counters>,
     pings: Arc<Pings>,
+    pressure: Arc<Pressure>,
     verified: Arc<policy::Count>,
     events: Arc<Events>,
     shape: Shape,
@@ -131,6 +135,7 @@ struct Running {
     workers: Vec<JoinHandle<()>>,
     observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
+    board: Option<Arc<Switchboard>>,
 }
 
 impl Running {
@@ -163,7 +168,7 @@ impl Running {
             }
         })?;
         let stop = Arc::new(AtomicBool::new(false));
-        let stats = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
+        let stats: Vec<_> = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let events = Arc::new(Events::default());
         let samples = Samples::new(Arc::clone(&events));
         let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
@@ -176,6 +181,7 @@ impl Running {
             policy: parts.policy,
             observations: parts.observations,
             secret: parts.secret,
+            shield: parts.shield,
             live: Arc::clone(&live),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
@@ -186,6 +192,17 @@ impl Running {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || neighbours.follow(&stop))
         });
+        let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours).collect();
+        if let Some(board) = &parts.board {
+            let (health, events, stop) = (board.health(), Arc::clone(&events), Arc::clone(&stop));
+            observers.push(std::thread::spawn(move || health.run(&events, &stop)));
+        }
+        if config.relay.to == RelayTo::Local && !stats.is_empty() {
+            let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
+            let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };
+            let stop = Arc::clone(&stop);
+            observers.push(std::thread::spawn(move || watch.follow(&stop)));
+        }
         let mut running = Self {
             config: config.clone(),
             link,
@@ -195,6 +212,7 @@ impl Running {
             live,
             counters: Arc::new(parts.counters),
             pings,
+            pressure: parts.pressure,
             verified,
             events,
             shape: parts.shape,
@@ -203,8 +221,9 @@ impl Running {
             gateways: Vec::new(),
             stop,
             workers,
-            observers: [observer, sampler].into_iter().chain(neighbours).collect(),
+            observers,
             tap: parts.tap,
+            board: parts.board,
         };
         running.guard();
         running.wait_until_live();
@@ -234,10 +253,12 @@ impl Running {
             counters: Arc::clone(&self.counters),
             stats: self.stats.clone(),
             pings: Arc::clone(&self.pings),
+            pressure: Arc::clone(&self.pressure),
             verified: Arc::clone(&self.verified),
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
+            board: self.board.clone(),
         }
     }
 

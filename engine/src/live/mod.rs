@@ -13,6 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use thiserror::Error;
 use tracing::{error, info, warn};
 use vos_common::reason::Reason;
+use vos_common::rule::Addr;
 use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
@@ -225,6 +226,11 @@ impl Live {
         Ok(())
     }
 
+    /// Is it a SIP port at one of this host's addresses? Without a lock.
+    pub fn serves(&self, addr: &Addr, port: u16) -> bool {
+        self.own.has(addr) && self.in_force().config.xdp.sip_ports.contains(&port)
+    }
+
     fn attack_left(&self, until: u64) -> Option<u64> {
         let left = until.saturating_sub((self.clock)().mono_ns());
         (left > 0).then(|| left.div_ceil(1_000_000_000))
@@ -245,6 +251,9 @@ impl Live {
             switched: config.difference(&state.read),
             redirect: config.relay.redirect,
             redirected: redirected.into_iter().map(str::to_owned).collect(),
+            relay: config.relay.to.to_string(),
+            fallback: config.relay.fallback,
+            peers: None,
             attack_left_s: self.attack_left(state.kernel.config().attack_until),
             signatures: config.scanners.patterns.len(),
             rates: config.rates.clone(),

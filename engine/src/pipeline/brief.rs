@@ -4,6 +4,7 @@
 use sip_parse::{Message, Method, StartLine};
 
 use crate::policy::Secret;
+use crate::relay::stable_hash;
 
 /// What a packet is worth when not all can be handed on: the more there is behind it that would be lost with it, the
 /// earlier it goes. A phone repeats a REGISTER and nobody hears it; a BYE that is lost leaves a call running.
@@ -47,22 +48,28 @@ impl Class {
     }
 }
 
-/// What a relay goes by. Names are hashes with the engine's secret: nobody outside makes two of them meet.
+/// What a relay goes by. Names are hashes; that of the transaction with the engine's secret, so that nobody outside makes
+/// two of them meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Brief {
     /// What it is worth.
     pub class: Class,
-    /// Its Call-ID.
+    /// Its Call-ID: [`stable_hash`] of it.
     pub call: u64,
     /// Its transaction: top Via's sent-by and branch, CSeq and method. A response has that of its request (RFC 3261
     /// §17.1.3), an ACK of a failure and a CANCEL one of their own.
     pub transaction: u64,
     /// A request that is answered: no ACK.
     pub expects_answer: bool,
+    /// A request of which copies may be kept back while the softswitch works on the first: no ACK, no CANCEL, no call to
+    /// an emergency number.
+    pub shielded: bool,
     /// The status of a response; 0: a request.
     pub status: u16,
     /// Has To a tag? A request without one is outside a dialog.
     pub to_tag: bool,
+    /// May it begin a call: a request outside a dialog, and neither ACK nor CANCEL?
+    pub begins: bool,
 }
 
 impl Brief {
@@ -70,21 +77,26 @@ impl Brief {
     pub fn of(message: &Message<'_>, secret: &Secret, emergency: impl Fn(&Message<'_>) -> bool) -> Option<Self> {
         let (call_id, cseq, via) = (message.call_id().ok()?, message.cseq().ok()?, message.top_via().ok()?);
         let to_tag = message.to().ok()?.tag.is_some();
-        let (class, status, expects_answer) = match message.start_line() {
-            StartLine::Response { code, .. } => (Class::Response, code, false),
+        let (class, status, method) = match message.start_line() {
+            StartLine::Response { code, .. } => (Class::Response, code, None),
             StartLine::Request { method, .. } => {
                 let class = match method {
-                    _ if emergency(message) => Class::Emergency,
+                    // Nobody is helped by a registration; and it would be a stranger's way past all others.
+                    _ if method != Method::Register && emergency(message) => Class::Emergency,
                     Method::Ack | Method::Cancel => Class::InDialog,
                     _ if to_tag => Class::InDialog,
                     Method::Invite => Class::Invite,
                     Method::Register => Class::Register,
                     _ => Class::Other,
                 };
-                (class, 0, method != Method::Ack)
+                (class, 0, Some(method))
             }
         };
+        let expects_answer = method.is_some_and(|method| method != Method::Ack);
+        let shielded = expects_answer && method != Some(Method::Cancel) && class != Class::Emergency;
         let transaction = secret.transaction(&via, &cseq, call_id);
-        Some(Self { class, call: secret.call_id(call_id), transaction, expects_answer, status, to_tag })
+        let begins = !to_tag && method.is_some_and(|method| !matches!(method, Method::Ack | Method::Cancel));
+        let call = stable_hash(call_id);
+        Some(Self { class, call, transaction, expects_answer, shielded, status, to_tag, begins })
     }
 }

@@ -3,10 +3,13 @@
 
 /// What a relay goes by.
 mod brief;
+/// Calls that go before all others.
+mod emergency;
 /// A fragment, taken apart.
 mod fragments;
 
 pub use brief::{Brief, Class};
+pub use emergency::Emergency;
 
 use sip_parse::{Error, Index, Method, Mode, StartLine, classify};
 use vos_common::packet::{self, Flow, UDP, WHOLE};
@@ -16,8 +19,10 @@ use vos_common::verdict;
 
 use crate::checksum::{self, UDP_HEADER, pseudo_header, udp_is_right, udp_of};
 use crate::policy::{Ack, Secret, Sources};
+use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
 use crate::ruleset::Ruleset;
+use crate::shield::Shield;
 use crate::whole::judge_whole;
 use fragments::fragment;
 
@@ -98,6 +103,10 @@ pub struct Context<'a, S> {
     pub secret: &'a Secret,
     /// Where what survives goes.
     pub relay: Way,
+    /// Of which requests a copy is with the softswitch; none where copies are not kept back.
+    pub shield: Option<&'a Shield>,
+    /// The softswitch's sockets, while one of them is behind.
+    pub pressed: &'a Pressed,
 }
 
 /// What is done with a packet, and what is to be noted of it.
@@ -160,7 +169,28 @@ pub fn handle<S: Sources>(
     if context.relay == Way::Datagrams && reading.refused.is_none() {
         reading.refused = unsound(frame, &flow, checksum);
     }
-    reading.outcome(checksum)
+    spare(reading.outcome(checksum), frame, &flow, context, now)
+}
+
+/// Spares the softswitch what it has, and while it is behind what is new.
+fn spare<S>(
+    outcome: Outcome,
+    frame: &[u8],
+    flow: &Flow,
+    context: &Context<'_, S>,
+    now: impl FnOnce() -> u64,
+) -> Outcome {
+    let (Action::Relay(_) | Action::RelayWhole, Some(brief)) = (outcome.action, outcome.brief) else { return outcome };
+    let port =
+        frame.get(flow.l4 as usize + 2..).and_then(<[u8]>::first_chunk).map_or(0, |port| u16::from_be_bytes(*port));
+    let action = if brief.class.is_new() && context.pressed.holds(&flow.dst, port) {
+        Action::Drop(Reason::GivenUp)
+    } else if brief.shielded && context.shield.is_some_and(|shield| !shield.lets_pass(brief.transaction, now())) {
+        Action::Swallow(Reason::Retransmission)
+    } else {
+        outcome.action
+    };
+    Outcome { action, ..outcome }
 }
 
 fn handle_fragment<S: Sources>(
@@ -181,7 +211,8 @@ fn handle_fragment<S: Sources>(
     let exempt = || !datagrams && (context.rules.enforce == 0 || context.sources.is_known(&flow.src));
     let Scratch { index, whole, .. } = scratch;
     let mut complete = false;
-    let verdict = context.fragments.add(&fragment, now(), exempt, |datagram| {
+    let now = now();
+    let verdict = context.fragments.add(&fragment, now, exempt, |datagram| {
         reading = read_whole(datagram, flow, index, context);
         if datagrams {
             whole.clear();
@@ -196,9 +227,13 @@ fn handle_fragment<S: Sources>(
     }
     let outcome = reading.outcome(Checksum::Whole);
     match outcome.action {
-        Action::Relay(_) if datagrams && complete => Outcome { action: Action::RelayWhole, ..outcome },
+        Action::Relay(_) if datagrams && complete => {
+            let outcome = Outcome { action: Action::RelayWhole, ..outcome };
+            packet::flow(&&**whole).map_or(outcome, |flow| spare(outcome, whole, &flow, context, || now))
+        }
         Action::Relay(_) if datagrams => Outcome { action: Action::Swallow(Reason::InFragments), ..outcome },
-        _ => outcome,
+        // The kernel has the others already, and would keep them for half a minute if this one did not come.
+        _ => Outcome { brief: None, ..outcome },
     }
 }
 
@@ -283,7 +318,9 @@ fn read<S: Sources>(payload: &[u8], src: &Addr, index: &mut Index, context: &Con
             });
         }
     };
-    let brief = context.rules.briefs.then(|| Brief::of(&message, context.secret, |_| false)).flatten();
+    let wanted = context.rules.briefs || !context.pressed.is_empty();
+    let brief = || Brief::of(&message, context.secret, |message| context.rules.emergency.is_called(message));
+    let brief = wanted.then(brief).flatten();
     let StartLine::Request { method, .. } = message.start_line() else {
         return Reading { brief, ..Reading::of(Kind::Response) };
     };

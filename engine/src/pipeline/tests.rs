@@ -19,7 +19,15 @@ impl Sources for Known {
 
 fn outcome(frame: &[u8], rules: &Ruleset, known: &Known) -> Outcome {
     let (fragments, secret) = (Reassembly::default(), Secret::default());
-    let context = Context { rules, sources: known, fragments: &fragments, secret: &secret, relay: Way::Frames };
+    let context = Context {
+        rules,
+        sources: known,
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
+    };
     handle(&mut frame.to_vec(), frame.len(), &mut Scratch::default(), &context, || 1)
 }
 
@@ -64,6 +72,8 @@ fn a_request_in_two_fragments_is_known_once_it_is_whole() {
         fragments: &fragments,
         secret: &secret,
         relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
     };
     let mut handled = |frame: &[u8]| {
         let Outcome { action, kind, .. } = handle(&mut frame.to_vec(), frame.len(), &mut scratch, &context, || 1);
@@ -115,8 +125,15 @@ fn an_ack_is_observed_by_its_tag_and_call() {
         ))
     };
     let (fragments, secret, rules) = (Reassembly::default(), Secret::default(), Ruleset::default());
-    let context =
-        Context { rules: &rules, sources: &Known(&[]), fragments: &fragments, secret: &secret, relay: Way::Frames };
+    let context = Context {
+        rules: &rules,
+        sources: &Known(&[]),
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
+    };
     let observed = |frame: &[u8]| handle(&mut frame.to_vec(), frame.len(), &mut Scratch::default(), &context, || 1).ack;
     let seen = observed(&ack("ACK", "a", ";tag=t"));
     assert_eq!(seen, Some(Ack { src: Addr::v4(CALLER_V4), call: secret.call(b"a", b"t") }));

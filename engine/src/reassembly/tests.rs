@@ -13,6 +13,7 @@ use vos_common::verdict::{self, Tables, judge};
 use super::*;
 use crate::pipeline::{self, Action, Context, Scratch, Way};
 use crate::policy::{Secret, Sources};
+use crate::pressure::Pressed;
 use crate::ruleset::Ruleset;
 
 const SECOND: u64 = 1_000_000_000;
@@ -112,7 +113,7 @@ impl Site {
             silent: world.config.silent,
             signatures: world.signatures.clone(),
             domains: ["example.com"].iter().collect(),
-            briefs: false,
+            ..Ruleset::default()
         };
         Self {
             world,
@@ -144,6 +145,8 @@ impl Site {
             fragments: &self.fragments,
             secret: &self.secret,
             relay: Way::Frames,
+            shield: None,
+            pressed: &Pressed::default(),
         };
         let now = self.world.now;
         if let Action::Drop(reason) =
@@ -274,6 +277,8 @@ fn known_sources_are_not_scanners_and_monitored_rules_only_count() {
         fragments: &site.fragments,
         secret: &site.secret,
         relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
     };
     let outcome = pipeline::handle(&mut cuts[1].frame(), usize::MAX, &mut site.scratch, &context, || NOW);
     assert!(matches!(outcome.action, Action::Relay(_)));
@@ -314,6 +319,8 @@ fn a_scanner_behind_destination_options_is_one() {
         fragments: &site.fragments,
         secret: &site.secret,
         relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
     };
     let mut actions = Vec::new();
     for (from, to, proto) in [(0, 120, 60), (120, datagram.len(), 17)] {
@@ -457,6 +464,8 @@ fn the_same_bytes_of_another_protocol_are_refused() {
         fragments: &site.fragments,
         secret: &site.secret,
         relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
     };
     let mut action = |proto| {
         let mut frame = Packet::v6(CALLER_V6).raw(proto, &bytes).udp_length(400).fragment(0, true, 9).build();

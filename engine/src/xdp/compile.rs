@@ -1,6 +1,6 @@
 use vos_common::rate::Tier;
 use vos_common::reason::Reason;
-use vos_common::state::Config as KernelConfig;
+use vos_common::state::{Config as KernelConfig, PROVISIONAL};
 
 use crate::config::{Config, RuleMode, redirect};
 
@@ -14,7 +14,9 @@ pub fn compile(config: &Config, tick: u64, before: KernelConfig) -> KernelConfig
         rules.set(Reason::Scanner, RuleMode::Off);
     }
     let rates = &config.rates;
+    let provisional = if config.relay.shield { PROVISIONAL } else { 0 };
     KernelConfig {
+        flags: before.flags & !PROVISIONAL | provisional,
         heartbeat_timeout: u64::from(config.relay.heartbeat_timeout_ms) * 1_000_000,
         enforce: rules.enforce,
         monitor: rules.monitor,
@@ -113,6 +115,9 @@ mod tests {
         assert_eq!(compiled(|config| config.xdp.stealth = Stealth::Off).silent, 0);
         assert_eq!(plain.heartbeat_timeout, 500_000_000);
         assert_eq!(plain.redirect, u64::from(u32::MAX));
+        let shielded = compiled(|config| config.relay.shield = true);
+        assert_eq!((plain.flags, shielded.flags), (V6_RULES, V6_RULES | PROVISIONAL));
+        assert_eq!(compile(&Config::default(), TICK, shielded).flags, V6_RULES, "off again");
         let set = compiled(|config| {
             config.rates.unknown.register = "5/s burst 10".parse().expect("a limit");
             config.rates.verified.invite = "6/s burst 11".parse().expect("a limit");

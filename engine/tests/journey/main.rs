@@ -12,6 +12,8 @@ mod calls;
 mod hostile;
 /// Monitor and filter mode.
 mod modes;
+/// A softswitch that is behind.
+mod overload;
 /// What passes: other protocols, other ports, unusual SIP.
 mod passes;
 /// A recorded session of real phones, packet for packet.

@@ -9,7 +9,9 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket};
+use nix::unistd::Pid;
 use serde_json::Value;
 use sip_parse::{Index, Mode, StartLine};
 use tempfile::TempDir;
@@ -375,6 +377,13 @@ impl Site {
     /// How many requests with a Call-ID that begins so Kamailio has logged.
     pub(crate) fn seen_calls(&self, call: &str) -> usize {
         self.seen().iter().filter(|seen| seen.call.starts_with(call)).count()
+    }
+
+    /// Has Kamailio stand still, and go on.
+    #[track_caller]
+    pub(crate) fn freeze(&self, still: bool) {
+        let group = Pid::from_raw(self.kamailio.id().cast_signed());
+        killpg(group, if still { Signal::SIGSTOP } else { Signal::SIGCONT }).unwrap();
     }
 
     /// Waits until Kamailio has logged a request with this Call-ID.

@@ -12,7 +12,9 @@ use vos_common::reason::Reason;
 use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
-use vos_engine::events::{Change, Dropped, Event, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What};
+use vos_engine::events::{
+    Change, Dropped, Event, PeerChange, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
+};
 use vos_engine::pcap::Writer;
 
 use crate::{Cli, Failure, bare};
@@ -90,12 +92,24 @@ fn line(event: &Event) -> String {
     let what = match &event.what {
         What::Drop(dropped) => dropped_line(dropped),
         What::Rule(change) => rule_line(change),
+        What::Pressure(change) => pressure_line(change),
         What::Softswitch(change) => softswitch_line(change),
+        What::Peer(change) => peer_line(change),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
     };
     format!("{time}  {}", printable(&what))
+}
+
+fn pressure_line(Pressure { begins, socket, seconds, given_up }: &Pressure) -> String {
+    match begins {
+        true => format!("the softswitch is behind at {}", socket.as_deref().unwrap_or("its socket")),
+        false => {
+            let (seconds, given_up) = (seconds.unwrap_or_default(), given_up.unwrap_or_default());
+            format!("the softswitch has caught up after {seconds:.1} s; {given_up} INVITEs and REGISTERs were given up")
+        }
+    }
 }
 
 fn dropped_line(dropped: &Dropped) -> String {
@@ -136,6 +150,14 @@ fn softswitch_line(change: &SoftswitchChange) -> String {
         SoftswitchState::Dead => "dead",
     };
     format!("{:16}  {} is {state}", "softswitch", change.name)
+}
+
+fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {
+    let what = match why_absent {
+        None => format!("{to} is there"),
+        Some(why) => format!("nobody is at {to} ({why})"),
+    };
+    format!("{:16}  {what}, queue {queue}", "peer")
 }
 
 /// Writes dropped packets to a file until interrupted, or enough.

@@ -1,0 +1,167 @@
+use std::net::UdpSocket;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::site::{self, CALLER, PATIENCE, SERVER4, Script, Site, Stats, request, server_of, wait_until};
+
+/// RFC 3261 §17.1.2.2, s.
+const T2: u64 = 4;
+
+/// Answers REGISTER, says of an INVITE only that it rings, and of a MESSAGE nothing.
+const LAZY: Script = Script {
+    modules: &["pv", "xlog", "sl", "textops"],
+    routes: "if (is_method(\"REGISTER\")) sl_send_reply(\"200\", \"OK\");\n  \
+             if (is_method(\"INVITE\")) sl_send_reply(\"180\", \"Ringing\");\n",
+};
+
+fn sum(stats: &Stats, table: &str, name: &str) -> u64 {
+    let workers = stats.0["workers"].as_array().expect("workers");
+    workers.iter().map(|worker| worker[table][name].as_u64().expect("a counter")).sum()
+}
+
+/// Sends a request of this Call-ID, the same each time, to the server.
+fn send(phone: &UdpSocket, method: &str, call: &str) {
+    let text = request(method, phone.local_addr().unwrap(), call);
+    phone.send_to(text.as_bytes(), server_of(phone)).unwrap();
+}
+
+#[test]
+fn copies_are_kept_back_until_there_is_an_answer() {
+    if !site::ready(&["kamailio"]) {
+        return;
+    }
+    let site = Site::builder().server(LAZY).config("[relay]\nshield = true\n").start();
+    let phone = site.phone(CALLER);
+    let began = Instant::now();
+    const COPIES: usize = 10;
+    for _ in 0..COPIES {
+        for method in ["MESSAGE", "ACK", "CANCEL"] {
+            send(&phone, method, &format!("mute-{method}"));
+        }
+    }
+    site.afterwards("mute");
+    let passed = || site.seen_calls("mute-MESSAGE");
+    let may_pass = || 1 + (began.elapsed().as_secs() / T2) as usize;
+    let (seen, kept_back) = (passed(), sum(&site.stats(), "taken", "retransmission"));
+    assert!((1..=may_pass()).contains(&seen), "{seen} copies of a MESSAGE that is not answered");
+    assert_eq!(kept_back as usize, COPIES - seen);
+    assert_eq!([site.seen_calls("mute-ACK"), site.seen_calls("mute-CANCEL")], [COPIES; 2]);
+
+    // A final answer or a provisional one, it is the egress program that sees it. One copy in T2 would take longer.
+    let enough = 1 + (PATIENCE.as_secs() / T2) as usize + 2;
+    for method in ["REGISTER", "INVITE"] {
+        let call = format!("answered-{method}");
+        wait_until(&format!("copies of {method} pass"), PATIENCE, || {
+            send(&phone, method, &call);
+            site.seen_calls(&call) >= enough
+        });
+    }
+    assert!(passed() <= may_pass(), "nobody has answered the MESSAGE");
+
+    // Switched off while packets flow.
+    site.reconfigure("[relay]\nshield = false\n");
+    let (before, kept_back) = (passed(), sum(&site.stats(), "taken", "retransmission"));
+    (0..COPIES).for_each(|_| send(&phone, "MESSAGE", "mute-MESSAGE"));
+    site.afterwards("off");
+    assert_eq!(passed() - before, COPIES);
+    assert_eq!(sum(&site.stats(), "taken", "retransmission"), kept_back);
+}
+
+/// A request of a dialog that is there.
+fn in_dialog(phone: &UdpSocket, method: &str, call: &str) {
+    let text =
+        request(method, phone.local_addr().unwrap(), call).replacen("To: <sip:2@e.com>", "To: <sip:2@e.com>;tag=2", 1);
+    assert!(text.contains(";tag=2"));
+    phone.send_to(text.as_bytes(), server_of(phone)).unwrap();
+}
+
+fn pressed(site: &Site) -> bool {
+    let pressure = &site.stats().0["pressure"];
+    let at = format!("{SERVER4}:5060");
+    let sockets = pressure["sockets"].as_array().map_or(&[][..], Vec::as_slice);
+    sockets.iter().any(|socket| socket["local"] == Value::from(at.clone()) && socket["pressed"] == true)
+}
+
+/// Distinct REGISTERs until Kamailio's socket is behind.
+fn fill(site: &Site, phone: &UdpSocket, name: &str) {
+    let mut next = 0;
+    wait_until("the socket is behind", PATIENCE, || {
+        for _ in 0..20 {
+            send(phone, "REGISTER", &format!("{name}-{next}"));
+            next += 1;
+        }
+        pressed(site)
+    });
+}
+
+#[test]
+fn while_the_softswitch_stands_still_calls_that_are_there_go_first() {
+    if !site::ready(&["kamailio"]) {
+        return;
+    }
+    let site = Site::builder().start();
+    let phone = site.phone(CALLER);
+    site.freeze(true);
+    fill(&site, &phone, "fill");
+    let before = site.stats();
+    const NEW: u64 = 50;
+    const THERE: usize = 5;
+    for number in 0..NEW {
+        send(&phone, "REGISTER", &format!("new-register-{number}"));
+        send(&phone, "INVITE", &format!("new-invite-{number}"));
+    }
+    for number in 0..THERE {
+        in_dialog(&phone, "BYE", &format!("there-bye-{number}"));
+        in_dialog(&phone, "INVITE", &format!("there-invite-{number}"));
+        send(&phone, "ACK", &format!("there-ack-{number}"));
+        let emergency = request("INVITE", phone.local_addr().unwrap(), &format!("there-emergency-{number}"));
+        let emergency = emergency.replacen("sip:2@e.com", "sip:+1-12@e.com", 1);
+        phone.send_to(emergency.as_bytes(), server_of(&phone)).unwrap();
+    }
+    site.counted(&before, "redirected", 2 * NEW + 4 * THERE as u64);
+    let more = |stats: &Stats, class| sum(stats, "given_up", class) - sum(&before, "given_up", class);
+    wait_until("what is new is given up", PATIENCE, || more(&site.stats(), "invite") == NEW);
+    let now = site.stats();
+    assert_eq!((more(&now, "register"), more(&now, "invite")), (NEW, NEW), "{}", now.0);
+    assert_eq!(more(&now, "in_dialog") + more(&now, "emergency") + more(&now, "other") + more(&now, "response"), 0);
+    assert_eq!(now.0["pressure"]["now"], true);
+
+    site.freeze(false);
+    wait_until("what was there has arrived", PATIENCE, || site.seen_calls("there-") == 4 * THERE);
+    assert_eq!(site.seen_calls("new-"), 0);
+    wait_until("it has caught up", PATIENCE, || site.stats().0["pressure"]["now"] == false);
+    assert_eq!(site.asks(&site.phone(CALLER), "REGISTER", "welcome"), 200);
+    let events = site.vosctl(&["events", "--json"]).stdout;
+    let events = String::from_utf8(events).unwrap();
+    let told = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told: Vec<_> = told.filter(|event| event["kind"] == "pressure").collect();
+    assert_eq!(told.len(), 2, "{events}");
+    assert_eq!((&told[0]["begins"], &told[1]["begins"]), (&true.into(), &false.into()));
+    assert!(told[1]["given_up"].as_u64() >= Some(2 * NEW), "{events}");
+}
+
+#[test]
+fn without_priority_what_comes_last_is_lost_whatever_it_is() {
+    if !site::ready(&["kamailio"]) {
+        return;
+    }
+    let site = Site::builder().config("[relay]\npriority = false\n").start();
+    let phone = site.phone(CALLER);
+    site.freeze(true);
+    // More than any socket's buffer holds.
+    let before = site.stats();
+    const MANY: u64 = 1_500;
+    (0..MANY).for_each(|number| send(&phone, "REGISTER", &format!("fill-{number}")));
+    site.counted(&before, "redirected", MANY);
+    (0..5).for_each(|number| in_dialog(&phone, "BYE", &format!("there-{number}")));
+    site.counted(&before, "redirected", MANY + 5);
+    wait_until("all is relayed", PATIENCE, || {
+        site.stats().workers("relayed").iter().sum::<u64>() == before.workers("relayed").iter().sum::<u64>() + MANY + 5
+    });
+    assert_eq!(sum(&site.stats(), "given_up", "register"), 0);
+    site.freeze(false);
+    site.afterwards("thaw");
+    assert!(site.seen_calls("fill-") < MANY as usize, "the socket was not full");
+    assert_eq!(site.seen_calls("there-"), 0);
+}
