@@ -172,8 +172,15 @@ fn no_answer_makes_the_pipeline_allocate() {
     let answer = Answer { keep_alives: true, options: true, options_pass_every: 10, refuse_calls: true };
     let emergency = Emergency::of(&["112".to_owned()]);
     let rules = Ruleset { answer, emergency, ..Ruleset::default() };
-    let context =
-        Context { rules: &rules, sources: &Strangers, fragments: &fragments, secret: &secret, relay: Way::Frames };
+    let context = Context {
+        rules: &rules,
+        sources: &Strangers,
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
+    };
     let mut room = vec![0; 2_048];
     let mut reasons = [0u64; Reason::ALL.len()];
     let (mut made, mut relayed) = (0, 0);
