@@ -81,6 +81,14 @@ pub enum ChangeError {
         /// The name.
         name: String,
     },
+    /// No such backend.
+    #[error("there is no backend `{name}`: {all}")]
+    NoSuchBackend {
+        /// The name.
+        name: String,
+        /// Which there are.
+        all: String,
+    },
     /// A time that attack mode does not take.
     #[error("attack mode lasts 1 second to 24 hours at a time")]
     Ttl,
@@ -197,6 +205,24 @@ impl Live {
         info!("rule {name}: {mode} until the next reload or restart");
         let in_force = |rule: &Reason| (rule.label().to_owned(), in_force.rules.mode(*rule));
         Ok(Switched { asked: mode, rules: rules.iter().map(in_force).collect() })
+    }
+
+    /// Gives a backend no new calls, or again some, until the next reload or restart.
+    pub fn drain(&self, name: &str, drain: bool) -> Result<(), ChangeError> {
+        let mut state = lock(&self.state);
+        let mut config = self.in_force().config.clone();
+        let Some(backend) = config.backend.iter_mut().find(|backend| backend.name == name) else {
+            let names: Vec<&str> = config.backend.iter().map(|backend| &*backend.name).collect();
+            let all = match names.as_slice() {
+                [] => "the configuration has no [[backend]]".to_owned(),
+                names => format!("write one of {}", names.join(", ")),
+            };
+            return Err(ChangeError::NoSuchBackend { name: name.to_owned(), all });
+        };
+        backend.drain = drain;
+        self.put(&mut state, config)?;
+        info!("backend {name}: {} until the next reload or restart", if drain { "drained" } else { "not drained" });
+        Ok(())
     }
 
     /// Switches attack mode on for so long, or off; gives the seconds left.

@@ -36,6 +36,7 @@ use serde_json::{Map, Value, json};
 use crate::config::{Config, RelayTo};
 use crate::control::clock::Clock;
 use crate::health::Health;
+use crate::live::wire;
 use crate::policy::Secret;
 use crate::transmit::End;
 use crate::xdp::{addr, ip};
@@ -162,10 +163,10 @@ impl Switchboard {
         Arc::clone(&self.health)
     }
 
-    /// The backends: `[{"name","address","state","drain","sent","received"}]`.
-    pub fn backends_json(&self) -> Value {
+    /// The backends, as the API shows them.
+    pub fn backends(&self) -> Vec<wire::Backend> {
         let tallies = self.tallies();
-        self.backends.to_json(|slot| {
+        self.backends.view(|slot| {
             let each = tallies.iter().map(|tally| tally.of(slot));
             each.fold((0, 0), |(sent, received), (s, r)| (sent + s, received + r))
         })
@@ -176,7 +177,7 @@ impl Switchboard {
         let count = |stray: Stray| self.tallies().iter().map(|tally| tally.strays(stray)).sum::<u64>();
         let strays: Map<String, Value> =
             Stray::ALL.iter().map(|stray| (stray.label().to_owned(), count(*stray).into())).collect();
-        json!({ "strays": strays, "backends": self.backends_json() })
+        json!({ "strays": strays, "backends": self.backends() })
     }
 
     fn note_call(&self, list: &backends::List, call: u64, early: bool, now: u64) {

@@ -42,7 +42,9 @@ impl Proxy {
     ///
     /// The port of `relay.bind` is taken, or its address is none of this host's.
     pub fn open(config: &Config, queue: u32, board: &Arc<Switchboard>) -> io::Result<Self> {
-        let port = config.relay.bind.map_or(0, |bind| bind.port() + queue as u16);
+        let port = config.relay.bind.map_or(Some(0), |bind| bind.port().checked_add(queue.try_into().ok()?));
+        let port =
+            port.ok_or_else(|| io::Error::other("relay.bind: no port is left for every queue: take a lower one"))?;
         let bound = |any: IpAddr| match config.relay.bind {
             Some(bind) if bind.is_ipv4() == any.is_ipv4() => SocketAddr::new(bind.ip(), port),
             _ => SocketAddr::new(any, port),
