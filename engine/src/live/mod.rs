@@ -13,7 +13,6 @@ use arc_swap::{ArcSwap, Guard};
 use thiserror::Error;
 use tracing::{error, info, warn};
 use vos_common::reason::Reason;
-use vos_common::rule::Addr;
 use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
@@ -252,9 +251,9 @@ impl Live {
         Ok(())
     }
 
-    /// Is it a SIP port at one of this host's addresses? Without a lock.
-    pub fn serves(&self, addr: &Addr, port: u16) -> bool {
-        self.own.has(addr) && self.in_force().config.xdp.sip_ports.contains(&port)
+    /// Is it a SIP port? Without a lock.
+    pub fn serves(&self, port: u16) -> bool {
+        self.in_force().config.xdp.sip_ports.contains(&port)
     }
 
     fn attack_left(&self, until: u64) -> Option<u64> {

@@ -602,8 +602,8 @@ mod tests {
             "mode relay, queues 4, xdp native\n\
              \n            200  packets judged\n            150  redirect (75.0 %)\n             50  stealth (25.0 %)\n\
              \nqueue 0: 150 received, 149 relayed, 1 relay errors, live\n         \
-             peer is there: 140 sent to it, 2 refused by it as busy, 7 sent to this host instead; 130 received of it, 0 unfit\n             30  answered (20.0 %)\n             \
-             15  keep_alive (10.0 %)\n              1  evil\\u{1b}[2J (0.7 %)\n"
+             peer is there: 140 sent to it, 2 refused by it as busy, 7 sent to this host instead; 130 received of it, 0 unfit\n             \
+             30  answered (20.0 %)\n             15  keep_alive (10.0 %)\n              1  evil\\u{1b}[2J (0.7 %)\n"
         );
         assert!(stats_text(&json!({ "would_drop": { "stealth": 3 } })).contains("if this were enforced"));
         assert_eq!(stats_text(&json!([])), "\n\n              0  packets judged\n");

@@ -36,8 +36,8 @@ impl From<ChangeError> for Problem {
 async fn status(State(shared): State<Shared>) -> Answer<Status> {
     let status = move || {
         let engine = &shared.engine;
-        let status = engine.live().status(engine.relaying());
-        Json(Status { peers: engine.peers(), softswitch: engine.softswitch(), ..status })
+        let (peers, softswitch) = (engine.peers(), engine.softswitch());
+        Json(Status { peers, softswitch, ..engine.live().status(engine.relaying()) })
     };
     blocking(status).await
 }
