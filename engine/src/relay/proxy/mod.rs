@@ -79,7 +79,9 @@ struct Homes {
 
 impl Homes {
     fn of(own: &[IpAddr], port: u16) -> Self {
-        let first = |v4| own.iter().find(|ip| ip.is_ipv4() == v4).map(|ip| End { addr: addr(*ip), port });
+        let is_near = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let of = |v4| own.iter().find(|ip| ip.is_ipv4() == v4 && !is_near(ip));
+        let first = |v4| of(v4).map(|ip| End { addr: addr(*ip), port });
         Self { own: own.to_vec(), ends: [first(true), first(false)] }
     }
 }
@@ -210,3 +212,6 @@ fn resolve(host: &str) -> Result<Vec<SocketAddr>, ResolveError> {
 fn socket_address(end: &End) -> SocketAddr {
     SocketAddr::new(ip(end.addr), end.port)
 }
+
+#[cfg(test)]
+mod tests;

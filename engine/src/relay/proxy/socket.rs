@@ -119,9 +119,11 @@ impl Proxy {
         self.board.backends.alive()
     }
 
-    /// What to wait for.
+    /// What to wait for. Not for what is not read: strangers could keep the worker awake with it.
     pub fn sockets(&self) -> [Option<BorrowedFd<'_>>; 2] {
-        [&self.v4, &self.v6].map(|socket| socket.as_ref().map(AsFd::as_fd))
+        let list = self.board.backends.list();
+        [(&self.v4, true), (&self.v6, false)]
+            .map(|(socket, v4)| socket.as_ref().filter(|_| list.has_family(v4)).map(AsFd::as_fd))
     }
 }
 
