@@ -17,11 +17,12 @@ pub fn fold(mut sum: u64) -> u16 {
 /// One's complement sum of bytes as 16-bit words in network order, folded, not complemented. An odd last byte counts as
 /// if a zero followed it.
 pub fn sum(bytes: &[u8]) -> u16 {
-    // Words of four bytes have the same sum once they are folded (RFC 1071 §2), and are half as many.
+    // Words of four bytes have the same sum once they are folded, and so have words in host order once its bytes are
+    // swapped (RFC 1071 §2): half as many, and nothing to swap in the loop.
     let (fours, rest) = bytes.as_chunks::<4>();
-    let sum: u64 = fours.iter().map(|four| u64::from(u32::from_be_bytes(*four))).sum();
-    let rest = rest.chunks(2).map(|w| u64::from(u16::from_be_bytes([w[0], w.get(1).copied().unwrap_or(0)])));
-    fold(sum + rest.sum::<u64>())
+    let sum: u64 = fours.iter().map(|four| u64::from(u32::from_ne_bytes(*four))).sum();
+    let rest = rest.chunks(2).map(|w| u64::from(u16::from_ne_bytes([w[0], w.get(1).copied().unwrap_or(0)])));
+    u16::from_be(fold(sum + rest.sum::<u64>()))
 }
 
 /// One's complement sum over the pseudo-header (RFC 768, RFC 8200 §8.1) of a UDP datagram of `length` bytes, in host
@@ -36,13 +37,18 @@ pub fn pseudo_header(src: Addr, dst: Addr, length: u16) -> u16 {
 
 /// Writes the checksum of a whole UDP datagram, header included; `datagram` is exactly that.
 pub fn write_udp(datagram: &mut [u8], src: Addr, dst: Addr) {
-    let pseudo = pseudo_header(src, dst, datagram.len() as u16);
-    let Some(field) = datagram.get_mut(6..UDP_HEADER) else { return };
-    field.fill(0);
-    let whole = !fold(u64::from(pseudo) + u64::from(sum(datagram)));
+    let Some((header, payload)) = datagram.split_first_chunk_mut::<UDP_HEADER>() else { return };
+    write_udp_header(header, payload, src, dst);
+}
+
+/// Writes the checksum of a UDP datagram, whose payload stands elsewhere.
+pub fn write_udp_header(header: &mut [u8; UDP_HEADER], payload: &[u8], src: Addr, dst: Addr) {
+    header[6..].fill(0);
+    let pseudo = pseudo_header(src, dst, (UDP_HEADER + payload.len()) as u16);
+    let whole = !fold(u64::from(pseudo) + u64::from(sum(header)) + u64::from(sum(payload)));
     // RFC 768: a sum of zero is sent as all ones
     let whole = if whole == 0 { 0xffff } else { whole };
-    datagram[6..UDP_HEADER].copy_from_slice(&whole.to_be_bytes());
+    header[6..].copy_from_slice(&whole.to_be_bytes());
 }
 
 /// Is the checksum of a UDP datagram right, header included? None at all is right over IPv4 (RFC 768), and wrong over

@@ -44,6 +44,8 @@ pub enum What {
     Pressure(Pressure),
     /// A softswitch has died, or come back.
     Softswitch(SoftswitchChange),
+    /// The relay's peer has come, or has gone, as a worker finds it.
+    Peer(PeerChange),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -166,6 +168,18 @@ pub struct SoftswitchChange {
     pub state: SoftswitchState,
 }
 
+/// The relay's peer has come, or has gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerChange {
+    /// RX queue of the worker.
+    pub queue: u32,
+    /// `relay.to`.
+    pub to: String,
+    /// Why nobody is there; none: somebody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_absent: Option<String>,
+}
+
 impl RuleChange {
     /// What became of `decision`.
     pub fn of(change: Change, decision: &Decision) -> Self {
@@ -262,6 +276,7 @@ impl Events {
             What::Rule(_) => "rule",
             What::Pressure(_) => "pressure",
             What::Softswitch(_) => "softswitch",
+            What::Peer(_) => "peer",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -39,6 +40,15 @@ pub struct Link {
     pub up: bool,
     /// The XDP program on it.
     pub xdp: Option<Attached>,
+}
+
+/// Where a packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The interface's index.
+    pub interface: u32,
+    /// Whose MAC address it goes to: the gateway, or on the link the destination itself.
+    pub to: IpAddr,
 }
 
 /// A connection to the kernel's routing tables.
@@ -137,13 +147,7 @@ impl Netlink {
     /// Would the kernel take a packet from `src` to `dst` that arrives on interface `iif`? Its own input routing
     /// answers, rp_filter, martians and policy rules included (`ip route get DST from SRC iif IIF`).
     pub fn would_accept(&mut self, src: IpAddr, dst: IpAddr, iif: u32) -> io::Result<bool> {
-        let mut ask = RouteMessage::default();
-        let length = if dst.is_ipv4() { 32 } else { 128 };
-        ask.header.address_family = if dst.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        ask.header.destination_prefix_length = length;
-        ask.header.source_prefix_length = length;
-        ask.attributes.push(RouteAttribute::Destination(dst.into()));
-        ask.attributes.push(RouteAttribute::Source(src.into()));
+        let mut ask = route(src, dst);
         ask.attributes.push(RouteAttribute::Iif(iif));
         match self.ask(Message::GetRoute(ask), 0) {
             Ok(_) => Ok(true),
@@ -152,6 +156,32 @@ impl Netlink {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Where a packet of this host's from `src` to `dst` leaves (`ip route get DST from SRC`). `None`: it does not leave,
+    /// or not as it is: it is for this host, for many, refused, or goes into a tunnel.
+    pub fn next_hop(&mut self, src: IpAddr, dst: IpAddr) -> io::Result<Option<Hop>> {
+        let answer = self.ask(Message::GetRoute(route(src, dst)), 0)?;
+        let route = answer.into_iter().find_map(|m| if let Message::NewRoute(route) = m { Some(route) } else { None });
+        Ok(route.as_ref().and_then(|route| read_hop(route, dst)))
+    }
+
+    /// The MAC address of a neighbour that has been heard of lately, or whose address an operator has set. `None` where
+    /// there is none, and where the kernel wants to make sure of it with the next packet that it sends there (`STALE`,
+    /// RFC 4861 §7.3.2).
+    pub fn mac_of(&mut self, hop: &Hop) -> io::Result<Option<[u8; 6]>> {
+        let mut ask = NeighbourMessage::default();
+        ask.header.ifindex = hop.interface;
+        ask.header.family = family(hop.to);
+        ask.attributes.push(NeighbourAttribute::Destination(match hop.to {
+            IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
+            IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
+        }));
+        let answer = self.ask(Message::GetNeighbour(ask), 0)?;
+        Ok(answer.into_iter().find_map(|message| match message {
+            Message::NewNeighbour(neighbour) => read_mac(&neighbour),
+            _ => None,
+        }))
     }
 
     fn ask(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
@@ -192,6 +222,54 @@ impl Netlink {
             }
         }
     }
+}
+
+fn family(ip: IpAddr) -> AddressFamily {
+    if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+/// The question for a route.
+fn route(src: IpAddr, dst: IpAddr) -> RouteMessage {
+    let mut ask = RouteMessage::default();
+    let length = if dst.is_ipv4() { 32 } else { 128 };
+    ask.header.address_family = family(dst);
+    ask.header.destination_prefix_length = length;
+    ask.header.source_prefix_length = length;
+    ask.attributes.push(RouteAttribute::Destination(dst.into()));
+    ask.attributes.push(RouteAttribute::Source(src.into()));
+    ask
+}
+
+fn read_hop(route: &RouteMessage, dst: IpAddr) -> Option<Hop> {
+    let mut hop = Hop { interface: 0, to: dst };
+    if route.header.kind != RouteType::Unicast {
+        return None;
+    }
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => hop.interface = *index,
+            RouteAttribute::Gateway(RouteAddress::Inet(ip)) | RouteAttribute::Via(RouteVia::Inet(ip)) => {
+                hop.to = IpAddr::V4(*ip);
+            }
+            RouteAttribute::Gateway(RouteAddress::Inet6(ip)) | RouteAttribute::Via(RouteVia::Inet6(ip)) => {
+                hop.to = IpAddr::V6(*ip);
+            }
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::Encap(_) => return None,
+            _ => {}
+        }
+    }
+    (hop.interface != 0).then_some(hop)
+}
+
+fn read_mac(neighbour: &NeighbourMessage) -> Option<[u8; 6]> {
+    use NeighbourState::{Delay, Permanent, Probe, Reachable};
+    if !matches!(neighbour.header.state, Reachable | Delay | Probe | Permanent) {
+        return None;
+    }
+    neighbour.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLocalAddress(mac) => mac.as_slice().try_into().ok(),
+        _ => None,
+    })
 }
 
 fn read_link(message: LinkMessage) -> Link {

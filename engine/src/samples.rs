@@ -30,12 +30,13 @@ const QUEUED_MAX: usize = 64;
 /// Bytes kept of a start line or a User-Agent.
 const TEXT_MAX: usize = 256;
 
-/// Where a worker shows what it drops.
+/// Where a worker shows what it drops, and says what happens.
 #[derive(Debug)]
 pub struct Door {
     queue: u32,
     clocks: [u64; Reason::ALL.len()],
     samples: SyncSender<Sample>,
+    events: Arc<Events>,
 }
 
 impl Door {
@@ -51,6 +52,11 @@ impl Door {
             self.clocks[reason as usize] = clock;
             self.send(reason, frame, now);
         }
+    }
+
+    /// Tells whoever watches, at once. Not for what may happen with every packet: it allocates and takes a lock.
+    pub fn tell(&self, what: What) {
+        self.events.publish(Event::now(what));
     }
 
     fn send(&self, reason: Reason, frame: &[u8], now: u64) {
@@ -85,7 +91,8 @@ impl Samples {
 
     /// A door for the worker of `queue`.
     pub fn door(&self, queue: u32) -> Door {
-        Door { queue, clocks: [0; Reason::ALL.len()], samples: self.door.clone() }
+        let events = Arc::clone(&self.events);
+        Door { queue, clocks: [0; Reason::ALL.len()], samples: self.door.clone(), events }
     }
 
     /// Reads ring and doors until `stop`.

@@ -1,4 +1,4 @@
-//! Kernel calls for which no crate has a safe wrapper: TAP, ethtool, packet socket, AF_XDP socket options.
+//! Kernel calls for which no crate has a safe wrapper: TAP, ethtool, packet socket, socket options.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -73,6 +73,16 @@ pub fn probe_socket(index: u32) -> io::Result<OwnedFd> {
     // SAFETY: the address is a sockaddr_ll of the length given.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
     Ok(socket)
+}
+
+/// Lets routers cut what an IPv4 socket sends (`IP_MTU_DISCOVER`, `ip(7)`): "don't fragment" stays clear.
+pub fn may_be_cut(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let value = libc::IP_PMTUDISC_DONT;
+    let length = size_of::<i32>() as u32;
+    let (level, option) = (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER);
+    // SAFETY: the kernel reads four bytes.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) })?;
+    Ok(())
 }
 
 /// Is this AF_XDP socket bound in zero-copy mode (`XDP_OPTIONS`)?

@@ -17,13 +17,14 @@ use tracing::{info, warn};
 use vos_common::packet;
 use vos_common::reason::Reason;
 
-use crate::config::{Config, Wait};
+use crate::config::{Config, RelayTo, Wait};
+use crate::events::{PeerChange, What};
 use crate::live::{InForce, Live};
 use crate::pipeline::{self, Action, Brief, Checksum, Class, Context, Kind, Outcome, Scratch, Way};
 use crate::policy::{Answer, Observation, Secret};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
-use crate::relay::{Backlog, Relay, SendError, Waiting};
+use crate::relay::{Backlog, Counts, Relay, SendError, Waiting};
 use crate::samples::Door;
 use crate::shield::Shield;
 use crate::sys;
@@ -33,6 +34,9 @@ use crate::xsk::{Frame, Queue};
 
 /// How long to wait where a socket says that it has room and has none.
 const RETRY: Duration = Duration::from_millis(1);
+/// How soon the kernel is asked again to send what it has left in the TX ring. Shorter: a link that takes nothing costs
+/// more. Longer: answers are late when it does.
+const UNSENT_PATIENCE: Duration = Duration::from_millis(1);
 
 /// What one worker has done. Written by it alone, read by whoever asks.
 #[derive(Debug, Default)]
@@ -49,12 +53,14 @@ pub struct Stats {
     waiting: AtomicU64,
     /// Observations that found no room on their way to the policy.
     unobserved: AtomicU64,
-    /// Datagrams of the relay's peer to callers, by the way they took: [`Sent`].
-    sent: [AtomicU64; 3],
+    /// Datagrams to callers, the relay's peer's and answers, by the way they took.
+    sent: [AtomicU64; Sent::ALL.len()],
     kinds: [AtomicU64; Kind::ALL.len()],
     lost: AtomicU64,
     held: AtomicU64,
     live: AtomicBool,
+    /// Of the relay's peer, if there is one.
+    peer: Option<Arc<Counts>>,
 }
 
 /// A counter for each reason.
@@ -89,6 +95,11 @@ fn add(counter: &AtomicU64, n: u64) {
 }
 
 impl Stats {
+    /// Of a worker with this relay.
+    pub fn of(relay: &Relay) -> Self {
+        Self { peer: relay.peer.is_some().then(|| Arc::clone(&relay.counts)), ..Self::default() }
+    }
+
     /// As JSON, for queue `queue`.
     pub fn to_json(&self, queue: u32) -> Value {
         let kinds: Map<String, Value> = Kind::ALL
@@ -113,6 +124,7 @@ impl Stats {
             "taken": self.ended.to_json(Reason::is_taken),
             "dropped": self.ended.to_json(is_drop),
             "sent": sent,
+            "peer": self.peer.as_ref().map(|peer| peer.to_json()),
             "would_drop": self.would_drop.to_json(is_drop),
             "given_up": given_up,
             "waiting": self.waiting.load(Relaxed),
@@ -137,6 +149,11 @@ impl Stats {
     /// Does the worker turn, and its relay with it?
     pub fn live(&self) -> bool {
         self.live.load(Relaxed)
+    }
+
+    /// Is the relay's peer there, as this worker finds it? `None`: there is to be none.
+    pub fn peer(&self) -> Option<bool> {
+        self.peer.as_ref().map(|peer| peer.present())
     }
 }
 
@@ -225,6 +242,7 @@ impl Worker {
             let now = now();
             if now >= next_beat {
                 self.beat(now);
+                self.tell_news(&config.relay.to, &door);
                 next_beat = now + beat;
             }
             self.queue.refill();
@@ -306,7 +324,9 @@ impl Worker {
         let room = self.queue.room(&mut frame);
         let Outcome { action, kind, would, ack, brief } = pipeline::handle(room, length, scratch, &context, now);
         let packet = &mut room[..length];
+        // Not from what is dropped: it may pretend to be anybody.
         if relay == Way::Datagrams
+            && matches!(action, Action::Relay(_) | Action::RelayWhole)
             && let Some(flow) = packet::flow(&&*packet)
         {
             self.transmitter.learn(packet, &flow, now());
@@ -329,10 +349,8 @@ impl Worker {
             }
             Action::Reply(length, reason) => {
                 self.stats.ended.add(reason);
-                if let Err(frame) = self.queue.transmit(frame, length) {
-                    add(&self.stats.sent[Sent::Lost as usize], 1);
-                    self.queue.release(frame);
-                }
+                let sent = self.transmitter.reply(&mut self.queue, frame, length);
+                add(&self.stats.sent[sent as usize], 1);
                 return;
             }
             Action::Swallow(reason) => self.stats.ended.add(reason),
@@ -430,6 +448,10 @@ impl Worker {
     fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
         for done in 0..desk.batch.capacity() {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
+            if !self.live.serves(&outgoing.from.addr, outgoing.from.port) {
+                self.relay.counts.refuse();
+                continue;
+            }
             let payload = desk.buffer.get(outgoing.payload.clone()).unwrap_or_default();
             let sent = self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now);
             add(&self.stats.sent[sent as usize], 1);
@@ -445,6 +467,18 @@ impl Worker {
             }
         }
         desk.batch.capacity()
+    }
+
+    /// Says whether the relay's peer has come or gone, once.
+    fn tell_news(&mut self, to: &RelayTo, door: &Door) {
+        let Some(news) = self.relay.news() else { return };
+        let queue = self.number;
+        let instead = if self.relay.local.is_some() { "go to the softswitch on this host" } else { "are dropped" };
+        match &news.why_absent {
+            None => info!("queue {queue}: {to} is there"),
+            Some(why) => warn!("queue {queue}: nobody is at {to} ({why}): packets {instead} until somebody is"),
+        }
+        door.tell(What::Peer(PeerChange { queue, to: to.to_string(), why_absent: news.why_absent }));
     }
 
     fn beat(&mut self, now: u64) {
@@ -464,12 +498,14 @@ impl Worker {
 
     /// Waits for packets of either side, and for room if some wait for that; wakes the driver where it wants to be woken.
     /// Is there room?
-    fn wait(&self, patience: Duration) -> bool {
+    fn wait(&mut self, patience: Duration) -> bool {
         let room = if self.backlog.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
         self.wait_for(PollFlags::POLLIN | room, patience)
     }
 
-    fn wait_for(&self, what: PollFlags, patience: Duration) -> bool {
+    fn wait_for(&mut self, what: PollFlags, patience: Duration) -> bool {
+        // What a full socket buffer has left in the TX ring, no event tells of.
+        let patience = if self.queue.unsent() > 0 { patience.min(UNSENT_PATIENCE) } else { patience };
         let [first, second] = self.relay.sockets();
         let own = self.queue.fd();
         // A descriptor named twice costs nothing; an array of three needs no memory.

@@ -66,6 +66,9 @@ pub trait Engine: Send + Sync + 'static {
     /// `{"candidates":[{"address","answered","last_seen_s"}]}`: who sends OPTIONS that the server answers.
     fn suggest_allow(&self) -> Value;
 
+    /// `[{"name","address","state","drain","sent","received"}]`: the softswitches, for `relay.to = "proxy…"`.
+    fn backends(&self) -> Value;
+
     /// Where news goes in and out.
     fn events(&self) -> &Events;
 
@@ -74,6 +77,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Do survivors go through the engine?
     fn relaying(&self) -> bool;
+    /// How many workers find the relay's peer there, and how many there are; `None`: there is to be none.
+    fn peers(&self) -> Option<(usize, usize)> {
+        None
+    }
 }
 
 #[derive(Clone)]

@@ -22,6 +22,10 @@ struct Fake {
 }
 
 impl Engine for Fake {
+    fn backends(&self) -> Value {
+        json!([{ "name": "a", "address": "192.0.2.1:5060", "state": "alive", "drain": false, "sent": 1, "received": 2 }])
+    }
+
     fn live(&self) -> &Live {
         &self.site.live
     }

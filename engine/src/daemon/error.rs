@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::config::ConfigError;
 use crate::control::decide::Refusal;
 use crate::control::socket::SocketError;
+use crate::relay::ResolveError;
 use crate::xdp::{AttachError, LoadError};
 use crate::xsk::BindError;
 
@@ -44,6 +45,9 @@ pub enum StartError {
         "re-entry would run generic XDP again on every packet, for ever: use --inject raw or auto with generic XDP"
     )]
     ReentryLoop,
+    /// A softswitch's name.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
     /// Asking the kernel.
     #[error("{what}: {source}")]
     Io {

@@ -1,5 +1,7 @@
 //! All of it together, from start to stop.
 
+/// Backends follow the configuration.
+mod backends;
 /// Why it does not start, or does not go on.
 mod error;
 /// From a configuration to workers ready to run.
@@ -30,7 +32,7 @@ use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
 use crate::pressure::{Pressure, Watch};
-use crate::relay::Tap;
+use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
 use crate::worker::{Stats, Worker};
 use crate::xdp;
@@ -133,6 +135,7 @@ struct Running {
     workers: Vec<JoinHandle<()>>,
     observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
+    board: Option<Arc<Switchboard>>,
 }
 
 impl Running {
@@ -185,12 +188,20 @@ impl Running {
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
         let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
-        let mut observers = vec![observer, sampler];
+        let neighbours = parts.neighbours.map(|neighbours| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || neighbours.follow(&stop))
+        });
+        let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours).collect();
         if config.relay.to == RelayTo::Local && !stats.is_empty() {
             let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
             let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };
             let stop = Arc::clone(&stop);
             observers.push(std::thread::spawn(move || watch.follow(&stop)));
+        }
+        if let Some(board) = &parts.board {
+            let (health, events, stop) = (board.health(), Arc::clone(&events), Arc::clone(&stop));
+            observers.push(std::thread::spawn(move || health.run(&events, &stop)));
         }
         let mut running = Self {
             config: config.clone(),
@@ -212,6 +223,7 @@ impl Running {
             workers,
             observers,
             tap: parts.tap,
+            board: parts.board,
         };
         running.guard();
         running.wait_until_live();
@@ -246,6 +258,7 @@ impl Running {
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
+            board: self.board.clone(),
         }
     }
 

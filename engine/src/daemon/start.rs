@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use tracing::{info, warn};
 
+use super::backends::{Followers, resolving};
 use super::error::io;
 use super::view::Shape;
 use super::{Options, Read, StartError, lock};
@@ -21,11 +22,13 @@ use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
 use crate::pressure::Pressure;
 use crate::reassembly::Reassembly;
-use crate::relay::{self, Backlog, FirewallVerdict, Local, Peer, Raw, Reentry, Relay, Tap, inspect_firewall};
+use crate::relay::{
+    self, Backlog, FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Switchboard, Tap, inspect_firewall,
+};
 use crate::shield::Shield;
 use crate::sys;
-use crate::transmit::Transmitter;
-use crate::worker::Worker;
+use crate::transmit::{Beside, Kernel, Neighbours, Transmitter, neighbours};
+use crate::worker::{Stats, Worker};
 use crate::xdp::{Attachment, Counters, Filter, KernelVerified, LoadError};
 use crate::xsk::{Queue, chunk_for};
 
@@ -50,16 +53,20 @@ impl Connected {
         filter.configure(config, frame_max)?;
         let own = own_addresses(netlink)?;
         say_homes(filter, &own, config)?;
+        let own_list: Vec<IpAddr> = own.iter().copied().collect();
+        let secret = Secret::default();
+        let board = Switchboard::open(config, &own_list, secret.clone())?;
         // Decisions are in force before the first packet meets the program.
         let state_dir = &config.control.state_dir;
         fs::create_dir_all(state_dir).map_err(io("making control.state_dir"))?;
         let store = state_dir.join(format!("{}.redb", config.iface));
         let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), Clock::now)?);
         let attachment = filter.attach(config.xdp.attach, options.replace, netlink)?;
-        let own_list = own.iter().copied().collect();
-        let live = Arc::new(Live::new(config, own_list, Box::new(filter.settings()), reader(read, config), Clock::now));
-        let parts = Parts::build(config, netlink, link, filter, &attachment, chunk, &live)?;
-        say_shape(link, &attachment, &parts);
+        let followers = Followers { settings: filter.settings(), board: board.clone(), config: config.clone() };
+        let reader = resolving(reader(read, config), board.clone());
+        let live = Arc::new(Live::new(config, own_list, Box::new(followers), reader, Clock::now));
+        let parts = Parts::build(config, netlink, link, filter, &attachment, chunk, &live, &secret, board)?;
+        say_shape(config, link, &attachment, &parts);
         if let Some(walked) = filter.verified_instructions() {
             info!("{}: the verifier walked {walked} instructions of 1000000", link.name);
         }
@@ -78,12 +85,16 @@ pub(super) struct Parts {
     pub(super) pressure: Arc<Pressure>,
     pub(super) samples: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) workers: Vec<Worker>,
+    pub(super) neighbours: Option<Neighbours>,
     pub(super) tap: Option<Tap>,
     pub(super) shape: Shape,
     pub(super) why_copy: Option<String>,
+    /// The softswitches, where there are some to choose from.
+    pub(super) board: Option<Arc<Switchboard>>,
 }
 
 impl Parts {
+    #[expect(clippy::too_many_arguments, reason = "all that a start has made so far")]
     fn build(
         config: &Config,
         netlink: &mut Netlink,
@@ -92,6 +103,8 @@ impl Parts {
         attachment: &Attachment,
         chunk: u32,
         live: &Arc<Live>,
+        secret: &Secret,
+        board: Option<Arc<Switchboard>>,
     ) -> Result<Self, StartError> {
         // Attaching makes some drivers reset their queues.
         let queues = check_queues(config, link)?;
@@ -101,7 +114,6 @@ impl Parts {
         for iface in &egress {
             filter.attach_egress(iface)?;
         }
-        let secret = Secret::default();
         let verified = Verified::open(filter.verified()?, config.rates.verified_for.as_secs())
             .map_err(io("reading map VERIFIED"))?;
         let (sender, observations) = crossbeam_channel::bounded(policy::OBSERVATIONS);
@@ -115,9 +127,11 @@ impl Parts {
             pressure: Arc::default(),
             samples: filter.samples()?,
             workers: Vec::new(),
+            neighbours: None,
             tap: None,
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
             why_copy: None,
+            board,
         };
         if config.mode != Mode::Relay {
             return Ok(parts);
@@ -131,6 +145,14 @@ impl Parts {
             parts.shape.mode = Mode::Filter;
             return Ok(parts);
         }
+        let known = match to_peer {
+            true => {
+                let (known, neighbours) = neighbours(link).map_err(io("opening rtnetlink"))?;
+                parts.neighbours = Some(neighbours);
+                Some(known)
+            }
+            false => None,
+        };
         let fragments = Arc::new(Reassembly::default());
         let mut sockets = filter.sockets()?;
         let mut xsk = config.xsk.clone();
@@ -154,17 +176,30 @@ impl Parts {
                     Some(Local::Raw(Box::new(raw)))
                 }
             };
-            let relay = Relay { local, peer: Peer::open(config, number).map_err(io("opening the relay"))? };
+            let counts = Arc::default();
+            let peer = Peer::open(config, number, &counts, parts.board.as_ref()).map_err(io("opening the relay"))?;
+            let reverse_path = peer.is_some().then(|| ReversePath::new(link, filter.seed())).transpose();
+            let reverse_path = reverse_path.map_err(io("opening rtnetlink"))?;
+            let relay = Relay { local, peer, reverse_path, counts, told: None };
             sockets
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
-            let (stats, fragments) = (Arc::default(), Arc::clone(&fragments));
+            let beside = match known.clone() {
+                Some(known) => {
+                    let kernel = Kernel::open().map_err(io("opening raw sockets for answers (CAP_NET_RAW?)"))?;
+                    Some(Beside { known, kernel })
+                }
+                None => None,
+            };
+            let (stats, fragments) = (Arc::new(Stats::of(&relay)), Arc::clone(&fragments));
+            // The kernel's socket is never full.
+            let backlog = Backlog::new(if to_peer { config.xsk.frames as usize / relay::SHARE } else { 0 });
             parts.workers.push(Worker {
                 number,
                 queue,
                 relay,
-                backlog: Backlog::new(config.xsk.frames as usize / relay::SHARE),
-                transmitter: Transmitter::new(link.mtu, filter.seed()),
+                backlog,
+                transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside),
                 heart: filter.heart()?,
                 stats,
                 fragments,
@@ -294,7 +329,7 @@ fn say_homes(filter: &Filter, own: &BTreeSet<IpAddr>, config: &Config) -> Result
 }
 
 /// One line: what was taken, and why.
-fn say_shape(link: &Link, attachment: &Attachment, parts: &Parts) {
+fn say_shape(config: &Config, link: &Link, attachment: &Attachment, parts: &Parts) {
     let (shape, tap, why_copy) = (&parts.shape, &parts.tap, &parts.why_copy);
     let xdp = match (&attachment.why, attachment.native) {
         (_, true) => "native XDP".to_owned(),
@@ -302,13 +337,19 @@ fn say_shape(link: &Link, attachment: &Attachment, parts: &Parts) {
         (None, false) => "generic XDP".to_owned(),
     };
     let replaced = if attachment.replaced { ", program replaced on its link" } else { "" };
-    let path = match (shape.inject, tap) {
-        (Some(Inject::Reentry), Some(tap)) => format!("relay by re-entry through {}", tap.name()),
-        (Some(_), _) => "relay by raw socket".to_owned(),
-        (None, _) => "no relay: survivors take the kernel's path".to_owned(),
+    let local = match (shape.inject, tap) {
+        (Some(Inject::Reentry), Some(tap)) => Some(format!("by re-entry through {}", tap.name())),
+        (Some(_), _) => Some("by raw socket".to_owned()),
+        (None, _) => None,
     };
-    let copy = match (shape.inject, why_copy) {
-        (None, _) => String::new(),
+    let path = match (parts.workers.is_empty(), &config.relay.to, local) {
+        (true, ..) => "no relay: survivors take the kernel's path".to_owned(),
+        (_, RelayTo::Local, local) => format!("relay {}", local.unwrap_or_default()),
+        (_, to, Some(local)) => format!("relay to {to}, while nobody is there {local}"),
+        (_, to, None) => format!("relay to {to}; while nobody is there packets are dropped"),
+    };
+    let copy = match (parts.workers.is_empty(), why_copy) {
+        (true, _) => String::new(),
         (_, Some(why)) => format!("zerocopy={} ({why}), ", u8::from(shape.zero_copy)),
         (_, None) => format!("zerocopy={}, ", u8::from(shape.zero_copy)),
     };

@@ -13,6 +13,7 @@ use crate::events::Events;
 use crate::live::Live;
 use crate::policy;
 use crate::pressure::Pressure;
+use crate::relay::Switchboard;
 use crate::worker::Stats;
 use crate::xdp::Counters;
 
@@ -37,6 +38,7 @@ pub(super) struct View {
     pub(super) events: Arc<Events>,
     pub(super) control: Arc<Control>,
     pub(super) live: Arc<Live>,
+    pub(super) board: Option<Arc<Switchboard>>,
 }
 
 impl Engine for View {
@@ -45,7 +47,13 @@ impl Engine for View {
     }
 
     fn relaying(&self) -> bool {
-        self.shape.inject.is_some()
+        !self.stats.is_empty()
+    }
+
+    fn peers(&self) -> Option<(usize, usize)> {
+        let peers: Vec<bool> = self.stats.iter().filter_map(|stats| stats.peer()).collect();
+        let present = peers.iter().filter(|present| **present).count();
+        (!peers.is_empty()).then_some((present, peers.len()))
     }
 
     fn stats(&self) -> Value {
@@ -54,23 +62,31 @@ impl Engine for View {
             Some(_) => "reentry",
             None => "none",
         };
-        let bind = match (self.shape.inject, self.shape.zero_copy) {
-            (None, _) => "none",
-            (_, true) => "zerocopy",
-            (_, false) => "copy",
+        let bind = match (self.relaying(), self.shape.zero_copy) {
+            (false, _) => "none",
+            (true, true) => "zerocopy",
+            (true, false) => "copy",
         };
         let mut json = self.counters.to_json();
         json.insert("mode".into(), self.shape.mode.word().into());
         json.insert("queues".into(), self.shape.queues.into());
         json.insert("xdp".into(), if self.shape.native { "native" } else { "generic" }.into());
         json.insert("bind".into(), bind.into());
+        json.insert("relay".into(), self.live.in_force().config.relay.to.to_string().into());
         json.insert("inject".into(), inject.into());
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
         json.insert("verified".into(), self.verified.to_json());
         json.insert("pressure".into(), self.pressure.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
         json.insert("workers".into(), workers.into());
+        if let Some(board) = &self.board {
+            json.insert("proxy".into(), board.to_json());
+        }
         json.into()
+    }
+
+    fn backends(&self) -> Value {
+        self.board.as_ref().map_or_else(|| json!([]), |board| board.backends_json())
     }
 
     fn suggest_allow(&self) -> Value {

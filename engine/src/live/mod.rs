@@ -13,11 +13,13 @@ use arc_swap::{ArcSwap, Guard};
 use thiserror::Error;
 use tracing::{error, info, warn};
 use vos_common::reason::Reason;
+use vos_common::rule::Addr;
 use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
 use crate::control::clock::Clock;
 use crate::ruleset::Ruleset;
+use crate::transmit::Own;
 use crate::xdp::{LoadError, Settings};
 use wire::{Reloaded, Status, Switched};
 
@@ -109,6 +111,7 @@ impl InForce {
 pub struct Live {
     state: Mutex<State>,
     in_force: ArcSwap<InForce>,
+    own: Arc<Own>,
     clock: fn() -> Clock,
 }
 
@@ -130,7 +133,14 @@ impl Live {
         clock: fn() -> Clock,
     ) -> Self {
         let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config()));
-        Self { state: Mutex::new(State { read: config.clone(), own, kernel, reader }), in_force, clock }
+        let addresses = Arc::new(Own::new(&own));
+        let state = Mutex::new(State { read: config.clone(), own, kernel, reader });
+        Self { state, in_force, own: addresses, clock }
+    }
+
+    /// This host's addresses, as they are at any time.
+    pub fn own(&self) -> Arc<Own> {
+        Arc::clone(&self.own)
     }
 
     /// What is in force at this moment, without a lock. Load it once a batch: each load costs a few ns.
@@ -211,8 +221,14 @@ impl Live {
     pub fn follow_own(&self, own: Vec<IpAddr>) -> Result<(), LoadError> {
         let mut state = lock(&self.state);
         state.kernel.homes(&own, &self.in_force().config.xdp.protect)?;
+        self.own.set(&own);
         state.own = own;
         Ok(())
+    }
+
+    /// Is it a SIP port at one of this host's addresses? Without a lock.
+    pub fn serves(&self, addr: &Addr, port: u16) -> bool {
+        self.own.has(addr) && self.in_force().config.xdp.sip_ports.contains(&port)
     }
 
     fn attack_left(&self, until: u64) -> Option<u64> {
@@ -235,6 +251,9 @@ impl Live {
             switched: config.difference(&state.read),
             redirect: config.relay.redirect,
             redirected: redirected.into_iter().map(str::to_owned).collect(),
+            relay: config.relay.to.to_string(),
+            fallback: config.relay.fallback,
+            peers: None,
             attack_left_s: self.attack_left(state.kernel.config().attack_until),
             signatures: config.scanners.patterns.len(),
             rates: config.rates.clone(),

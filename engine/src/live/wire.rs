@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Admission, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
+use crate::config::{Admission, Fallback, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
 
 /// Answer to `POST /v1/reload`. Keys are named with their tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,12 @@ pub struct Status {
     pub redirect: Redirect,
     /// The same in words; empty: none.
     pub redirected: Vec<String>,
+    /// Where they go from there: `relay.to`.
+    pub relay: String,
+    /// Where they go while nobody is there.
+    pub fallback: Fallback,
+    /// How many workers find somebody there, and how many there are; null: the softswitch on this host is meant.
+    pub peers: Option<(usize, usize)>,
     /// Seconds that attack mode lasts; null: it is off.
     pub attack_left_s: Option<u64>,
     /// How many signatures are looked for.

@@ -4,6 +4,7 @@
 use sip_parse::{Message, Method, StartLine};
 
 use crate::policy::Secret;
+use crate::relay::stable_hash;
 
 /// What a packet is worth when not all can be handed on: the more there is behind it that would be lost with it, the
 /// earlier it goes. A phone repeats a REGISTER and nobody hears it; a BYE that is lost leaves a call running.
@@ -47,12 +48,13 @@ impl Class {
     }
 }
 
-/// What a relay goes by. Names are hashes with the engine's secret: nobody outside makes two of them meet.
+/// What a relay goes by. Names are hashes; that of the transaction with the engine's secret, so that nobody outside makes
+/// two of them meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Brief {
     /// What it is worth.
     pub class: Class,
-    /// Its Call-ID.
+    /// Its Call-ID: [`stable_hash`] of it.
     pub call: u64,
     /// Its transaction: top Via's sent-by and branch, CSeq and method. A response has that of its request (RFC 3261
     /// §17.1.3), an ACK of a failure and a CANCEL one of their own.
@@ -66,6 +68,8 @@ pub struct Brief {
     pub status: u16,
     /// Has To a tag? A request without one is outside a dialog.
     pub to_tag: bool,
+    /// May it begin a call: a request outside a dialog, and neither ACK nor CANCEL?
+    pub begins: bool,
 }
 
 impl Brief {
@@ -73,8 +77,8 @@ impl Brief {
     pub fn of(message: &Message<'_>, secret: &Secret, emergency: impl Fn(&Message<'_>) -> bool) -> Option<Self> {
         let (call_id, cseq, via) = (message.call_id().ok()?, message.cseq().ok()?, message.top_via().ok()?);
         let to_tag = message.to().ok()?.tag.is_some();
-        let (class, status, method) = match message.start_line() {
-            StartLine::Response { code, .. } => (Class::Response, code, None),
+        let (class, status, method, begins) = match message.start_line() {
+            StartLine::Response { code, .. } => (Class::Response, code, None, false),
             StartLine::Request { method, .. } => {
                 let class = match method {
                     // Nobody is helped by a registration; and it would be a stranger's way past all others.
@@ -85,12 +89,14 @@ impl Brief {
                     Method::Register => Class::Register,
                     _ => Class::Other,
                 };
-                (class, 0, Some(method))
+                let begins = !to_tag && !matches!(method, Method::Ack | Method::Cancel);
+                (class, 0, Some(method), begins)
             }
         };
         let expects_answer = method.is_some_and(|method| method != Method::Ack);
         let shielded = expects_answer && method != Some(Method::Cancel) && class != Class::Emergency;
         let transaction = secret.transaction(&via, &cseq, call_id);
-        Some(Self { class, call: secret.call_id(call_id), transaction, expects_answer, shielded, status, to_tag })
+        let call = stable_hash(call_id);
+        Some(Self { class, call, transaction, expects_answer, shielded, status, to_tag, begins })
     }
 }

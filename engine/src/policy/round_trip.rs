@@ -7,7 +7,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 
-use sip_parse::{CSeq, Method, Via};
+use sip_parse::{Aor, CSeq, Method, Via};
 use vos_common::state::mix;
 
 /// How long a challenge or an answer is remembered, ns: 64·T1, as long as SIP itself tries again (RFC 3261 §17.1.1.2,
@@ -42,16 +42,16 @@ impl Secret {
         self.hash((1u8, call_id, method.as_bytes()))
     }
 
-    /// Names a Call-ID.
-    pub fn call_id(&self, call_id: &[u8]) -> u64 {
-        self.hash((2u8, call_id))
-    }
-
     /// Names a transaction as requests and their responses do: sent-by and branch of the top Via, CSeq with its method,
     /// and the Call-ID for those whose branch is no better than RFC 2543's (RFC 3261 §17.2.3).
     pub fn transaction(&self, via: &Via<'_>, cseq: &CSeq<'_>, call_id: &[u8]) -> u64 {
         let branch = via.branch.unwrap_or_default();
         self.hash((3u8, via.host.as_bytes(), via.port, branch, cseq.number, cseq.method.as_bytes(), call_id))
+    }
+
+    /// Names a URI: user, host and port of it.
+    pub fn uri(&self, aor: &Aor<'_>) -> u64 {
+        self.hash((4u8, aor))
     }
 
     fn hash(&self, what: impl Hash) -> u64 {

@@ -13,11 +13,11 @@ pub enum Local {
 }
 
 impl Local {
-    /// Hands a frame on.
-    pub fn send(&mut self, frame: &mut [u8], checksum: Checksum) -> Result<(), SendError> {
+    /// Hands a frame on, at `now` (ns of `CLOCK_MONOTONIC`).
+    pub fn send(&mut self, frame: &mut [u8], checksum: Checksum, now: u64) -> Result<(), SendError> {
         match self {
             Self::Reentry(relay) => relay.send(frame, checksum).map_err(SendError::Io),
-            Self::Raw(relay) => relay.send(frame, checksum),
+            Self::Raw(relay) => relay.send(frame, checksum, now),
         }
     }
 

@@ -5,6 +5,10 @@
 
 /// What waits until a peer has room.
 mod backlog;
+/// What a worker and its peer have been to each other.
+mod counts;
+/// A datagram cut again.
+mod cut;
 /// Do firewall rules stand that the relay would go around?
 mod firewall;
 /// To the softswitch on this host, as frames.
@@ -13,21 +17,33 @@ mod local;
 mod peer;
 /// To softswitches over UDP.
 mod proxy;
+/// The PROXY protocol, version 2.
+pub mod proxy_v2;
 /// Through a raw socket and `lo`, with checks of the engine's own; for generic XDP.
 mod raw;
 /// Through a TAP into the NIC's own ingress: every check of the kernel and the site stays in force.
 mod reentry;
+/// Would the kernel have taken this packet?
+mod reverse_path;
+/// The file of a worker's own socket.
+mod socket_file;
+/// To a program that listens at an AF_UNIX socket.
+mod unix;
 
 pub use backlog::{Backlog, LIFE, SHARE, Waiting};
+pub use counts::Counts;
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
 pub use local::Local;
 pub use peer::Peer;
-pub use proxy::{Line, line_of};
+pub use proxy::{Line, Proxy, ResolveError, Switchboard, line_of, stable_hash};
 pub use raw::Raw;
 pub use reentry::{Reentry, Tap};
+pub use reverse_path::ReversePath;
+pub use unix::Unix;
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use vos_common::packet;
 use vos_common::reason::Reason;
@@ -71,6 +87,13 @@ pub struct Datagram<'a> {
     pub now: u64,
 }
 
+/// The peer has come, or has gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerNews {
+    /// Why it is not there; `None`: it is.
+    pub why_absent: Option<String>,
+}
+
 /// One worker's way to the softswitch.
 #[derive(Debug)]
 pub struct Relay {
@@ -78,6 +101,12 @@ pub struct Relay {
     pub local: Option<Local>,
     /// To somebody else.
     pub peer: Option<Peer>,
+    /// What the kernel would check on the way in, where there is a peer.
+    pub reverse_path: Option<ReversePath>,
+    /// What the peer has been to this worker.
+    pub counts: Arc<Counts>,
+    /// Was the peer there when it was told last?
+    pub told: Option<bool>,
 }
 
 impl Relay {
@@ -96,13 +125,20 @@ impl Relay {
     ) -> Result<(), SendError> {
         let sent = match &mut self.peer {
             Some(peer) => match datagram(frame, brief, now) {
-                Some(datagram) => peer.send(&datagram),
+                Some(datagram) => {
+                    admit(self.reverse_path.as_mut(), &datagram)?;
+                    self.counts.of_sending(peer.send(&datagram))
+                }
                 None => Err(SendError::Refused(Reason::BadLength)),
             },
             None => Err(SendError::Absent),
         };
         match (sent, &mut self.local) {
-            (Err(SendError::Absent), Some(local)) => local.send(frame, checksum),
+            (Err(SendError::Absent), Some(local)) => {
+                local.send(frame, checksum, now)?;
+                self.counts.fall_back();
+                Ok(())
+            }
             (Err(SendError::Absent), None) => Err(SendError::Refused(Reason::RelayAbsent)),
             (sent, _) => sent,
         }
@@ -119,6 +155,16 @@ impl Relay {
         }
     }
 
+    /// Has the peer come or gone since this was asked last? Asked behind [`probe`](Self::probe).
+    pub fn news(&mut self) -> Option<PeerNews> {
+        let here = self.peer.as_ref()?.here();
+        let present = here.is_ok();
+        self.counts.set_present(present);
+        let news = self.told != Some(present);
+        self.told = Some(present);
+        news.then(|| PeerNews { why_absent: here.err() })
+    }
+
     /// What the peer sends to a caller next.
     pub fn receive(&mut self, buffer: &mut [u8], now: u64) -> Option<Outgoing> {
         self.peer.as_mut()?.receive(buffer, now)
@@ -127,6 +173,19 @@ impl Relay {
     /// What to wait for.
     pub fn sockets(&self) -> [Option<BorrowedFd<'_>>; 2] {
         self.peer.as_ref().map_or([None, None], Peer::sockets)
+    }
+}
+
+/// The kernel's check of a source, which a datagram for a peer goes past.
+fn admit(
+    reverse_path: Option<&mut ReversePath>,
+    Datagram { from, to, now, .. }: &Datagram<'_>,
+) -> Result<(), SendError> {
+    let Some(reverse_path) = reverse_path else { return Ok(()) };
+    match reverse_path.accepts(&from.addr, &to.addr, *now) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(SendError::Refused(Reason::ReversePath)),
+        Err(error) => Err(SendError::Io(error)),
     }
 }
 

@@ -1,22 +1,15 @@
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use vos_common::packet;
 use vos_common::reason::Reason;
 
-use super::SendError;
+use super::{ReversePath, SendError};
 use crate::checksum::{sum, udp_of, write_udp};
-use crate::netlink::{Link, Netlink};
+use crate::netlink::Link;
 use crate::pipeline::Checksum;
 use crate::xdp::ip;
-
-/// How long the kernel's answer about a source is believed. Longer, and a changed route or rp_filter shows late.
-const ROUTE_LIFE: Duration = Duration::from_secs(1);
-/// Sources remembered. More within [`ROUTE_LIFE`], and the memory starts anew: the kernel is asked again.
-const ROUTES: usize = 4_096;
 
 /// Packets go out through a raw socket to the host's own address, and so by `lo` to the softswitch. `lo` checks
 /// nothing of what an interface does, so this relay does: IPv4 header checksum and reverse path here, martians and
@@ -25,9 +18,7 @@ const ROUTES: usize = 4_096;
 pub struct Raw {
     v4: Socket,
     v6: Option<Socket>,
-    netlink: Netlink,
-    nic: u32,
-    routes: HashMap<(IpAddr, IpAddr), (bool, Instant)>,
+    reverse_path: ReversePath,
     probes: UdpSocket,
     cookie: u64,
     sent: u64,
@@ -49,9 +40,7 @@ impl Raw {
         Ok(Self {
             v4: raw(Domain::IPV4)?,
             v6: raw(Domain::IPV6).ok(),
-            netlink: Netlink::open()?,
-            nic: nic.index,
-            routes: HashMap::with_capacity(ROUTES),
+            reverse_path: ReversePath::new(nic, cookie)?,
             probes,
             cookie,
             sent: 0,
@@ -59,8 +48,8 @@ impl Raw {
         })
     }
 
-    /// Checks a frame and injects its IP packet.
-    pub fn send(&mut self, frame: &mut [u8], checksum: Checksum) -> Result<(), SendError> {
+    /// Checks a frame and injects its IP packet, at `now` (ns of `CLOCK_MONOTONIC`).
+    pub fn send(&mut self, frame: &mut [u8], checksum: Checksum, now: u64) -> Result<(), SendError> {
         let Some(flow) = packet::flow(&&*frame) else { return Err(SendError::Refused(Reason::HeaderChecksum)) };
         let l3 = flow.l3 as usize;
         let end = (flow.end as usize).min(frame.len());
@@ -76,8 +65,7 @@ impl Raw {
                 return Err(SendError::Refused(Reason::HeaderChecksum));
             }
         }
-        let (src, dst) = (ip(flow.src), ip(flow.dst));
-        if !self.accepted(src, dst).map_err(SendError::Io)? {
+        if !self.reverse_path.accepts(&flow.src, &flow.dst, now).map_err(SendError::Io)? {
             return Err(SendError::Refused(Reason::ReversePath));
         }
         let socket = if flow.src.is_v4() { Some(&self.v4) } else { self.v6.as_ref() };
@@ -85,23 +73,7 @@ impl Raw {
             return Err(SendError::Io(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)));
         };
         // The kernel wants port 0 for raw IPv6.
-        socket.send_to(packet, &SockAddr::from(SocketAddr::new(dst, 0))).map(drop).map_err(SendError::Io)
-    }
-
-    /// What the kernel's input routing says of this source on the NIC.
-    fn accepted(&mut self, src: IpAddr, dst: IpAddr) -> io::Result<bool> {
-        let now = Instant::now();
-        if let Some((accepted, asked)) = self.routes.get(&(src, dst))
-            && now.duration_since(*asked) < ROUTE_LIFE
-        {
-            return Ok(*accepted);
-        }
-        let accepted = self.netlink.would_accept(src, dst, self.nic)?;
-        if self.routes.len() >= ROUTES {
-            self.routes.clear();
-        }
-        self.routes.insert((src, dst), (accepted, now));
-        Ok(accepted)
+        socket.send_to(packet, &SockAddr::from(SocketAddr::new(ip(flow.dst), 0))).map(drop).map_err(SendError::Io)
     }
 
     /// Sends a probe by the same raw socket; `true` if it, or the one before it, arrived.

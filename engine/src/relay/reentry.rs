@@ -2,7 +2,9 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 
 use nix::sys::uio::writev;
+use vos_common::packet;
 
+use super::cut::cut;
 use crate::netlink::{Link, Netlink};
 use crate::pipeline::Checksum;
 use crate::sys::{self, PROBE_ETHERTYPE};
@@ -13,6 +15,9 @@ const VNET_HEADER: usize = 10;
 const NEEDS_CSUM: u8 = 1;
 /// Offset of the checksum in a UDP header.
 const UDP_CHECKSUM: u16 = 6;
+/// Ethernet header without VLAN tags, and with two of them, bytes.
+const ETHERNET: usize = 14;
+const LINK_MAX: usize = 22;
 /// Shortest Ethernet frame without its checksum.
 const FRAME_MIN: usize = 60;
 
@@ -56,6 +61,15 @@ pub struct Reentry {
     probe: [u8; FRAME_MIN],
     sent: u64,
     arrived: u64,
+    /// The interface's, bytes of the IP packet.
+    mtu: usize,
+    /// For the pieces of what is longer.
+    room: Vec<u8>,
+}
+
+/// Is the IP packet in `frame` longer?
+fn exceeds(frame: &[u8], mtu: usize) -> bool {
+    packet::flow(&frame).is_some_and(|flow| flow.end as usize - flow.l3 as usize > mtu)
 }
 
 /// Where the probe's number stands in its frame: behind the Ethernet header and the cookie.
@@ -76,11 +90,24 @@ impl Reentry {
             probe,
             sent: 0,
             arrived: 0,
+            mtu: nic.mtu as usize,
+            room: Vec::with_capacity(nic.mtu as usize + LINK_MAX),
         })
     }
 
-    /// Writes a frame to the TAP, from where it enters the NIC's ingress.
+    /// Writes a frame to the TAP, from where it enters the NIC's ingress. One that is longer than the interface takes was
+    /// put together from fragments and is cut again: redirection would lose it.
     pub fn send(&mut self, frame: &[u8], checksum: Checksum) -> io::Result<()> {
+        if frame.len() <= self.mtu + ETHERNET || !exceeds(frame, self.mtu) {
+            return self.write(frame, checksum);
+        }
+        let mut room = std::mem::take(&mut self.room);
+        let sent = cut(frame, self.mtu, &mut room, |piece| self.write(piece, Checksum::Whole));
+        self.room = room;
+        sent
+    }
+
+    fn write(&self, frame: &[u8], checksum: Checksum) -> io::Result<()> {
         let mut header = [0; VNET_HEADER];
         if let Checksum::Partial { start } = checksum {
             // flags, gso_type, hdr_len, gso_size, csum_start, csum_offset; in host order

@@ -13,6 +13,8 @@ const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 /// TTL and hop limit (RFC 1700, RFC 4861 §10).
 const HOPS: u8 = 64;
+/// Shortest Ethernet frame without its checksum (IEEE 802.3 §3.2.8): not every driver fills up what is shorter.
+const FRAME_MIN: usize = 60;
 /// What Linux gives as much room to as its headers: the longest UDP payload over both families.
 pub const PAYLOAD_MAX: usize = 65_535 - IPV6_HEADER - UDP_HEADER;
 
@@ -65,46 +67,63 @@ pub fn packet_length(v4: bool, payload: usize) -> usize {
 
 /// Writes the frame that carries `payload`, checksums included; its length, or `None` if `room` is too small or the ends
 /// are of two families.
+///
+/// Routers may cut it where it is IPv4, as what softswitches send themselves: nobody here would hear of a path with a
+/// smaller MTU.
 pub fn build(room: &mut [u8], link: &Link, from: &End, to: &End, payload: &[u8]) -> Option<usize> {
     let v4 = to.addr.is_v4();
     let ip = packet_length(v4, payload.len());
-    let frame = room.get_mut(..usize::from(link.length) + ip)?;
+    let frame = room.get_mut(..(usize::from(link.length) + ip).max(FRAME_MIN))?;
     if from.addr.is_v4() != v4 || ip > 65_535 {
         return None;
     }
+    let length = frame.len();
     let (head, packet) = frame.split_at_mut(usize::from(link.length));
+    let (packet, padding) = packet.split_at_mut(ip);
+    padding.fill(0);
     head.copy_from_slice(link.as_bytes());
-    let udp_length = (UDP_HEADER + payload.len()) as u16;
-    let header = if v4 {
-        let header = &mut packet[..IPV4_HEADER];
-        header.fill(0);
-        header[0] = 0x45;
-        header[2..4].copy_from_slice(&(ip as u16).to_be_bytes());
-        // An atomic datagram needs no identification (RFC 6864 §4.1): it is never cut.
-        header[6] = 0x40;
-        header[8] = HOPS;
-        header[9] = UDP as u8;
-        header[12..16].copy_from_slice(&from.addr.to_bytes()[12..]);
-        header[16..20].copy_from_slice(&to.addr.to_bytes()[12..]);
-        let checksum = !sum(header);
-        header[10..12].copy_from_slice(&checksum.to_be_bytes());
-        IPV4_HEADER
+    let headers = if v4 { IPV4_HEADER } else { IPV6_HEADER };
+    let (header, datagram) = packet.split_at_mut(headers);
+    write_datagram(datagram, from, to, payload);
+    header.fill(0);
+    if v4 {
+        write_ipv4(header, datagram, from, to)
     } else {
-        let header = &mut packet[..IPV6_HEADER];
-        header.fill(0);
-        header[0] = 0x60;
-        header[4..6].copy_from_slice(&udp_length.to_be_bytes());
-        header[6] = UDP as u8;
-        header[7] = HOPS;
-        header[8..24].copy_from_slice(&from.addr.to_bytes());
-        header[24..40].copy_from_slice(&to.addr.to_bytes());
-        IPV6_HEADER
-    };
-    let datagram = &mut packet[header..];
+        write_ipv6(header, datagram, from, to)
+    }
+    Some(length)
+}
+
+fn write_datagram(datagram: &mut [u8], from: &End, to: &End, payload: &[u8]) {
+    let length = datagram.len() as u16;
     datagram[0..2].copy_from_slice(&from.port.to_be_bytes());
     datagram[2..4].copy_from_slice(&to.port.to_be_bytes());
-    datagram[4..6].copy_from_slice(&udp_length.to_be_bytes());
+    datagram[4..6].copy_from_slice(&length.to_be_bytes());
     datagram[UDP_HEADER..].copy_from_slice(payload);
     write_udp(datagram, from.addr, to.addr);
-    Some(usize::from(link.length) + ip)
+}
+
+/// RFC 791 §3.1.
+fn write_ipv4(header: &mut [u8], datagram: &[u8], from: &End, to: &End) {
+    header[0] = 0x45;
+    header[2..4].copy_from_slice(&((IPV4_HEADER + datagram.len()) as u16).to_be_bytes());
+    // Tells fragments of different datagrams apart. The datagram's checksum does that without a counter: two that have
+    // the same within the time that fragments live are mostly copies of one.
+    header[4..6].copy_from_slice(&datagram[6..8]);
+    header[8] = HOPS;
+    header[9] = UDP as u8;
+    header[12..16].copy_from_slice(&from.addr.to_bytes()[12..]);
+    header[16..20].copy_from_slice(&to.addr.to_bytes()[12..]);
+    let checksum = !sum(header);
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// RFC 8200 §3.
+fn write_ipv6(header: &mut [u8], datagram: &[u8], from: &End, to: &End) {
+    header[0] = 0x60;
+    header[4..6].copy_from_slice(&(datagram.len() as u16).to_be_bytes());
+    header[6] = UDP as u8;
+    header[7] = HOPS;
+    header[8..24].copy_from_slice(&from.addr.to_bytes());
+    header[24..40].copy_from_slice(&to.addr.to_bytes());
 }

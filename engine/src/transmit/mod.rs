@@ -1,16 +1,32 @@
 //! From the relay to the caller: datagrams that leave by the queue's TX ring, past the kernel.
+//!
+//! Their Ethernet header is that of the caller's own packets, turned around ([`Learned`]), else it is put together from
+//! the kernel's routes and neighbours ([`Neighbours`]). What has neither, is longer than the MTU or finds the ring full
+//! goes by the kernel ([`Kernel`]): that costs a system call, which an answer is worth.
 
 /// Headers around a payload.
 mod build;
+/// The kernel's way.
+mod kernel;
 /// Who is reached by which Ethernet header.
 mod learned;
+/// The same of those who have not been heard of.
+mod neighbours;
+/// Which addresses are this host's.
+mod own;
 
 pub use build::{End, Link, PAYLOAD_MAX, build, packet_length};
+pub use kernel::Kernel;
 pub use learned::{LIFE, Learned};
+pub use neighbours::{ANSWERS, Known, Neighbours, REFRESH, neighbours};
+pub use own::Own;
 
-use vos_common::packet::Flow;
+use std::sync::Arc;
 
-use crate::xsk::Queue;
+use vos_common::packet::{self, Flow};
+
+use crate::checksum::{UDP_HEADER, udp_of};
+use crate::xsk::{Frame, Frames};
 
 /// A datagram on its way to a caller.
 #[derive(Debug)]
@@ -31,22 +47,34 @@ pub enum Sent {
     Ring,
     /// By the kernel.
     Kernel,
-    /// Not at all: no room in the TX ring, or the kernel refuses it.
+    /// Not at all: its source is no address of this host's, and whoever may use the relay may not pretend to be others.
+    Foreign,
+    /// Not at all: there is no room in the TX ring, nor does the kernel take it.
     Lost,
 }
 
 impl Sent {
     /// All ways; the position of each is its counter's.
-    pub const ALL: [Self; 3] = [Self::Ring, Self::Kernel, Self::Lost];
+    pub const ALL: [Self; 4] = [Self::Ring, Self::Kernel, Self::Foreign, Self::Lost];
 
     /// The word for it in JSON.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Ring => "ring",
             Self::Kernel => "kernel",
+            Self::Foreign => "foreign",
             Self::Lost => "lost",
         }
     }
+}
+
+/// What there is beside the ring, where a peer sends to callers.
+#[derive(Debug)]
+pub struct Beside {
+    /// Who is reached how.
+    pub known: Known,
+    /// The kernel's way.
+    pub kernel: Kernel,
 }
 
 /// One worker's way to the callers.
@@ -54,12 +82,14 @@ impl Sent {
 pub struct Transmitter {
     learned: Learned,
     mtu: usize,
+    own: Arc<Own>,
+    beside: Option<Beside>,
 }
 
 impl Transmitter {
     /// For an interface of this MTU, bytes.
-    pub fn new(mtu: u32, seed: u64) -> Self {
-        Self { learned: Learned::new(seed), mtu: mtu as usize }
+    pub fn new(mtu: u32, seed: u64, own: Arc<Own>, beside: Option<Beside>) -> Self {
+        Self { learned: Learned::new(seed), mtu: mtu as usize, own, beside }
     }
 
     /// A frame came in at `now` (ns of `CLOCK_MONOTONIC`).
@@ -67,25 +97,53 @@ impl Transmitter {
         self.learned.learn(frame, flow, now);
     }
 
-    /// Sends a datagram with the queue's next flush.
-    pub fn send(&mut self, queue: &mut Queue, from: &End, to: &End, payload: &[u8], now: u64) -> Sent {
-        let Some(link) = self.learned.link(&to.addr, now) else { return Sent::Lost };
-        if packet_length(to.addr.is_v4(), payload.len()) > self.mtu {
-            return Sent::Lost;
+    /// Sends a datagram: by the ring, that is with the queue's next flush, or by the kernel.
+    pub fn send(&mut self, frames: &mut Frames, from: &End, to: &End, payload: &[u8], now: u64) -> Sent {
+        if !self.own.has(&from.addr) {
+            return Sent::Foreign;
         }
-        let Some(mut frame) = queue.take() else { return Sent::Lost };
-        match build(queue.room(&mut frame), &link, from, to, payload) {
-            Some(length) => match queue.transmit(frame, length) {
-                Ok(()) => Sent::Ring,
-                Err(frame) => {
-                    queue.release(frame);
-                    Sent::Lost
-                }
-            },
-            None => {
-                queue.release(frame);
-                Sent::Lost
-            }
+        match self.by_ring(frames, from, to, payload, now) {
+            Some(()) => Sent::Ring,
+            None => self.by_kernel(from, to, payload),
         }
     }
+
+    /// Sends what was built in the frame of what it answers, its first `length` bytes.
+    pub fn reply(&self, frames: &mut Frames, frame: Frame, length: usize) -> Sent {
+        let Err(mut frame) = frames.transmit(frame, length) else { return Sent::Ring };
+        let packet = frames.room(&mut frame).get_mut(..length).unwrap_or_default();
+        let sent = datagram(packet).map_or(Sent::Lost, |(from, to, payload)| self.by_kernel(&from, &to, payload));
+        frames.release(frame);
+        sent
+    }
+
+    fn by_ring(&mut self, frames: &mut Frames, from: &End, to: &End, payload: &[u8], now: u64) -> Option<()> {
+        if packet_length(to.addr.is_v4(), payload.len()) > self.mtu || !frames.has_slot() {
+            return None;
+        }
+        let link = self.learned.link(&to.addr, now);
+        let link = link.or_else(|| self.beside.as_ref()?.known.link(&from.addr, &to.addr, now))?;
+        let mut frame = frames.take()?;
+        let sent = match build(frames.room(&mut frame), &link, from, to, payload) {
+            Some(length) => frames.transmit(frame, length),
+            None => Err(frame),
+        };
+        sent.map_err(|frame| frames.release(frame)).ok()
+    }
+
+    fn by_kernel(&self, from: &End, to: &End, payload: &[u8]) -> Sent {
+        match self.beside.as_ref().map(|beside| beside.kernel.send(from, to, payload)) {
+            Some(Ok(())) => Sent::Kernel,
+            Some(Err(_)) | None => Sent::Lost,
+        }
+    }
+}
+
+/// Who sends what to whom in this frame.
+fn datagram(packet: &mut [u8]) -> Option<(End, End, &[u8])> {
+    let flow = packet::flow(&&*packet)?;
+    let datagram = udp_of(packet, &flow)?;
+    let (header, payload) = datagram.split_at_checked(UDP_HEADER)?;
+    let port = |at| u16::from_be_bytes([header[at], header[at + 1]]);
+    Some((End { addr: flow.src, port: port(0) }, End { addr: flow.dst, port: port(2) }, payload))
 }

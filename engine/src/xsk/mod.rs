@@ -6,8 +6,11 @@
 
 /// A frame: moved, never copied.
 mod frame;
+/// All frames of a UMEM, and who has them.
+mod frames;
 /// UMEM and rings of one RX queue.
 mod queue;
 
 pub use frame::Frame;
+pub use frames::Frames;
 pub use queue::{BindError, Queue, chunk_for};

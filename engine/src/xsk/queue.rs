@@ -1,4 +1,5 @@
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use thiserror::Error;
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 
-use super::Frame;
+use super::{Frame, Frames};
 use crate::config::{Bind, Xsk};
 use crate::sys;
 
@@ -62,29 +63,30 @@ pub fn chunk_for(mtu: u32) -> (u32, u32) {
     (chunk, chunk - HEADROOM)
 }
 
-/// UMEM, socket and rings of one RX queue. Not shared: each worker has one.
+/// UMEM, socket and rings of one RX queue. Not shared: each worker has one. What its [`Frames`] can do, it can.
 #[derive(Debug)]
 pub struct Queue {
-    umem: Umem,
+    frames: Frames,
     rx: RxQueue,
     fill: FillQueue,
     tx: TxQueue,
     completion: CompQueue,
-    chunk: usize,
-    frames: usize,
-    free: Vec<FrameDesc>,
-    /// Frames that the kernel has to receive into.
-    kernel: usize,
-    /// Frames to be sent, not yet in the TX ring.
-    outgoing: Vec<FrameDesc>,
-    /// Frames in the TX ring, with the driver, or in the completion ring.
-    sending: usize,
-    /// Frames that `outgoing` and `sending` may be together: what both rings hold.
-    tx_slots: usize,
     /// Descriptors on their way between ring and frames; kept, so that nothing is allocated.
     descs: Vec<FrameDesc>,
-    /// Descriptors from the kernel that lay outside the UMEM.
-    bad: u64,
+}
+
+impl Deref for Queue {
+    type Target = Frames;
+
+    fn deref(&self) -> &Frames {
+        &self.frames
+    }
+}
+
+impl DerefMut for Queue {
+    fn deref_mut(&mut self) -> &mut Frames {
+        &mut self.frames
+    }
 }
 
 impl Queue {
@@ -130,14 +132,14 @@ impl Queue {
         let tx_slots = tx_slots(config);
         let tx_ring = QueueSize::new(tx_slots).map_err(|_| invalid("ring size"))?;
         let size = FrameSize::new(chunk).map_err(|_| invalid("chunk size"))?;
-        let frames = config.frames.try_into().map_err(|_| invalid("number of frames"))?;
+        let count = config.frames.try_into().map_err(|_| invalid("number of frames"))?;
         let umem = UmemConfig::builder()
             .frame_size(size)
             .fill_queue_size(ring)
             .comp_queue_size(tx_ring)
             .build()
             .map_err(|_| invalid("UMEM layout"))?;
-        let (umem, free) = Umem::new(umem, frames, false)
+        let (umem, free) = Umem::new(umem, count, false)
             .map_err(|error| refused("UMEM (is CAP_IPC_LOCK missing, or too little memory?)", os_error(&error)))?;
         let socket = SocketConfig::builder()
             .rx_queue_size(ring)
@@ -150,22 +152,9 @@ impl Queue {
         let (tx, rx, rings) = unsafe { Socket::new(socket, &umem, &interface, queue) }
             .map_err(|error| refused("bind", os_error(&error)))?;
         let (fill, completion) = rings.ok_or_else(|| invalid("rings"))?;
-        let mut queue = Self {
-            umem,
-            rx,
-            fill,
-            tx,
-            completion,
-            chunk: chunk as usize,
-            frames: config.frames as usize,
-            free,
-            kernel: 0,
-            outgoing: Vec::with_capacity(tx_slots as usize),
-            sending: 0,
-            tx_slots: tx_slots as usize,
-            descs: vec![FrameDesc::default(); config.batch.max(64) as usize],
-            bad: 0,
-        };
+        let frames = Frames::new(umem, free, chunk as usize, tx_slots as usize);
+        let descs = vec![FrameDesc::default(); config.batch.max(64) as usize];
+        let mut queue = Self { frames, rx, fill, tx, completion, descs };
         // libxdp leaves it open to programs that are started later, and the queue would stay busy as long as they run.
         fcntl(queue.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
             .map_err(|error| refused("close-on-exec", error.into()))?;
@@ -186,18 +175,10 @@ impl Queue {
 
     /// Gives the kernel as many free frames as its ring takes.
     pub fn refill(&mut self) {
-        let room = (self.fill.nb_free_exact() as usize).min(self.free.len());
-        if room == 0 {
-            return;
-        }
-        let from = self.free.len() - room;
+        let Self { frames, fill, .. } = self;
+        let room = fill.nb_free_exact() as usize;
         // SAFETY: the frames are free: they are of this UMEM and in nobody else's hands.
-        let taken = unsafe { self.fill.produce(&self.free[from..]) };
-        // `produce` takes from the front; what it left behind moves down
-        let kept = room - taken;
-        self.free.copy_within(from + taken.., from);
-        self.free.truncate(from + kept);
-        self.kernel += taken;
+        frames.give(room, |descs| unsafe { fill.produce(descs) });
     }
 
     /// Does the driver wait to be woken before it takes from the fill ring?
@@ -207,114 +188,56 @@ impl Queue {
 
     /// Takes up to a batch of packets from the RX ring.
     pub fn receive(&mut self, batch: &mut Vec<Frame>) -> usize {
-        let room = (batch.capacity() - batch.len()).min(self.descs.len());
+        let Self { frames, rx, descs, .. } = self;
+        let room = (batch.capacity() - batch.len()).min(descs.len());
         // SAFETY: the frames come from this socket, whose UMEM this is.
-        let got = unsafe { self.rx.consume(&mut self.descs[..room]) };
-        self.kernel -= got;
-        for desc in &self.descs[..got] {
-            match Frame::received(*desc, self.chunk, self.frames) {
-                Some(frame) => batch.push(frame),
-                None => self.bad += 1,
-            }
-        }
+        let got = unsafe { rx.consume(&mut descs[..room]) };
+        // SAFETY: as above; the kernel has no more to do with them.
+        unsafe { frames.receive(&descs[..got], batch) };
         got
     }
 
-    /// The packet in a frame.
-    pub fn packet(&mut self, frame: &mut Frame) -> &mut [u8] {
-        let length = frame.len();
-        &mut self.room(frame)[..length]
-    }
-
-    /// All bytes of a frame that a packet may take, from where its packet begins: at least as many as the longest frame
-    /// that is redirected ([`chunk_for`]).
-    pub fn room(&mut self, frame: &mut Frame) -> &mut [u8] {
-        let mut desc = *frame.desc();
-        let room = self.chunk - desc.addr() % self.chunk;
-        // SAFETY: the frame is this UMEM's (checked when it was received), the caller owns it, and the slice borrows
-        // both the queue and the frame, so there is no other.
-        let mut data = unsafe { self.umem.data_mut(&mut desc) };
-        data.cursor().set_pos(room);
-        let (pointer, length) = (data.contents_mut().as_mut_ptr(), data.len().min(room));
-        // SAFETY: as above; the descriptor on the stack only carried address and length.
-        unsafe { std::slice::from_raw_parts_mut(pointer, length) }
-    }
-
-    /// A free frame, to build a packet in.
-    pub fn take(&mut self) -> Option<Frame> {
-        self.free.pop().map(Frame::taken)
-    }
-
-    /// Sends the first `length` bytes of a frame with the next [`flush`](Self::flush). Gives the frame back where there
-    /// is no room in the TX ring.
-    pub fn transmit(&mut self, frame: Frame, length: usize) -> Result<(), Frame> {
-        if self.outgoing.len() + self.sending >= self.tx_slots {
-            return Err(frame);
-        }
-        let mut desc = frame.into_desc();
-        // SAFETY: the frame is this UMEM's and was the caller's, who has given it away.
-        unsafe { self.umem.data_mut(&mut desc) }.cursor().set_pos(length);
-        self.outgoing.push(desc);
-        Ok(())
-    }
-
-    /// Hands the kernel what is to be sent, takes back what has been, and wakes the driver where it wants to be woken.
+    /// Hands the kernel what is to be sent, wakes the driver where it wants to be woken, and takes back what has been
+    /// sent. Never waits.
     pub fn flush(&mut self) {
-        if !self.outgoing.is_empty() {
-            // SAFETY: the frames are of this UMEM and in nobody else's hands.
-            let taken = unsafe { self.tx.produce(&self.outgoing) };
-            // All or none, and there is room for all: `transmit` counts.
-            self.sending += taken;
-            self.outgoing.drain(..taken);
+        let Self { frames, tx, .. } = self;
+        // SAFETY: the frames are of this UMEM and in nobody else's hands.
+        frames.send(|descs| unsafe { tx.produce(descs) });
+        self.reap();
+        if self.sending() == 0 || !self.tx.needs_wakeup() {
+            return;
+        }
+        // In copy mode one call sends up to 32 packets (TX_BATCH_SIZE), a driver that polls wants one. Where a call takes
+        // none, no more do: what arrives must not wait for a link that is stuck.
+        let mut unsent = self.unsent();
+        // Some drivers look for what they have sent only when they are called.
+        let mut go_on = unsent > 0 || self.sending() > self.slots() / 2;
+        while go_on {
+            let _it_is_called_again_with_the_next_flush = self.tx.wakeup();
+            let left = self.unsent();
+            go_on = (1..unsent).contains(&left);
+            unsent = left;
         }
         self.reap();
-        // In copy mode one call sends TX_BATCH_SIZE (32) packets, a driver that polls wants one kick.
-        for _ in 0..=self.sending / 32 {
-            if self.sending == 0 || !self.tx.needs_wakeup() {
-                break;
-            }
-            let _it_is_kicked_again_with_the_next = self.tx.wakeup();
-            self.reap();
-        }
+    }
+
+    /// Frames in the TX ring that the kernel has not taken yet: it wants to be called again.
+    pub fn unsent(&mut self) -> usize {
+        self.slots() - self.tx.nb_free_exact() as usize
     }
 
     /// Takes back the frames that have been sent.
     fn reap(&mut self) {
-        while self.sending > 0 {
+        let Self { frames, completion, descs, .. } = self;
+        loop {
             // SAFETY: the frames come from this socket, whose UMEM this is.
-            let got = unsafe { self.completion.consume(&mut self.descs) };
+            let got = unsafe { completion.consume(descs) };
             if got == 0 {
-                break;
+                return;
             }
-            self.sending = self.sending.saturating_sub(got);
-            for desc in &self.descs[..got] {
-                match Frame::received(*desc, self.chunk, self.frames) {
-                    Some(frame) => self.free.push(frame.into_desc()),
-                    None => self.bad += 1,
-                }
-            }
+            // SAFETY: as above; the kernel has no more to do with them.
+            unsafe { frames.complete(&descs[..got]) };
         }
-    }
-
-    /// Frames on their way out.
-    pub fn sending(&self) -> usize {
-        self.outgoing.len() + self.sending
-    }
-
-    /// Takes a frame back.
-    pub fn release(&mut self, frame: Frame) {
-        self.free.push(frame.into_desc());
-    }
-
-    /// Frames that are neither free nor with the kernel nor on their way out, of all: what somebody holds (0 when nobody
-    /// should).
-    pub fn held(&self) -> usize {
-        self.frames - self.free.len() - self.kernel - self.sending()
-    }
-
-    /// Descriptors from the kernel that lay outside the UMEM: a driver's fault, each a frame lost.
-    pub fn bad_descriptors(&self) -> u64 {
-        self.bad
     }
 
     /// Packets that the kernel could not put into the ring: no frame in the fill ring, no room in the RX ring.

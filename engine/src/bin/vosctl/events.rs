@@ -13,7 +13,7 @@ use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
 use vos_engine::events::{
-    Change, Dropped, Event, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
+    Change, Dropped, Event, PeerChange, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
 };
 use vos_engine::pcap::Writer;
 
@@ -94,6 +94,7 @@ fn line(event: &Event) -> String {
         What::Rule(change) => rule_line(change),
         What::Pressure(change) => pressure_line(change),
         What::Softswitch(change) => softswitch_line(change),
+        What::Peer(change) => peer_line(change),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -149,6 +150,14 @@ fn softswitch_line(change: &SoftswitchChange) -> String {
         SoftswitchState::Dead => "dead",
     };
     format!("{:16}  {} is {state}", "softswitch", change.name)
+}
+
+fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {
+    let what = match why_absent {
+        None => format!("{to} is there"),
+        Some(why) => format!("nobody is at {to} ({why})"),
+    };
+    format!("{:16}  {what}, queue {queue}", "peer")
 }
 
 /// Writes dropped packets to a file until interrupted, or enough.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use vos_common::reason::Reason;
-use vos_engine::config::{Config, Limits, RuleMode, Rules};
+use vos_engine::config::{Config, Fallback, Limits, RuleMode, Rules};
 use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
 use vos_engine::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
@@ -123,6 +123,7 @@ fn status_text(status: &Status) -> String {
     if status.redirected.is_empty() {
         lines.push(("", "nothing goes to the engine: survivors take the kernel's path".to_owned()));
     }
+    lines.push(("relay", relay_text(status)));
     let usual = Config::default().rules_in_force();
     let unusual = |(rule, mode): (&String, &RuleMode)| {
         let expected = Rules::named(rule).map(|rule| usual.mode(rule));
@@ -147,6 +148,19 @@ fn status_text(status: &Status) -> String {
     ]);
     let lines = lines.iter().map(|(name, value)| format!("{name:11}  {value}").trim_end().to_owned() + "\n");
     printable_lines(&lines.collect::<String>())
+}
+
+fn relay_text(Status { relay, fallback, peers, .. }: &Status) -> String {
+    let instead = match fallback {
+        Fallback::Local => "to the softswitch on this host",
+        Fallback::Drop => "nowhere: packets are dropped",
+    };
+    match peers {
+        None => relay.clone(),
+        Some((present, all)) if present == all => format!("{relay}: somebody is there"),
+        Some((0, _)) => format!("{relay}: nobody is there; meanwhile {instead}"),
+        Some((present, all)) => format!("{relay}: {present} of {all} queues reach it; the others go {instead}"),
+    }
 }
 
 fn list_or(list: &[String], none: &str) -> String {
@@ -180,6 +194,9 @@ mod tests {
             switched: Vec::new(),
             redirect: Redirect::All,
             redirected: vec!["all that survives the rules".to_owned()],
+            relay: "local".to_owned(),
+            fallback: Fallback::Local,
+            peers: None,
             attack_left_s: None,
             signatures: 22,
             rates: config.rates,
@@ -203,6 +220,8 @@ mod tests {
         unusual.switched = vec!["rules.scanner".into()];
         unusual.attack_left_s = Some(893);
         unusual.redirected.clear();
+        unusual.relay = "unix:/run/consumer.sock".into();
+        unusual.peers = Some((0, 4));
         unusual.domains = vec!["a.example".into(), "evil\u{1b}[2J".into()];
         let text = status_text(&unusual);
         for part in [
@@ -210,6 +229,7 @@ mod tests {
             "switched     rules.scanner (until the next reload or restart)\n",
             "attack mode  on, 14m 53s left\n",
             "survivors take the kernel's path\n",
+            "relay        unix:/run/consumer.sock: nobody is there; meanwhile to the softswitch on this host\n",
             "domains      a.example, evil\\u{1b}[2J\n",
         ] {
             assert!(text.contains(part), "{part} of\n{text}");

@@ -429,7 +429,7 @@ async fn stats(client: &Client, cli: &Cli, watch: Option<u64>) -> Result<u8, Fai
 /// The counters for people. Whatever is missing is left out: an older or newer engine may say less or more.
 fn stats_text(stats: &Value) -> String {
     let mut lines = Vec::new();
-    let words = ["mode", "queues", "xdp", "bind", "inject"];
+    let words = ["mode", "queues", "xdp", "bind", "relay", "inject"];
     let head = words.iter().filter_map(|key| Some(format!("{key} {}", word(stats.get(key)?))));
     lines.push(head.collect::<Vec<_>>().join(", "));
     let none = Map::new();
@@ -450,6 +450,7 @@ fn stats_text(stats: &Value) -> String {
     for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(String::new());
         lines.push(worker_line(worker));
+        lines.extend(worker.get("peer").filter(|peer| peer.is_object()).map(peer_line));
         if let Some(dropped) = worker.get("dropped").and_then(Value::as_object) {
             let received = worker.get("received").and_then(Value::as_u64).unwrap_or_default();
             lines.extend(counters(dropped, received));
@@ -468,6 +469,17 @@ fn worker_line(worker: &Value) -> String {
     let (queue, received, relayed, errors) =
         (number("queue"), number("received"), number("relayed"), number("relay_errors"));
     format!("queue {queue}: {received} received, {relayed} relayed, {errors} relay errors, {live}")
+}
+
+fn peer_line(peer: &Value) -> String {
+    let number = |key: &str| peer.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let there = if peer.get("present").and_then(Value::as_bool) == Some(true) { "is there" } else { "is not there" };
+    let (sent, busy, fell_back) = (number("sent"), number("busy"), number("fell_back"));
+    let (received, bad) = (number("received"), number("bad_replies"));
+    format!(
+        "         peer {there}: {sent} sent to it, {busy} refused by it as busy, {fell_back} sent to this host \
+         instead; {received} received of it, {bad} unfit"
+    )
 }
 
 /// Counters that are not zero, the largest first, with their share of `whole`.
@@ -573,13 +585,15 @@ mod tests {
             "reasons": { "redirect": 150, "stealth": 50, "blocked": 0 },
             "would_drop": { "stealth": 0 },
             "workers": [{ "queue": 0, "received": 150, "relayed": 149, "relay_errors": 1, "live": true,
+                          "peer": { "present": true, "sent": 140, "busy": 2, "fell_back": 7, "received": 130, "bad_replies": 0 },
                           "dropped": { "evil\u{1b}[2J": 1 } }],
         }));
         assert_eq!(
             text,
             "mode relay, queues 4, xdp native\n\
              \n            200  packets judged\n            150  redirect (75.0 %)\n             50  stealth (25.0 %)\n\
-             \nqueue 0: 150 received, 149 relayed, 1 relay errors, live\n              1  evil\\u{1b}[2J (0.7 %)\n"
+             \nqueue 0: 150 received, 149 relayed, 1 relay errors, live\n         \
+             peer is there: 140 sent to it, 2 refused by it as busy, 7 sent to this host instead; 130 received of it, 0 unfit\n              1  evil\\u{1b}[2J (0.7 %)\n"
         );
         assert!(stats_text(&json!({ "would_drop": { "stealth": 3 } })).contains("if this were enforced"));
         assert_eq!(stats_text(&json!([])), "\n\n              0  packets judged\n");

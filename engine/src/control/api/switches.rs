@@ -32,7 +32,11 @@ impl From<ChangeError> for Problem {
 }
 
 async fn status(State(shared): State<Shared>) -> Answer<Status> {
-    blocking(move || Json(shared.engine.live().status(shared.engine.relaying()))).await
+    let status = move || {
+        let engine = &shared.engine;
+        Json(Status { peers: engine.peers(), ..engine.live().status(engine.relaying()) })
+    };
+    blocking(status).await
 }
 
 async fn reload(State(shared): State<Shared>) -> Answer<Reloaded> {

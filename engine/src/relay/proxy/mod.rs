@@ -1,6 +1,211 @@
-//! To softswitches over UDP, with a PROXY protocol line in front of each datagram.
+//! To softswitches over UDP, with a PROXY protocol line in front of each datagram, and from them back to the callers.
+//!
+//! Messages are never changed. Which backend a call is on and which caller a message is for, all workers know together
+//! ([`Switchboard`]); each has sockets of its own ([`Proxy`]).
 
+/// Which softswitch a call is on.
+mod backends;
+/// Which one it belongs to.
+mod choice;
+/// What callers send.
+mod inward;
 /// What stands in front.
 mod line;
+/// What softswitches send.
+mod outward;
+/// Which caller is meant.
+mod paths;
+/// The sockets.
+mod socket;
+/// What is remembered, without a lock.
+mod table;
+/// What is counted.
+mod tally;
 
+pub use choice::stable_hash;
 pub use line::{Line, line_of};
+pub use socket::Proxy;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde_json::{Map, Value, json};
+
+use crate::config::{Config, RelayTo};
+use crate::control::clock::Clock;
+use crate::health::Health;
+use crate::policy::Secret;
+use crate::transmit::End;
+use crate::xdp::{addr, ip};
+use backends::Backends;
+use paths::Paths;
+use tally::{Stray, Tally};
+
+/// Who is connected with whom. All workers share it; on a packet's way there is no lock in it.
+#[derive(Debug)]
+pub struct Switchboard {
+    secret: Secret,
+    health: Arc<Health>,
+    backends: Backends,
+    paths: Paths,
+    homes: ArcSwap<Homes>,
+    tallies: Mutex<Vec<Arc<Tally>>>,
+    /// HOST of `relay.to = "proxy:HOST:PORT"`, and its address.
+    resolved: Mutex<Option<(String, SocketAddr)>>,
+}
+
+/// HOST has no address. The message names the fix.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "relay.to: {host} has no address ({source}): write one that `getent hosts` knows, or an address, which needs no DNS"
+)]
+pub struct ResolveError {
+    /// HOST:PORT.
+    host: String,
+    /// What the resolver said.
+    source: io::Error,
+}
+
+/// This host, as callers know it.
+#[derive(Clone, Debug, Default)]
+struct Homes {
+    own: Vec<IpAddr>,
+    /// The ends for IPv4 and IPv6 that a request of the softswitch's own leaves from.
+    ends: [Option<End>; 2],
+}
+
+impl Homes {
+    fn of(own: &[IpAddr], port: u16) -> Self {
+        let first = |v4| own.iter().find(|ip| ip.is_ipv4() == v4).map(|ip| End { addr: addr(*ip), port });
+        Self { own: own.to_vec(), ends: [first(true), first(false)] }
+    }
+}
+
+/// The same, as one worker sees it.
+#[derive(Debug)]
+struct Here<'a> {
+    homes: &'a Homes,
+    /// The ends that callers have last written to: they know what a host with several addresses is called.
+    last: [Option<End>; 2],
+}
+
+impl Here<'_> {
+    fn is(&self, ip: &IpAddr) -> bool {
+        self.homes.own.contains(ip)
+    }
+
+    fn end(&self, v4: bool) -> Option<End> {
+        let family = usize::from(!v4);
+        self.last[family].or(self.homes.ends[family])
+    }
+}
+
+impl Switchboard {
+    /// For a configuration whose `relay.to` is `proxy`; else there is none.
+    ///
+    /// # Errors
+    ///
+    /// HOST has no address.
+    pub fn open(config: &Config, own: &[IpAddr], secret: Secret) -> Result<Option<Arc<Self>>, ResolveError> {
+        let resolved = match &config.relay.to {
+            RelayTo::Proxy(Some(host)) => Some((host.clone(), resolve(host)?[0])),
+            RelayTo::Proxy(None) => None,
+            RelayTo::Local | RelayTo::Unix { .. } => return Ok(None),
+        };
+        let health = Arc::new(Health::default());
+        let board = Self {
+            secret,
+            backends: Backends::new(Arc::clone(&health)),
+            health,
+            paths: Paths::new(),
+            homes: ArcSwap::default(),
+            tallies: Mutex::default(),
+            resolved: Mutex::new(resolved),
+        };
+        board.follow(config);
+        board.follow_own(own, config);
+        Ok(Some(Arc::new(board)))
+    }
+
+    /// Looks up HOST again, before a configuration is put in force. It keeps its address as long as that is one of those
+    /// found.
+    ///
+    /// # Errors
+    ///
+    /// HOST has no address.
+    pub fn resolve_again(&self) -> Result<(), ResolveError> {
+        let mut resolved = self.resolved();
+        let Some((host, address)) = &*resolved else { return Ok(()) };
+        let found = resolve(host)?;
+        if !found.contains(address) {
+            *resolved = Some((host.clone(), found[0]));
+        }
+        Ok(())
+    }
+
+    /// From now on the backends are those of this configuration.
+    pub fn follow(&self, config: &Config) {
+        let alone = self.resolved().as_ref().map(|(_, address)| *address);
+        self.backends.follow(config, alone, Clock::now().mono_ns());
+    }
+
+    /// From now on these are this host's addresses.
+    pub fn follow_own(&self, own: &[IpAddr], config: &Config) {
+        let port = config.xdp.sip_ports.first().copied().unwrap_or_default();
+        self.homes.store(Arc::new(Homes::of(own, port)));
+    }
+
+    /// Who asks the backends whether they are alive.
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
+    }
+
+    /// The backends: `[{"name","address","state","drain","sent","received"}]`.
+    pub fn backends_json(&self) -> Value {
+        let tallies = self.tallies();
+        self.backends.to_json(|slot| {
+            let each = tallies.iter().map(|tally| tally.of(slot));
+            each.fold((0, 0), |(sent, received), (s, r)| (sent + s, received + r))
+        })
+    }
+
+    /// What was counted: `{"strays":{word:n},"backends":[...]}`.
+    pub fn to_json(&self) -> Value {
+        let count = |stray: Stray| self.tallies().iter().map(|tally| tally.strays(stray)).sum::<u64>();
+        let strays: Map<String, Value> =
+            Stray::ALL.iter().map(|stray| (stray.label().to_owned(), count(*stray).into())).collect();
+        json!({ "strays": strays, "backends": self.backends_json() })
+    }
+
+    fn note_call(&self, list: &backends::List, call: u64, early: bool, now: u64) {
+        if early {
+            self.backends.rings(call, now);
+        } else {
+            self.backends.stays(list, call, now);
+        }
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, Vec<Arc<Tally>>> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resolved(&self) -> MutexGuard<'_, Option<(String, SocketAddr)>> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The addresses of HOST:PORT, at least one.
+fn resolve(host: &str) -> Result<Vec<SocketAddr>, ResolveError> {
+    let found = host.to_socket_addrs().map(Iterator::collect).and_then(|found: Vec<_>| match found.is_empty() {
+        true => Err(io::ErrorKind::NotFound.into()),
+        false => Ok(found),
+    });
+    found.map_err(|source| ResolveError { host: host.to_owned(), source })
+}
+
+/// An end as the kernel writes it.
+fn socket_address(end: &End) -> SocketAddr {
+    SocketAddr::new(ip(end.addr), end.port)
+}

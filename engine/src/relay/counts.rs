@@ -1,0 +1,73 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use serde_json::{Value, json};
+
+use super::SendError;
+
+/// What one worker and its peer have been to each other. Written by the worker alone, read by whoever asks.
+#[derive(Debug, Default)]
+pub struct Counts {
+    present: AtomicBool,
+    /// Times that it has come.
+    pub(super) came: Counter,
+    sent: Counter,
+    busy: Counter,
+    fell_back: Counter,
+    pub(super) received: Counter,
+    refused: Counter,
+}
+
+/// A counter of one writer's: no atomic read-modify-write is needed.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self) {
+        self.0.store(self.0.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+impl Counts {
+    /// Is somebody there?
+    pub fn present(&self) -> bool {
+        self.present.load(Relaxed)
+    }
+
+    pub(super) fn set_present(&self, present: bool) {
+        self.present.store(present, Relaxed);
+    }
+
+    /// Something was handed to the peer, or not.
+    pub(super) fn of_sending(&self, sent: Result<(), SendError>) -> Result<(), SendError> {
+        match &sent {
+            Ok(()) => self.sent.add(),
+            Err(SendError::Busy) => self.busy.add(),
+            Err(_) => {}
+        }
+        sent
+    }
+
+    /// The softswitch on this host got it instead.
+    pub(super) fn fall_back(&self) {
+        self.fell_back.add();
+    }
+
+    /// The peer has sent what does not leave: it would in somebody else's name.
+    pub fn refuse(&self) {
+        self.refused.add();
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Value {
+        let count = |counter: &Counter| counter.0.load(Relaxed);
+        json!({
+            "present": self.present(),
+            "came": count(&self.came),
+            "sent": count(&self.sent),
+            "busy": count(&self.busy),
+            "fell_back": count(&self.fell_back),
+            "received": count(&self.received),
+            "bad_replies": count(&self.refused),
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! What a softswitch sends: which caller it is for.
+
+use std::net::IpAddr;
+
+use sip_parse::{CSeq, Index, Message, Method, Mode, StartLine, Uri};
+
+use super::backends::{Backend, List};
+use super::choice::stable_hash;
+use super::inward::forms_dialog;
+use super::paths::Path;
+use super::tally::Stray;
+use super::{Here, Switchboard};
+use crate::transmit::End;
+use crate::xdp::addr;
+
+/// SIP's port where none is written (RFC 3261 §19.1.2).
+const SIP_PORT: u16 = 5060;
+
+impl Switchboard {
+    /// For whom what `backend` sends at `now` (ns of `CLOCK_MONOTONIC`) is; `here` is this host.
+    pub(super) fn outward(
+        &self,
+        list: &List,
+        backend: &Backend,
+        text: &[u8],
+        here: &Here<'_>,
+        index: &mut Index,
+        now: u64,
+    ) -> Result<Path, Stray> {
+        let message = index.parse(text, Mode::Lenient).map_err(|_| Stray::Unreadable)?;
+        let (Ok(call_id), Ok(cseq), Ok(via)) = (message.call_id(), message.cseq(), message.top_via()) else {
+            return Err(Stray::Unreadable);
+        };
+        let transaction = self.secret.transaction(&via, &cseq, call_id);
+        match message.start_line() {
+            StartLine::Response { code, .. } => {
+                let early = code < 200;
+                let path = self.paths.answered(transaction, early && cseq.method == Method::Invite, now);
+                let path = path.ok_or(Stray::Unasked)?;
+                self.learn(list, &message, &cseq, code, transaction, path, now);
+                Ok(path)
+            }
+            StartLine::Request { method, .. } => {
+                let path = self.next_hop(list, &message, here, now).ok_or(Stray::Nowhere)?;
+                if method != Method::Ack {
+                    self.paths.asked_by_backend(transaction, path, backend.slot, now);
+                }
+                let in_dialog = message.to().is_ok_and(|to| to.tag.is_some());
+                if !in_dialog && !matches!(method, Method::Ack | Method::Cancel) {
+                    self.backends.began(stable_hash(call_id), backend, now);
+                }
+                Ok(path)
+            }
+        }
+    }
+
+    /// What a response says of whoever has asked.
+    #[expect(clippy::too_many_arguments, reason = "what was read of the response already")]
+    fn learn(
+        &self,
+        list: &List,
+        message: &Message<'_>,
+        cseq: &CSeq<'_>,
+        code: u16,
+        transaction: u64,
+        path: Path,
+        now: u64,
+    ) {
+        if !(101..300).contains(&code) {
+            return;
+        }
+        if cseq.method == Method::Register && code >= 200 {
+            let aor = message.to().ok().and_then(|to| to.uri().ok()).map_or(0, |uri| self.secret.uri(&uri.aor()));
+            for contact in self.contacts(message) {
+                self.paths.registered(transaction, contact, aor, now);
+            }
+        }
+        if forms_dialog(message)
+            && let (Ok(call_id), Ok(from)) = (message.call_id(), message.from())
+            && let Some(tag) = from.tag
+        {
+            self.paths.takes_part(self.secret.call(call_id, tag), path, code < 200, now);
+            self.note_call(list, stable_hash(call_id), code < 200, now);
+        }
+    }
+
+    /// Where a request goes (RFC 3261 §16.6 step 6): to the caller that takes part in its dialog; else by the first
+    /// Route that leads away from here; else to whoever has registered its Request-URI; else there.
+    fn next_hop(&self, list: &List, message: &Message<'_>, here: &Here<'_>, now: u64) -> Option<Path> {
+        let to = message.to().ok()?;
+        if let (Some(tag), Ok(call_id)) = (to.tag, message.call_id())
+            && let Some(path) = self.paths.participant(self.secret.call(call_id, tag), now)
+        {
+            return Some(path);
+        }
+        let is_here =
+            |ip: &IpAddr| here.is(ip) || list.iter().any(|backend| backend.address.ip() == *ip) || !is_far(ip);
+        let literal = |uri: &Uri<'_>| match uri {
+            Uri::Sip(uri) => Some((uri.host.ip()?, uri.port.unwrap_or(SIP_PORT))),
+            _ => None,
+        };
+        let routes = message.routes().flatten().filter_map(|route| route.uri().ok());
+        let away = routes.filter(|uri| literal(uri).is_none_or(|(ip, _)| !is_here(&ip))).next();
+        let request_uri = message.request_uri().ok()?;
+        let hop = match away {
+            Some(route) => literal(&route),
+            None => literal(&request_uri).filter(|(ip, _)| !is_here(ip)),
+        };
+        let registered = || {
+            let aor = to.uri().ok().map(|uri| self.secret.uri(&uri.aor()));
+            self.paths.at_contact(self.secret.uri(&request_uri.aor()), aor, now)
+        };
+        let straight = || {
+            let (ip, port) = hop?;
+            let caller = End { addr: addr(ip), port };
+            Some(Path::new(caller, here.end(ip.is_ipv4())?))
+        };
+        // A Route that can be followed outranks the contact behind it.
+        if away.is_some() { straight().or_else(registered) } else { registered().or_else(straight) }
+    }
+}
+
+/// Can it be somebody's on a network at all?
+fn is_far(ip: &IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast() || v4.is_link_local());
+    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || broadcast)
+}

@@ -1,0 +1,143 @@
+//! The way back to callers. The softswitch answers the relay and says nowhere whom the answer is for, so the relay
+//! remembers: by transaction who has asked, by dialog who takes part, by contact who has registered.
+
+use vos_common::rule::Addr;
+use vos_common::state::mix;
+
+use super::table::Table;
+use crate::transmit::End;
+
+/// How long a transaction is remembered after its last message, ns: 64·T1 (RFC 3261 §17.1.1.2, §17.1.2.2). Shorter, and
+/// the last retransmission of an answer is lost.
+pub(super) const TRANSACTION: u64 = 32_000_000_000;
+/// How long one that rings is remembered after its last provisional response, ns: longer than Timer C (RFC 3261 §16.6),
+/// which ends it if none comes for three minutes.
+pub(super) const RINGING: u64 = 200_000_000_000;
+/// How long a dialog is remembered after its last 2xx, ns: 12 h, longer than calls and subscriptions go without any.
+const DIALOG: u64 = 12 * 3_600 * 1_000_000_000;
+/// How long a registration is remembered after its last 2xx, ns: one day, longer than phones register for.
+const REGISTRATION: u64 = 24 * 3_600 * 1_000_000_000;
+
+/// Transactions remembered, 16 MiB: 8,000 requests a second for all of [`TRANSACTION`]. Half as many, and a flood of
+/// 30,000 a second pushes out what an honest phone has asked within two seconds.
+const TRANSACTIONS: usize = 1 << 18;
+/// Dialogs remembered, 8 MiB.
+const DIALOGS: usize = 1 << 17;
+/// Contacts remembered, two entries each, 16 MiB.
+const CONTACTS: usize = 1 << 18;
+
+/// From a softswitch to a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Path {
+    /// The caller's end.
+    pub(super) caller: End,
+    /// This host's.
+    pub(super) own: End,
+    /// What else there is to say; each table has its own use for it.
+    mark: u32,
+}
+
+impl Path {
+    pub(super) fn new(caller: End, own: End) -> Self {
+        Self { caller, own, mark: 0 }
+    }
+
+    fn words(self) -> [u64; 5] {
+        let Self { caller, own, mark } = self;
+        let last = u64::from(caller.port) | u64::from(own.port) << 16 | u64::from(mark) << 32;
+        [caller.addr.hi, caller.addr.lo, own.addr.hi, own.addr.lo, last]
+    }
+
+    fn of([caller_hi, caller_lo, own_hi, own_lo, last]: [u64; 5]) -> Self {
+        let caller = End { addr: Addr { hi: caller_hi, lo: caller_lo }, port: last as u16 };
+        let own = End { addr: Addr { hi: own_hi, lo: own_lo }, port: (last >> 16) as u16 };
+        Self { caller, own, mark: (last >> 32) as u32 }
+    }
+}
+
+/// Tells what a softswitch has asked from what callers have.
+const OUTWARD: u64 = 0x6f75_7477_6172_6421;
+/// The mark of a contact that stands for several callers.
+const AMBIGUOUS: u32 = u32::MAX;
+
+/// All of them, as workers share them.
+#[derive(Debug)]
+pub(super) struct Paths {
+    transactions: Table<5>,
+    dialogs: Table<5>,
+    contacts: Table<5>,
+}
+
+impl Paths {
+    pub(super) fn new() -> Self {
+        let (transactions, dialogs) = (Table::new(TRANSACTIONS), Table::new(DIALOGS));
+        Self { transactions, dialogs, contacts: Table::new(CONTACTS) }
+    }
+
+    /// A caller has asked. Another who asks under the same name later does not get its answers.
+    pub(super) fn asked(&self, transaction: u64, path: Path, now: u64) {
+        match self.transactions.get(transaction, now) {
+            Some((words, _)) if Path::of(words).caller != path.caller => {}
+            // What rings, rings on.
+            known => {
+                let until = known.map_or(0, |(_, until)| until).max(now + TRANSACTION);
+                self.transactions.put(transaction, path.words(), until);
+            }
+        }
+    }
+
+    /// Who has asked: it is answered. `rings`: by an INVITE's provisional response.
+    pub(super) fn answered(&self, transaction: u64, rings: bool, now: u64) -> Option<Path> {
+        let (words, _) = self.transactions.get(transaction, now)?;
+        self.transactions.put(transaction, words, now + if rings { RINGING } else { TRANSACTION });
+        Some(Path::of(words))
+    }
+
+    /// The backend in `slot` has asked somebody.
+    pub(super) fn asked_by_backend(&self, transaction: u64, path: Path, slot: usize, now: u64) {
+        let path = Path { mark: slot as u32, ..path };
+        self.transactions.put(mix(transaction, OUTWARD), path.words(), now + TRANSACTION);
+    }
+
+    /// Whom it has asked, and the slot of who has.
+    pub(super) fn answered_to_backend(&self, transaction: u64, rings: bool, now: u64) -> Option<(Path, usize)> {
+        let path = self.answered(mix(transaction, OUTWARD), rings, now)?;
+        Some((path, path.mark as usize))
+    }
+
+    /// A caller's tag in a call stands for this caller; `early`: as long as it rings.
+    pub(super) fn takes_part(&self, call_and_tag: u64, path: Path, early: bool, now: u64) {
+        let until = now + if early { RINGING } else { DIALOG };
+        let until = until.max(self.dialogs.get(call_and_tag, now).map_or(0, |(_, until)| until));
+        self.dialogs.put(call_and_tag, path.words(), until);
+    }
+
+    /// Who has this tag in this call.
+    pub(super) fn participant(&self, call_and_tag: u64, now: u64) -> Option<Path> {
+        self.dialogs.get(call_and_tag, now).map(|(words, _)| Path::of(words))
+    }
+
+    /// A REGISTER names this contact; nothing is believed before it is accepted.
+    pub(super) fn would_register(&self, transaction: u64, contact: u64, path: Path, now: u64) {
+        self.asked(mix(transaction, contact), path, now);
+    }
+
+    /// The REGISTER was accepted, and `contact` is registered for `aor`: by the one who has asked for it there?
+    pub(super) fn registered(&self, transaction: u64, contact: u64, aor: u64, now: u64) {
+        let Some((words, _)) = self.transactions.get(mix(transaction, contact), now) else { return };
+        let (path, until) = (Path::of(words), now + REGISTRATION);
+        self.contacts.put(mix(contact, aor), path.words(), until);
+        // Phones behind different NATs have the same private address: for whom a request is then only its To can tell.
+        let mark = aor as u32 & !(1 << 31);
+        let other = |known: Path| known.mark == AMBIGUOUS || known.mark != mark && known.caller != path.caller;
+        let ambiguous = self.contacts.get(contact, now).is_some_and(|(words, _)| other(Path::of(words)));
+        let mark = if ambiguous { AMBIGUOUS } else { mark };
+        self.contacts.put(contact, Path { mark, ..path }.words(), until);
+    }
+
+    /// Who has registered `contact`, if possible for `aor`.
+    pub(super) fn at_contact(&self, contact: u64, aor: Option<u64>, now: u64) -> Option<Path> {
+        let get = |name| self.contacts.get(name, now).map(|(words, _)| Path::of(words));
+        aor.and_then(|aor| get(mix(contact, aor))).or_else(|| get(contact).filter(|path| path.mark != AMBIGUOUS))
+    }
+}

@@ -1,0 +1,153 @@
+//! One worker's sockets towards the softswitches.
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
+use sip_parse::Index;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::tally::{Stray, Tally};
+use super::{Here, Line, Switchboard, line_of, socket_address};
+use crate::config::Config;
+use crate::relay::{Datagram, SendError};
+use crate::transmit::{End, Outgoing};
+
+/// What the sockets hold of answers while the worker is busy, bytes: 100 ms at 40,000 answers of 1 KB a second.
+const BUFFER: usize = 4 << 20;
+/// Strays that are passed over at once: a stranger who sends more keeps the worker from nothing else.
+const STRAYS_AT_ONCE: usize = 64;
+
+/// One worker's way to the softswitches, and back.
+#[derive(Debug)]
+pub struct Proxy {
+    board: Arc<Switchboard>,
+    v4: Option<UdpSocket>,
+    v6: Option<UdpSocket>,
+    tally: Arc<Tally>,
+    index: Index,
+    /// The ends that callers of each family have last written to.
+    last: [Option<End>; 2],
+    /// Which family's socket was read last.
+    v6_last: bool,
+}
+
+impl Proxy {
+    /// Worker `queue`'s.
+    ///
+    /// # Errors
+    ///
+    /// The port of `relay.bind` is taken, or its address is none of this host's.
+    pub fn open(config: &Config, queue: u32, board: &Arc<Switchboard>) -> io::Result<Self> {
+        let port = config.relay.bind.map_or(0, |bind| bind.port() + queue as u16);
+        let bound = |any: IpAddr| match config.relay.bind {
+            Some(bind) if bind.is_ipv4() == any.is_ipv4() => SocketAddr::new(bind.ip(), port),
+            _ => SocketAddr::new(any, port),
+        };
+        let wanted = |v4: bool| board.backends.list().has_family(v4);
+        let socket = |any: IpAddr| match open(bound(any)) {
+            // No backend of this family yet, and perhaps no such family at all.
+            Err(_) if !wanted(any.is_ipv4()) => Ok(None),
+            opened => opened.map(Some),
+        };
+        let (v4, v6) = (socket(Ipv4Addr::UNSPECIFIED.into())?, socket(Ipv6Addr::UNSPECIFIED.into())?);
+        let tally = Arc::new(Tally::default());
+        board.tallies().push(Arc::clone(&tally));
+        Ok(Self { board: Arc::clone(board), v4, v6, tally, index: Index::new(), last: [None; 2], v6_last: false })
+    }
+
+    /// Hands a datagram on. [`SendError::Absent`]: all backends are dead, or there is no way to this one.
+    pub fn send(&mut self, datagram: &Datagram<'_>) -> Result<(), SendError> {
+        self.last[usize::from(!datagram.to.addr.is_v4())] = Some(datagram.to);
+        let list = self.board.backends.list();
+        let backend = self.board.inward(&list, datagram, &mut self.index).ok_or(SendError::Absent)?;
+        let socket = if backend.address.is_ipv4() { &self.v4 } else { &self.v6 };
+        let socket = SockRef::from(socket.as_ref().ok_or(SendError::Absent)?);
+        let line = Line::new(&socket_address(&datagram.from), &socket_address(&datagram.to));
+        let parts = [IoSlice::new(line.as_bytes()), IoSlice::new(datagram.payload)];
+        socket.send_to_vectored(&parts, &backend.sockaddr).map_err(refused)?;
+        self.tally.sent(backend.slot);
+        Ok(())
+    }
+
+    /// What a softswitch sends to a caller next, written into `buffer`.
+    pub fn receive(&mut self, buffer: &mut [u8], now: u64) -> Option<Outgoing> {
+        for _ in 0..STRAYS_AT_ONCE {
+            let (length, from) = self.next(buffer)?;
+            let datagram = buffer.get(..length).unwrap_or_default();
+            let start = line_of(datagram);
+            match self.meant(&datagram[start..], &from, now) {
+                Ok((from, to)) => return Some(Outgoing { from, to, payload: start..length }),
+                Err(stray) => self.tally.stray(stray),
+            }
+        }
+        None
+    }
+
+    /// Our end and the caller's.
+    fn meant(&mut self, text: &[u8], from: &SocketAddr, now: u64) -> Result<(End, End), Stray> {
+        let list = self.board.backends.list();
+        let backend = list.at(from).ok_or(Stray::Stranger)?;
+        self.tally.received(backend.slot);
+        let here = Here { homes: &self.board.homes.load(), last: self.last };
+        let path = self.board.outward(&list, backend, text, &here, &mut self.index, now)?;
+        Ok((path.own, path.caller))
+    }
+
+    /// The next datagram, of both families by turns.
+    fn next(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        let list = self.board.backends.list();
+        for _ in 0..2 {
+            self.v6_last = !self.v6_last;
+            let socket = if self.v6_last { &self.v6 } else { &self.v4 };
+            if list.has_family(!self.v6_last)
+                && let Some(got) = socket.as_ref().and_then(|socket| socket.recv_from(buffer).ok())
+            {
+                return Some(got);
+            }
+        }
+        None
+    }
+
+    /// Called with every heartbeat: is any backend alive?
+    pub fn look_after(&self) -> bool {
+        self.board.backends.alive()
+    }
+
+    /// What to wait for.
+    pub fn sockets(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        [&self.v4, &self.v6].map(|socket| socket.as_ref().map(AsFd::as_fd))
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // As much as is granted: more than net.core.rmem_max only to whoever may administer the network.
+    if setsockopt(&socket, RcvBufForce, &BUFFER).is_err() || setsockopt(&socket, SndBufForce, &BUFFER).is_err() {
+        let _as_much_as_there_is = socket.set_recv_buffer_size(BUFFER);
+        let _as_much_as_there_is = socket.set_send_buffer_size(BUFFER);
+    }
+    let named = |error: io::Error| {
+        let why = format!("relay.bind {address}: {error}; another program's, or no address of this host's?");
+        io::Error::new(error.kind(), why)
+    };
+    socket.bind(&address.into()).map_err(named)?;
+    Ok(socket.into())
+}
+
+/// What the kernel's refusal means.
+fn refused(error: io::Error) -> SendError {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS) => SendError::Busy,
+        // No way to it, or a firewall of this host's own.
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EPERM | libc::EACCES) => SendError::Absent,
+        _ => SendError::Io(error),
+    }
+}
