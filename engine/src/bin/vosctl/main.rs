@@ -6,6 +6,8 @@ mod events;
 mod explain;
 /// Status, reload, run-time switches.
 mod live;
+/// A softswitch that is behind, in `vosctl stats`.
+mod overload;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -447,9 +449,11 @@ fn stats_text(stats: &Value) -> String {
         lines.push(String::new());
         lines.push(format!("{sources:>15}  sources verified"));
     }
+    lines.extend(overload::pressure_lines(stats));
     for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(String::new());
         lines.push(worker_line(worker));
+        lines.extend(overload::given_up_line(worker));
         lines.extend(worker.get("peer").filter(|peer| peer.is_object()).map(peer_line));
         if let Some(dropped) = worker.get("dropped").and_then(Value::as_object) {
             let received = worker.get("received").and_then(Value::as_u64).unwrap_or_default();
