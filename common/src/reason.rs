@@ -109,6 +109,8 @@ reasons! {
     Retransmission = "retransmission",
     /// Taken: a fragment of a datagram that is relayed as one.
     InFragments = "in_fragments",
+    /// Taken: the ACK of an answer of the engine's own.
+    Acknowledged = "acknowledged",
 }
 
 impl Reason {
@@ -132,7 +134,7 @@ impl Reason {
 
     /// Was it taken by the engine, and nothing is lost with it?
     pub const fn is_taken(self) -> bool {
-        matches!(self, Self::KeepAlive | Self::Retransmission | Self::InFragments)
+        matches!(self, Self::KeepAlive | Self::Retransmission | Self::InFragments | Self::Acknowledged)
     }
 
     /// The reason with this label.

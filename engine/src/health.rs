@@ -31,7 +31,7 @@ const UNREACHABLE_FOR: u32 = 8;
 /// Somebody who is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// What it is called in log and events.
+    /// What it is called in log and events. Targets of one name are one softswitch, which lives as long as one does.
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
@@ -57,6 +57,14 @@ struct Asked {
     version: u64,
 }
 
+impl Asked {
+    /// A bit for each target of this name.
+    fn of_name(&self, name: &str) -> u64 {
+        let named = self.targets.iter().enumerate();
+        named.filter(|(_, target)| target.as_ref().is_some_and(|target| target.name == name)).map(|(i, _)| 1 << i).sum()
+    }
+}
+
 impl Health {
     /// From now on these are asked, at this pace. The place in the list is the target's number, below
     /// [`TARGETS_MAX`]; what stays where it is keeps its state, what is new counts as alive.
@@ -79,6 +87,20 @@ impl Health {
     /// Is any of them alive, as far as is known?
     pub fn alive(&self) -> bool {
         self.there.load(Relaxed) & !self.dead.load(Relaxed) != 0
+    }
+
+    /// Are there some, and all known to be dead?
+    pub fn all_dead(&self) -> bool {
+        self.there.load(Relaxed) != 0 && !self.alive()
+    }
+
+    /// How they are, taken as one; `None`: nobody is asked.
+    pub fn state(&self) -> Option<SoftswitchState> {
+        match (self.there.load(Relaxed), self.alive()) {
+            (0, _) => None,
+            (_, true) => Some(SoftswitchState::Alive),
+            (_, false) => Some(SoftswitchState::Dead),
+        }
     }
 
     /// Asks until `stop`, and tells `events` what has changed.
@@ -113,9 +135,14 @@ impl Health {
         if asked.version != version || (self.dead.load(Relaxed) & bit != 0) == dead {
             return;
         }
-        self.dead.fetch_xor(bit, Relaxed);
-        drop(asked);
+        let before = self.dead.fetch_xor(bit, Relaxed);
         let Target { name, address, .. } = &patient.target;
+        let one = asked.of_name(name);
+        drop(asked);
+        let dies = |dead: u64| one & !dead == 0;
+        if dies(before) == dies(before ^ bit) {
+            return;
+        }
         let state = match dead {
             true => SoftswitchState::Dead,
             false => SoftswitchState::Alive,

@@ -102,6 +102,16 @@ impl Netlink {
 
     /// Every address of this host with the prefix it stands in.
     pub fn addresses(&mut self) -> io::Result<Vec<IpNet>> {
+        Ok(self.addresses_by_interface()?.into_iter().map(|(_, net)| net).collect())
+    }
+
+    /// The addresses of one interface.
+    pub fn addresses_on(&mut self, interface: u32) -> io::Result<Vec<IpAddr>> {
+        let all = self.addresses_by_interface()?.into_iter();
+        Ok(all.filter(|(index, _)| *index == interface).map(|(_, net)| net.addr()).collect())
+    }
+
+    fn addresses_by_interface(&mut self) -> io::Result<Vec<(u32, IpNet)>> {
         let answer = self.ask(Message::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
         let mut addresses = Vec::new();
         for message in answer {
@@ -117,7 +127,7 @@ impl Netlink {
                 .iter()
                 .find_map(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None });
             if let Some(ip) = local.or(plain) {
-                addresses.extend(IpNet::new(ip, length).ok());
+                addresses.extend(IpNet::new(ip, length).map(|net| (address.header.index, net)));
             }
         }
         Ok(addresses)

@@ -5,7 +5,7 @@ use vos_common::reason::Reason;
 use vos_common::signature::Signatures;
 use vos_common::state::Config as KernelConfig;
 
-use crate::config::{Config, Relay, RelayTo};
+use crate::config::{Answer, Config, Relay, RelayTo};
 use crate::pipeline::Emergency;
 use crate::policy::Domains;
 
@@ -28,17 +28,19 @@ pub struct Ruleset {
     pub priority: bool,
     /// Are copies of requests kept back?
     pub shield: bool,
+    /// What is answered here.
+    pub answer: Answer,
     /// Whose calls go before all others.
     pub emergency: Emergency,
 }
 
 impl Default for Ruleset {
-    /// No rule.
+    /// No rule, and nothing is answered.
     fn default() -> Self {
-        let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
-        let emergency = Emergency::default();
+        let (signatures, domains, emergency) = (Box::new(Signatures::EMPTY), Domains::default(), Emergency::default());
         let (briefs, priority, shield) = (false, false, false);
-        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs, priority, shield, emergency }
+        let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
+        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs, priority, shield, answer, emergency }
     }
 }
 
@@ -52,8 +54,8 @@ impl Ruleset {
         let Relay { to, priority, shield, emergency, .. } = &config.relay;
         let (priority, shield) = (*priority, *shield);
         let briefs = *to != RelayTo::Local || shield;
-        let emergency = Emergency::of(emergency);
-        Self { enforce, monitor, silent, signatures, domains, briefs, priority, shield, emergency }
+        let (answer, emergency) = (config.answer.clone(), Emergency::of(emergency));
+        Self { enforce, monitor, silent, signatures, domains, briefs, priority, shield, answer, emergency }
     }
 
     /// Is this rule enforced or monitored?

@@ -19,8 +19,9 @@ use vos_common::reason::Reason;
 
 use crate::config::{Config, RelayTo, Wait};
 use crate::events::{PeerChange, What};
+use crate::health::Health;
 use crate::live::{InForce, Live};
-use crate::pipeline::{self, Action, Brief, Checksum, Class, Context, Kind, Outcome, Scratch, Way};
+use crate::pipeline::{self, Action, Answers, Brief, Checksum, Class, Context, Kind, Outcome, Scratch, Way};
 use crate::policy::{Answer, Observation, Secret};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
@@ -32,11 +33,11 @@ use crate::transmit::{Sent, Transmitter};
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
 
-/// How long to wait where a socket says that it has room and has none.
-const RETRY: Duration = Duration::from_millis(1);
 /// How soon the kernel is asked again to send what it has left in the TX ring. Shorter: a link that takes nothing costs
 /// more. Longer: answers are late when it does.
 const UNSENT_PATIENCE: Duration = Duration::from_millis(1);
+/// How long to wait where a socket says that it has room and has none.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// What one worker has done. Written by it alone, read by whoever asks.
 #[derive(Debug, Default)]
@@ -191,6 +192,8 @@ pub struct Worker {
     pub secret: Secret,
     /// Where they go.
     pub observations: Sender<Observation>,
+    /// Does the softswitch live?
+    pub health: Arc<Health>,
 }
 
 /// A packet that waits until the relay has room, in the frame it came in.
@@ -210,9 +213,10 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(batch: usize) -> Self {
+    fn new(batch: usize, mtu: u32) -> Self {
+        let scratch = Scratch { answers: Answers::new(mtu), ..Scratch::default() };
         // Room for the longest datagram and a PROXY header in front of it.
-        Self { batch: Vec::with_capacity(batch), scratch: Scratch::default(), buffer: vec![0; 65_536 + 256] }
+        Self { batch: Vec::with_capacity(batch), scratch, buffer: vec![0; 65_536 + 256] }
     }
 }
 
@@ -236,7 +240,7 @@ impl Worker {
         }
         let beat = u64::from(config.relay.heartbeat_ms) * 1_000_000;
         let spin = u64::from(worker.spin_us) * 1_000;
-        let mut desk = Desk::new(config.xsk.batch as usize);
+        let mut desk = Desk::new(config.xsk.batch as usize, self.transmitter.mtu());
         let (mut next_beat, mut idle_since, mut has_room) = (0, 0, false);
         while !stop.load(Relaxed) {
             let now = now();
@@ -301,12 +305,21 @@ impl Worker {
         let live = Arc::clone(&self.live);
         let (in_force, pressure) = (live.in_force(), Arc::clone(&self.pressure));
         let pressed = pressure.pressed();
+        desk.scratch.answers.dead = self.softswitch_is_dead();
         let mut batch = std::mem::take(&mut desk.batch);
         for frame in batch.drain(..) {
             self.handle(frame, &mut desk.scratch, door, &in_force, &pressed);
         }
         desk.batch = batch;
         got + self.catch_up(door, &in_force)
+    }
+
+    /// Is nobody there, wherever packets would go?
+    fn softswitch_is_dead(&self) -> bool {
+        match self.relay.peer {
+            None => self.health.all_dead(),
+            Some(_) => self.relay.local.is_none() && (self.health.all_dead() || !self.relay.counts.present()),
+        }
     }
 
     fn handle(
@@ -322,7 +335,8 @@ impl Worker {
         let context = Context { rules, sources, fragments, secret, relay, shield, pressed };
         let length = frame.len();
         let room = self.queue.room(&mut frame);
-        let Outcome { action, kind, would, ack, brief } = pipeline::handle(room, length, scratch, &context, now);
+        let Outcome { action, kind, would, ack, brief, answered } =
+            pipeline::handle(room, length, scratch, &context, now);
         let packet = &mut room[..length];
         // Not from what is dropped: it may pretend to be anybody.
         if relay == Way::Datagrams
@@ -337,6 +351,9 @@ impl Worker {
         }
         if let Some(ack) = ack {
             tell(&self.observations, &self.stats, Observation::Ack(ack));
+        }
+        if let Some(answer) = answered {
+            tell(&self.observations, &self.stats, Observation::Answer(answer));
         }
         match action {
             Action::Relay(checksum) => return self.hand_on(Held { frame, checksum, brief }, door, in_force),

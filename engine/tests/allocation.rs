@@ -1,4 +1,5 @@
-//! The loop allocates nothing: `pipeline::handle` over the verdict table and over SIP, counted by the allocator.
+//! The loop allocates nothing: `pipeline::handle` over the verdict table and over SIP, answers among it, counted by the
+//! allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -6,9 +7,10 @@ use std::cell::Cell;
 use vos_common::cases::{self, Packet};
 use vos_common::reason::Reason;
 use vos_common::rule::Addr;
+use vos_engine::config::Answer;
 use vos_engine::pipeline::{self, Action, Context, Emergency, Kind, Outcome, Scratch, Way};
 use vos_engine::policy::{Secret, Sources};
-use vos_engine::pressure::{Gauge, UdpSocket};
+use vos_engine::pressure::{Gauge, Pressed, UdpSocket};
 use vos_engine::reassembly::Reassembly;
 use vos_engine::ruleset::Ruleset;
 use vos_engine::shield::Shield;
@@ -70,8 +72,11 @@ fn frames() -> Vec<Vec<u8>> {
     frames
 }
 
-/// Nobody is known.
+/// Nobody is known, but one is named.
 struct Strangers;
+
+/// Allowed.
+const PEER: [u8; 4] = [198, 51, 100, 77];
 
 impl Sources for Strangers {
     fn is_known(&self, _: &Addr) -> bool {
@@ -79,8 +84,18 @@ impl Sources for Strangers {
     }
 
     fn is_named(&self, src: &Addr) -> bool {
-        self.is_known(src)
+        *src == Addr::v4(PEER)
     }
+}
+
+/// Requests of [`PEER`], keep-alives among them.
+fn asked() -> Vec<Vec<u8>> {
+    let request = |method: &str, uri: &str| {
+        let text = String::from_utf8(cases::request(method)).expect("text");
+        Packet::v4(PEER).sip(text.replacen("sip:200@example.com", uri, 1).as_bytes()).build()
+    };
+    let [options, invite] = [request("OPTIONS", "sip:example.com"), request("INVITE", "sip:200@example.com")];
+    vec![options, invite, Packet::v4(PEER).sip(b"\r\n\r\n").build()]
 }
 
 #[test]
@@ -129,4 +144,44 @@ fn no_packet_makes_the_pipeline_allocate() {
     // It was not for nothing.
     assert!(relayed > 1_000 && kinds[Kind::Request as usize] > 500, "{relayed} relayed, {kinds:?}");
     assert!(kinds[Kind::Fragment as usize] > 0 && spared.iter().all(|spared| *spared > 50), "{spared:?}");
+}
+
+#[test]
+fn no_answer_makes_the_pipeline_allocate() {
+    let (mut scratch, fragments, secret) = (Scratch::default(), Reassembly::default(), Secret::default());
+    let answer = Answer { keep_alives: true, options: true, options_pass_every: 10, refuse_calls: true };
+    let emergency = Emergency::of(&["112".to_owned()]);
+    let rules = Ruleset { answer, emergency, ..Ruleset::default() };
+    let context = Context {
+        rules: &rules,
+        sources: &Strangers,
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
+    };
+    let mut room = vec![0; 2_048];
+    let mut reasons = [0u64; Reason::ALL.len()];
+    let (mut made, mut relayed) = (0, 0);
+    for round in 0..100u64 {
+        // alive, then dead
+        scratch.answers.dead = round >= 50;
+        for frame in asked() {
+            room[..frame.len()].copy_from_slice(&frame);
+            let before = MADE.get();
+            let Outcome { action, .. } = pipeline::handle(&mut room, frame.len(), &mut scratch, &context, || 1);
+            // The first round warms up.
+            made += if round == 0 { 0 } else { MADE.get() - before };
+            match action {
+                Action::Reply(_, reason) | Action::Swallow(reason) => reasons[reason as usize] += 1,
+                _ => relayed += 1,
+            }
+        }
+    }
+    assert_eq!(made, 0);
+    // One OPTIONS in ten, and the INVITEs of whom the softswitch is there for.
+    let counted = |reason: Reason| reasons[reason as usize];
+    assert_eq!((counted(Reason::Answered), counted(Reason::Unavailable), relayed), (45, 100, 55));
+    assert_eq!(counted(Reason::KeepAlive), 100);
 }

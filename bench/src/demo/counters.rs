@@ -17,6 +17,8 @@ pub(crate) struct Counters {
     pub(crate) received: u64,
     pub(crate) relayed: u64,
     pub(crate) dropped: u64,
+    /// Answered by the engine itself, or taken.
+    pub(crate) ended: u64,
     pub(crate) relay_errors: u64,
 }
 
@@ -38,6 +40,7 @@ impl Counters {
             received: sum("received"),
             relayed: sum("relayed"),
             dropped: sum("dropped"),
+            ended: sum("answered") + sum("taken"),
             relay_errors: sum("relay_errors"),
         })
     }
@@ -53,6 +56,7 @@ impl Counters {
             received: self.received.wrapping_sub(before.received),
             relayed: self.relayed.wrapping_sub(before.relayed),
             dropped: self.dropped.wrapping_sub(before.dropped),
+            ended: self.ended.wrapping_sub(before.ended),
             relay_errors: self.relay_errors.wrapping_sub(before.relay_errors),
         }
     }
@@ -77,7 +81,8 @@ mod tests {
 
     const STATS: &str = r#"{"mode":"relay","queues":2,"xdp":"native","bind":"copy","inject":"reentry","judged":30,
         "reasons":{"redirected":20,"stealth":10},"would_drop":{"stealth":0},"new_field":[1],
-        "workers":[{"queue":0,"received":12,"relayed":11,"dropped":{"parse":1},"relay_errors":0,"live":true},
+        "workers":[{"queue":0,"received":12,"relayed":11,"dropped":{"parse":1},"relay_errors":0,"live":true,
+                    "answered":{"answered":2,"unavailable":1},"taken":{"keep_alive":4}},
                    {"queue":1,"received":8,"relayed":8,"dropped":{},"relay_errors":0,"live":true}]}"#;
 
     #[test]
@@ -85,6 +90,7 @@ mod tests {
         let counters = Counters::read(STATS).unwrap();
         assert_eq!((counters.judged, counters.reason("stealth"), counters.reason("no such")), (30, 10, 0));
         assert_eq!((counters.received, counters.relayed, counters.dropped), (20, 19, 1));
+        assert_eq!(counters.ended, 7);
         assert_eq!(counters.attached, "XDP native, AF_XDP copy, back by reentry");
     }
 

@@ -52,6 +52,24 @@ const ACKS: Share = Share {
     bits: 1 << Payload::Request(Class::Ack).code(),
 };
 
+/// Both of unknown sources and of known ones.
+const KEEP_ALIVES: Share = Share {
+    words: "keep-alives: they are taken (answer.keep_alives)",
+    bits: 1 << Payload::KeepAlive.code() | 1 << (Payload::KeepAlive.code() + KNOWN_SHIFT),
+};
+
+const KNOWN_OPTIONS: Share = Share {
+    words: "OPTIONS of known sources: those of allowed and trusted ones are answered (answer.options)",
+    bits: 1 << (Payload::Request(Class::Options).code() + KNOWN_SHIFT),
+};
+
+/// The ACK of a call that was refused is for whoever refused it.
+const KNOWN_CALLS: Share = Share {
+    words: "INVITE and ACK of known sources: refused while the softswitch is dead (answer.refuse_calls)",
+    bits: 1 << (Payload::Request(Class::Invite).code() + KNOWN_SHIFT)
+        | 1 << (Payload::Request(Class::Ack).code() + KNOWN_SHIFT),
+};
+
 const REQUESTS: Share =
     Share { words: "requests of unknown sources: their domain is looked at (xdp.domains)", bits: requests() };
 
@@ -79,6 +97,16 @@ fn needed(config: &Config) -> Vec<Share> {
     if config.relay.shield {
         shares.push(COPIES);
     }
+    let answer = &config.answer;
+    if answer.keep_alives {
+        shares.push(KEEP_ALIVES);
+    }
+    if answer.options {
+        shares.push(KNOWN_OPTIONS);
+    }
+    if answer.options && answer.refuse_calls {
+        shares.push(KNOWN_CALLS);
+    }
     shares
 }
 
@@ -103,6 +131,7 @@ pub fn in_words(config: &Config) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Answer;
 
     /// Every payload that there is, from an unknown and from a known source.
     fn sent(config: &Config) -> Vec<(Option<Payload>, bool)> {
@@ -117,8 +146,10 @@ mod tests {
         sent
     }
 
+    /// Nothing is answered.
     fn config(redirect: Redirect, domains: &[&str]) -> Config {
         let mut config = Config::default();
+        config.answer.keep_alives = false;
         config.relay.redirect = redirect;
         config.xdp.domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
         config
@@ -160,5 +191,27 @@ mod tests {
         }
         assert!(to_engine.iter().all(|(payload, _)| matches!(payload, None | Some(Payload::Request(_)))));
         assert_eq!(in_words(&shielding).len(), 3);
+    }
+
+    #[test]
+    fn what_is_answered_is_needed() {
+        let bare = sent(&config(Redirect::Needed, &[]));
+        let more = |keep_alives: bool, options: bool, refuse_calls: bool| {
+            let mut config = config(Redirect::Needed, &[]);
+            config.answer = Answer { keep_alives, options, refuse_calls, options_pass_every: 0 };
+            assert_eq!(in_words(&config).len(), needed(&config).len());
+            sent(&config).into_iter().filter(|one| !bare.contains(one)).collect::<Vec<_>>()
+        };
+        let keep_alives = [(Some(Payload::KeepAlive), false), (Some(Payload::KeepAlive), true)];
+        let known = |class| (Some(Payload::Request(class)), true);
+        assert_eq!(more(true, false, false), keep_alives);
+        assert_eq!(more(false, true, false), [known(Class::Options)]);
+        assert_eq!(more(false, true, true), [known(Class::Invite), known(Class::Options), known(Class::Ack)]);
+        // Calls are refused only by who answers OPTIONS.
+        assert_eq!(more(false, false, true), []);
+        // The default takes keep-alives.
+        let mut default = Config::default();
+        default.relay.redirect = Redirect::Needed;
+        assert!(keep_alives.iter().all(|one| sent(&default).contains(one)));
     }
 }

@@ -49,7 +49,7 @@ use crate::control::session::client_of;
 use crate::control::socket::Socket;
 use crate::control::stream;
 use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule, Rules};
-use crate::events::{Change, Event, Events, RuleChange, What};
+use crate::events::{Change, Event, Events, RuleChange, SoftswitchState, What};
 use crate::live::Live;
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
@@ -79,6 +79,11 @@ pub trait Engine: Send + Sync + 'static {
     fn relaying(&self) -> bool;
     /// How many workers find the relay's peer there, and how many there are; `None`: there is to be none.
     fn peers(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// How is the softswitch? `None`: it is not asked.
+    fn softswitch(&self) -> Option<SoftswitchState> {
         None
     }
 }

@@ -4,6 +4,8 @@
 mod backends;
 /// Why it does not start, or does not go on.
 mod error;
+/// Whom the engine asks whether the softswitch lives.
+mod softswitch;
 /// From a configuration to workers ready to run.
 mod start;
 /// What the API shows.
@@ -28,6 +30,7 @@ use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::{Control, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::{Event, Events, RuleChange, What};
+use crate::health::Health;
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
@@ -136,6 +139,8 @@ struct Running {
     observers: Vec<JoinHandle<()>>,
     tap: Option<Tap>,
     board: Option<Arc<Switchboard>>,
+    health: Arc<Health>,
+    asked: softswitch::Round,
 }
 
 impl Running {
@@ -193,15 +198,13 @@ impl Running {
             std::thread::spawn(move || neighbours.follow(&stop))
         });
         let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours).collect();
+        let (asker, news, asker_stop) = (Arc::clone(&parts.health), Arc::clone(&events), Arc::clone(&stop));
+        observers.push(std::thread::spawn(move || asker.run(&news, &asker_stop)));
         if config.relay.to == RelayTo::Local && !stats.is_empty() {
             let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
             let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };
             let stop = Arc::clone(&stop);
             observers.push(std::thread::spawn(move || watch.follow(&stop)));
-        }
-        if let Some(board) = &parts.board {
-            let (health, events, stop) = (board.health(), Arc::clone(&events), Arc::clone(&stop));
-            observers.push(std::thread::spawn(move || health.run(&events, &stop)));
         }
         let mut running = Self {
             config: config.clone(),
@@ -224,7 +227,10 @@ impl Running {
             observers,
             tap: parts.tap,
             board: parts.board,
+            health: parts.health,
+            asked: softswitch::Round::default(),
         };
+        running.ask_softswitch();
         running.guard();
         running.wait_until_live();
         Ok(running)
@@ -259,6 +265,7 @@ impl Running {
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
             board: self.board.clone(),
+            health: Arc::clone(&self.health),
         }
     }
 
@@ -286,6 +293,7 @@ impl Running {
             Err(error) => warn!("asking for own addresses: {error}"),
         }
         self.guard();
+        self.ask_softswitch();
         match self.control.sweep() {
             Ok(swept) => {
                 for (net, kind) in swept.ended {
@@ -315,6 +323,16 @@ impl Running {
         }
         info!("{}: the MAC address has changed", link.name);
         self.link = link;
+    }
+
+    /// Configuration and addresses may have changed.
+    fn ask_softswitch(&mut self) {
+        match self.netlink.addresses_on(self.link.index) {
+            Ok(addresses) => {
+                self.asked.follow(&self.health, &self.live.in_force().config, &addresses, &self.own);
+            }
+            Err(error) => warn!("asking for the addresses of {}: {error}", self.link.name),
+        }
     }
 
     /// Whom no block may hit: ourselves, the gateways, the resolvers.

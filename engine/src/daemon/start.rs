@@ -17,6 +17,7 @@ use super::{Options, Read, StartError, lock};
 use crate::config::{Bind, Config, Fallback, Inject, Mode, RelayTo};
 use crate::control::Control;
 use crate::control::clock::Clock;
+use crate::health::Health;
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Secret, Verified};
@@ -87,6 +88,7 @@ pub(super) struct Parts {
     pub(super) workers: Vec<Worker>,
     pub(super) neighbours: Option<Neighbours>,
     pub(super) tap: Option<Tap>,
+    pub(super) health: Arc<Health>,
     pub(super) shape: Shape,
     pub(super) why_copy: Option<String>,
     /// The softswitches, where there are some to choose from.
@@ -129,6 +131,7 @@ impl Parts {
             workers: Vec::new(),
             neighbours: None,
             tap: None,
+            health: board.as_ref().map_or_else(Arc::default, |board| board.health()),
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
             why_copy: None,
             board,
@@ -209,6 +212,7 @@ impl Parts {
                 sources: filter.sources()?,
                 secret: secret.clone(),
                 observations: sender.clone(),
+                health: Arc::clone(&parts.health),
             });
         }
         Ok(parts)

@@ -9,7 +9,8 @@ use crate::config::{Inject, Mode};
 use crate::control::decision::Kind;
 use crate::control::{Control, Engine};
 use crate::egress::Pings;
-use crate::events::Events;
+use crate::events::{Events, SoftswitchState};
+use crate::health::Health;
 use crate::live::Live;
 use crate::policy;
 use crate::pressure::Pressure;
@@ -39,6 +40,7 @@ pub(super) struct View {
     pub(super) control: Arc<Control>,
     pub(super) live: Arc<Live>,
     pub(super) board: Option<Arc<Switchboard>>,
+    pub(super) health: Arc<Health>,
 }
 
 impl Engine for View {
@@ -54,6 +56,10 @@ impl Engine for View {
         let peers: Vec<bool> = self.stats.iter().filter_map(|stats| stats.peer()).collect();
         let present = peers.iter().filter(|present| **present).count();
         (!peers.is_empty()).then_some((present, peers.len()))
+    }
+
+    fn softswitch(&self) -> Option<SoftswitchState> {
+        self.health.state()
     }
 
     fn stats(&self) -> Value {
@@ -74,6 +80,7 @@ impl Engine for View {
         json.insert("bind".into(), bind.into());
         json.insert("relay".into(), self.live.in_force().config.relay.to.to_string().into());
         json.insert("inject".into(), inject.into());
+        json.insert("softswitch".into(), json!(self.health.state()));
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
         json.insert("verified".into(), self.verified.to_json());
         json.insert("pressure".into(), self.pressure.to_json());

@@ -254,6 +254,7 @@ impl Live {
             relay: config.relay.to.to_string(),
             fallback: config.relay.fallback,
             peers: None,
+            softswitch: None,
             attack_left_s: self.attack_left(state.kernel.config().attack_until),
             signatures: config.scanners.patterns.len(),
             rates: config.rates.clone(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Admission, Fallback, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
+use crate::events::SoftswitchState;
 
 /// Answer to `POST /v1/reload`. Keys are named with their tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +78,8 @@ pub struct Status {
     pub fallback: Fallback,
     /// How many workers find somebody there, and how many there are; null: the softswitch on this host is meant.
     pub peers: Option<(usize, usize)>,
+    /// How the softswitch is, by the engine's own OPTIONS; null: it is not asked.
+    pub softswitch: Option<SoftswitchState>,
     /// Seconds that attack mode lasts; null: it is off.
     pub attack_left_s: Option<u64>,
     /// How many signatures are looked for.

@@ -77,8 +77,8 @@ impl Brief {
     pub fn of(message: &Message<'_>, secret: &Secret, emergency: impl Fn(&Message<'_>) -> bool) -> Option<Self> {
         let (call_id, cseq, via) = (message.call_id().ok()?, message.cseq().ok()?, message.top_via().ok()?);
         let to_tag = message.to().ok()?.tag.is_some();
-        let (class, status, method, begins) = match message.start_line() {
-            StartLine::Response { code, .. } => (Class::Response, code, None, false),
+        let (class, status, method) = match message.start_line() {
+            StartLine::Response { code, .. } => (Class::Response, code, None),
             StartLine::Request { method, .. } => {
                 let class = match method {
                     // Nobody is helped by a registration; and it would be a stranger's way past all others.
@@ -89,13 +89,13 @@ impl Brief {
                     Method::Register => Class::Register,
                     _ => Class::Other,
                 };
-                let begins = !to_tag && !matches!(method, Method::Ack | Method::Cancel);
-                (class, 0, Some(method), begins)
+                (class, 0, Some(method))
             }
         };
         let expects_answer = method.is_some_and(|method| method != Method::Ack);
         let shielded = expects_answer && method != Some(Method::Cancel) && class != Class::Emergency;
         let transaction = secret.transaction(&via, &cseq, call_id);
+        let begins = !to_tag && method.is_some_and(|method| !matches!(method, Method::Ack | Method::Cancel));
         let call = stable_hash(call_id);
         Some(Self { class, call, transaction, expects_answer, shielded, status, to_tag, begins })
     }

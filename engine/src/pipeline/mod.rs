@@ -1,6 +1,8 @@
 //! Bytes in, action out. No sockets, no clock, no memory but the view of fragments that it is given: what the fuzzer
 //! drives and the worker calls for every packet.
 
+/// What is answered without the softswitch.
+mod answer;
 /// What a relay goes by.
 mod brief;
 /// Calls that go before all others.
@@ -10,22 +12,24 @@ mod fragments;
 /// What a softswitch that is behind is spared.
 mod spare;
 
+pub use answer::Answers;
 pub use brief::{Brief, Class};
 pub use emergency::Emergency;
 
-use sip_parse::{Error, Index, Method, Mode, StartLine, classify};
+use sip_parse::{Error, Index, Message, Method, Mode, StartLine, classify};
 use vos_common::packet::{self, Flow, UDP, WHOLE};
 use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_common::verdict;
 
 use crate::checksum::{self, UDP_HEADER, pseudo_header, udp_is_right, udp_of};
-use crate::policy::{Ack, Secret, Sources};
+use crate::policy::{self, Ack, Secret, Sources};
 use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
 use crate::ruleset::Ruleset;
 use crate::shield::Shield;
 use crate::whole::judge_whole;
+use answer::{Ending, Ends};
 use fragments::fragment;
 use spare::spare;
 
@@ -125,6 +129,8 @@ pub struct Outcome {
     pub ack: Option<Ack>,
     /// What a relay goes by; none if the message lacks what makes it SIP.
     pub brief: Option<Brief>,
+    /// What it was answered.
+    pub answered: Option<policy::Answer>,
 }
 
 /// Where what survives goes, as far as it makes a difference to what is done here.
@@ -144,6 +150,8 @@ pub struct Scratch {
     pub index: Index,
     /// The datagram of which the last fragment has come, from the destination MAC on.
     pub whole: Vec<u8>,
+    /// What is answered here.
+    pub answers: Answers,
 }
 
 /// Decides on the frame that is the first `length` bytes of `room`. `now` is `CLOCK_MONOTONIC` in ns, asked only where
@@ -167,12 +175,27 @@ pub fn handle<S: Sources>(
         return Reading::of(Kind::Unparsed).outcome(Checksum::Whole);
     };
     let payload = udp_payload(l4_bytes, flow.src.is_v4());
-    let mut reading = read(payload, &flow.src, &mut scratch.index, context);
+    let Scratch { index, answers, .. } = scratch;
+    let ends = Ends::of(&flow, l4_bytes);
+    let end = |message: &Message<'_>| answers.end(message, ends.as_ref()?, context);
+    let mut reading = read(payload, &flow.src, index, context, end);
     let checksum = offloaded(frame, &flow);
     if context.relay == Way::Datagrams && reading.refused.is_none() {
         reading.refused = unsound(frame, &flow, checksum);
     }
-    spare(reading.outcome(checksum), frame, &flow, context, now)
+    if reading.refused.is_none() {
+        match reading.ending.take() {
+            Some(Ending::Taken(reason)) => return reading.ended(Action::Swallow(reason), None),
+            // What the kernel would not take is left to it.
+            Some(Ending::Answered(answered)) if unsound(frame, &flow, checksum).is_none() => {
+                if let Some(length) = answers.place(&answered, room, &flow) {
+                    return reading.ended(Action::Reply(length, answered.reason), Some(answered.seen));
+                }
+            }
+            _ => {}
+        }
+    }
+    spare(reading.outcome(checksum), &room[..length], &flow, context, now)
 }
 
 fn handle_fragment<S: Sources>(
@@ -255,16 +278,22 @@ struct Reading {
     would: Option<Reason>,
     ack: Option<Ack>,
     brief: Option<Brief>,
+    /// What becomes of it without the softswitch, if nothing speaks against it.
+    ending: Option<Ending>,
 }
 
 impl Reading {
     const fn of(kind: Kind) -> Self {
-        Self { kind, refused: None, would: None, ack: None, brief: None }
+        Self { kind, refused: None, would: None, ack: None, brief: None, ending: None }
     }
 
     fn outcome(self, checksum: Checksum) -> Outcome {
         let action = self.refused.map_or(Action::Relay(checksum), Action::Drop);
-        Outcome { action, kind: self.kind, would: self.would, ack: self.ack, brief: self.brief }
+        self.ended(action, None)
+    }
+
+    fn ended(self, action: Action, answered: Option<policy::Answer>) -> Outcome {
+        Outcome { action, kind: self.kind, would: self.would, ack: self.ack, brief: self.brief, answered }
     }
 }
 
@@ -272,7 +301,9 @@ impl Reading {
 fn read_whole<S: Sources>(frame: &[u8], flow: &Flow, index: &mut Index, context: &Context<'_, S>) -> Reading {
     let judged = judge_whole(frame, flow, context.rules, context.sources);
     let l4_bytes = packet::flow(&frame).and_then(|flow| frame.get(flow.l4 as usize..));
-    let mut reading = read(udp_payload(l4_bytes.unwrap_or_default(), flow.src.is_v4()), &flow.src, index, context);
+    let payload = udp_payload(l4_bytes.unwrap_or_default(), flow.src.is_v4());
+    // Its other fragments may be with the kernel already, which waits for the last.
+    let mut reading = Reading { ending: None, ..read(payload, &flow.src, index, context, |_| None) };
     if judged.verdict.action == verdict::Action::Drop {
         reading.refused = Some(judged.verdict.reason);
     }
@@ -288,16 +319,26 @@ fn udp_payload(datagram: &[u8], v4: bool) -> &[u8] {
     datagram.get(UDP_HEADER..length.min(datagram.len())).unwrap_or_default()
 }
 
-fn read<S: Sources>(payload: &[u8], src: &Addr, index: &mut Index, context: &Context<'_, S>) -> Reading {
+fn read<S: Sources>(
+    payload: &[u8],
+    src: &Addr,
+    index: &mut Index,
+    context: &Context<'_, S>,
+    end: impl FnOnce(&Message<'_>) -> Option<Ending>,
+) -> Reading {
+    let keep_alive = || {
+        let ending = context.rules.answer.keep_alives.then_some(Ending::Taken(Reason::KeepAlive));
+        Reading { ending, ..Reading::of(Kind::KeepAlive) }
+    };
     let message = match index.parse(payload, Mode::Lenient) {
         Ok(message) => message,
-        Err(Error::Empty) => return Reading::of(Kind::KeepAlive),
+        Err(Error::Empty) => return keep_alive(),
         Err(_) => {
-            return Reading::of(match classify(payload) {
-                sip_parse::Kind::Nul | sip_parse::Kind::Jak => Kind::KeepAlive,
-                sip_parse::Kind::Stun => Kind::Stun,
-                _ => Kind::Unparsed,
-            });
+            return match classify(payload) {
+                sip_parse::Kind::Nul | sip_parse::Kind::Jak => keep_alive(),
+                sip_parse::Kind::Stun => Reading::of(Kind::Stun),
+                _ => Reading::of(Kind::Unparsed),
+            };
         }
     };
     let wanted = context.rules.briefs || !context.pressed.is_empty();
@@ -319,6 +360,7 @@ fn read<S: Sources>(payload: &[u8], src: &Addr, index: &mut Index, context: &Con
             reading.would = Some(Reason::ForeignDomain);
         }
     }
+    reading.ending = end(&message);
     reading
 }
 

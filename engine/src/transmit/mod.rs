@@ -92,6 +92,11 @@ impl Transmitter {
         Self { learned: Learned::new(seed), mtu: mtu as usize, own, beside }
     }
 
+    /// The interface's MTU, bytes.
+    pub fn mtu(&self) -> u32 {
+        self.mtu as u32
+    }
+
     /// A frame came in at `now` (ns of `CLOCK_MONOTONIC`).
     pub fn learn(&mut self, frame: &[u8], flow: &Flow, now: u64) {
         self.learned.learn(frame, flow, now);

@@ -95,7 +95,8 @@ impl Ledger {
     }
 
     /// Once nothing is on its way any more: every packet that came by the wire was counted under one reason, and what
-    /// was redirected is what the workers took and the sockets lost; all of that was relayed or dropped for a reason.
+    /// was redirected is what the workers took and the sockets lost; all of that was relayed, answered, taken or dropped
+    /// for a reason.
     #[track_caller]
     pub(crate) fn balances(&self, site: &Site) {
         let maps = site.maps();
@@ -108,7 +109,9 @@ impl Ledger {
             let dropped: u64 = workers.iter().map(|worker| total(&worker["dropped"])).sum();
             let (arrived, judged) = (now.arrived - self.arrived, now.judged - self.judged);
             let (redirected, received) = (now.redirected - self.redirected, sum("received"));
-            let done = sum("relayed") + sum("relay_errors") + dropped;
+            let ended = |key: &str| workers.iter().map(|worker| total(&worker[key])).sum::<u64>();
+            let (answered, taken) = (ended("answered"), ended("taken"));
+            let done = sum("relayed") + sum("relay_errors") + dropped + answered + taken;
             let told = format!(
                 "arrived {arrived}, judged {judged}; redirected {redirected}, received {received} and lost {}; done \
                  with {done} (relayed {}, errors {}, dropped {dropped})",

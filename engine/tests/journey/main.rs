@@ -4,6 +4,8 @@
 //! Nothing here looks into the engine: what happened is told by Kamailio's log, by the replies, by tcpdump behind XDP
 //! and by `vosctl stats --json`. Needs root; each test makes namespaces of its own and removes them.
 
+/// What the engine answers itself.
+mod answers;
 /// Blocked sources, and how a block ends.
 mod blocked;
 /// Calls and registrations over both families and all queues.
@@ -12,6 +14,8 @@ mod calls;
 mod hostile;
 /// Monitor and filter mode.
 mod modes;
+/// What goes through the engine, and what need not.
+mod needed;
 /// A softswitch that is behind.
 mod overload;
 /// What passes: other protocols, other ports, unusual SIP.

@@ -81,7 +81,7 @@ fn pressed(site: &Site) -> bool {
     let pressure = &site.stats().0["pressure"];
     let at = format!("{SERVER4}:5060");
     let sockets = pressure["sockets"].as_array().map_or(&[][..], Vec::as_slice);
-    sockets.iter().any(|socket| socket["local"] == Value::from(at.clone()) && socket["pressed"] == true)
+    sockets.iter().any(|socket| socket["local"] == at.as_str() && socket["pressed"] == true)
 }
 
 /// Distinct REGISTERs until Kamailio's socket is behind.

@@ -138,6 +138,14 @@ impl Stats {
         all
     }
 
+    /// What the workers together have ended so: `answered`, `taken` or `dropped`, and why.
+    #[track_caller]
+    pub(crate) fn ended(&self, how: &str, why: &str) -> u64 {
+        let workers = self.0["workers"].as_array().map_or(&[][..], Vec::as_slice);
+        let count = |worker: &Value| worker[how][why].as_u64().unwrap_or_else(|| panic!("no {how} {why} in {worker}"));
+        workers.iter().map(count).sum()
+    }
+
     /// One counter of each worker.
     pub(crate) fn workers(&self, name: &str) -> Vec<u64> {
         let workers = self.0["workers"].as_array().map_or(&[][..], Vec::as_slice);
@@ -244,8 +252,9 @@ impl Builder {
             std::fs::write(&file, toml).unwrap();
             self.args.extend(["--config".to_owned(), file.display().to_string()]);
         }
-        let kamailio = kamailio(&server, dir.path(), self.server.unwrap_or(ANSWERS));
-        let mut site = Site { engine: None, kamailio, _wire: wire, caller, server, iface, lan, mac, dir };
+        let script = self.server.unwrap_or(ANSWERS);
+        let kamailio = kamailio(&server, dir.path(), script);
+        let mut site = Site { engine: None, kamailio, script, _wire: wire, caller, server, iface, lan, mac, dir };
         site.start_engine(&self.args);
         site
     }
@@ -255,6 +264,7 @@ impl Builder {
 pub(crate) struct Site {
     engine: Option<Engine>,
     kamailio: Program,
+    script: Script,
     _wire: VethPair,
     /// Where callers are.
     pub(crate) caller: NetNs,
@@ -357,6 +367,28 @@ impl Site {
             now = self.stats().reason(reason);
         }
         assert_eq!(now, expect, "{reason}: {} before, {more} sent, now {}", before.reason(reason), self.stats().0);
+    }
+
+    /// Kamailio and all its processes get this signal.
+    #[track_caller]
+    pub(crate) fn signal_server(&self, signal: Signal) {
+        killpg(Pid::from_raw(self.kamailio.id() as i32), signal).unwrap();
+    }
+
+    /// Kamailio dies, all of it at once.
+    #[track_caller]
+    pub(crate) fn kill_server(&mut self) {
+        self.signal_server(Signal::SIGKILL);
+        wait_until("Kamailio has ended", PATIENCE, || {
+            let sockets = output(self.server.command("ss").args(["-Hlun", "sport = 5060"])).unwrap();
+            self.kamailio.ended().unwrap().is_some() && sockets.trim().is_empty()
+        });
+    }
+
+    /// Kamailio again, with a new log.
+    #[track_caller]
+    pub(crate) fn start_server(&mut self) {
+        self.kamailio = kamailio(&self.server, self.dir.path(), self.script);
     }
 
     /// All that Kamailio has logged so far.
@@ -509,6 +541,12 @@ impl Site {
     pub(crate) fn record(&self, file: &Path) -> Program {
         let file = file.to_str().expect("UTF-8");
         self.watch(self.caller.command("tcpdump"), &["-i", &self.lan, "-U", "-s0", "-w", file, "-Z", "root", "udp"])
+    }
+
+    /// The same with link headers, and with checksums looked at.
+    #[track_caller]
+    pub(crate) fn tcpdump_in_full(&self, filter: &str) -> Program {
+        self.watch(self.caller.command("tcpdump"), &["-i", &self.lan, "-l", "-nn", "-e", "-vv", filter])
     }
 
     #[track_caller]

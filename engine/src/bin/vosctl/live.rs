@@ -8,6 +8,7 @@ use vos_common::reason::Reason;
 use vos_engine::config::{Config, Fallback, Limits, RuleMode, Rules};
 use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
+use vos_engine::events::SoftswitchState;
 use vos_engine::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
 
 use super::{Cli, Failure, parse_ttl, print_json, span};
@@ -124,6 +125,7 @@ fn status_text(status: &Status) -> String {
         lines.push(("", "nothing goes to the engine: survivors take the kernel's path".to_owned()));
     }
     lines.push(("relay", relay_text(status)));
+    lines.push(("softswitch", softswitch_text(status.softswitch).to_owned()));
     let usual = Config::default().rules_in_force();
     let unusual = |(rule, mode): (&String, &RuleMode)| {
         let expected = Rules::named(rule).map(|rule| usual.mode(rule));
@@ -163,6 +165,14 @@ fn relay_text(Status { relay, fallback, peers, .. }: &Status) -> String {
     }
 }
 
+fn softswitch_text(state: Option<SoftswitchState>) -> &'static str {
+    match state {
+        Some(SoftswitchState::Alive) => "alive",
+        Some(SoftswitchState::Dead) => "dead: OPTIONS of allowed and trusted sources get 503",
+        None => "not asked",
+    }
+}
+
 fn list_or(list: &[String], none: &str) -> String {
     if list.is_empty() { none.to_owned() } else { list.join(", ") }
 }
@@ -197,6 +207,7 @@ mod tests {
             relay: "local".to_owned(),
             fallback: Fallback::Local,
             peers: None,
+            softswitch: None,
             attack_left_s: None,
             signatures: 22,
             rates: config.rates,
@@ -206,9 +217,13 @@ mod tests {
     #[test]
     fn status_names_what_is_not_as_usual() {
         let text = status_text(&status());
-        for part in
-            ["mode         relay\n", "domains      any\n", "attack mode  off\n", "             all that survives"]
-        {
+        for part in [
+            "mode         relay\n",
+            "domains      any\n",
+            "softswitch   not asked\n",
+            "attack mode  off\n",
+            "             all that survives",
+        ] {
             assert!(text.contains(part), "{part} of\n{text}");
         }
         assert!(text.contains("rules        as in the default profile\n") && !text.contains("switched"), "{text}");
@@ -219,6 +234,7 @@ mod tests {
         unusual.rules.insert("closed".into(), RuleMode::Enforce);
         unusual.switched = vec!["rules.scanner".into()];
         unusual.attack_left_s = Some(893);
+        unusual.softswitch = Some(SoftswitchState::Dead);
         unusual.redirected.clear();
         unusual.relay = "unix:/run/consumer.sock".into();
         unusual.peers = Some((0, 4));
@@ -230,6 +246,7 @@ mod tests {
             "attack mode  on, 14m 53s left\n",
             "survivors take the kernel's path\n",
             "relay        unix:/run/consumer.sock: nobody is there; meanwhile to the softswitch on this host\n",
+            "softswitch   dead: OPTIONS",
             "domains      a.example, evil\\u{1b}[2J\n",
         ] {
             assert!(text.contains(part), "{part} of\n{text}");

@@ -455,9 +455,9 @@ fn stats_text(stats: &Value) -> String {
         lines.push(worker_line(worker));
         lines.extend(overload::given_up_line(worker));
         lines.extend(worker.get("peer").filter(|peer| peer.is_object()).map(peer_line));
-        if let Some(dropped) = worker.get("dropped").and_then(Value::as_object) {
-            let received = worker.get("received").and_then(Value::as_u64).unwrap_or_default();
-            lines.extend(counters(dropped, received));
+        let received = worker.get("received").and_then(Value::as_u64).unwrap_or_default();
+        for ended in ["answered", "taken", "dropped"].iter().filter_map(|key| worker.get(key)?.as_object()) {
+            lines.extend(counters(ended, received));
         }
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
@@ -590,6 +590,7 @@ mod tests {
             "would_drop": { "stealth": 0 },
             "workers": [{ "queue": 0, "received": 150, "relayed": 149, "relay_errors": 1, "live": true,
                           "peer": { "present": true, "sent": 140, "busy": 2, "fell_back": 7, "received": 130, "bad_replies": 0 },
+                          "answered": { "answered": 30, "unavailable": 0 }, "taken": { "keep_alive": 15 },
                           "dropped": { "evil\u{1b}[2J": 1 } }],
         }));
         assert_eq!(
@@ -597,7 +598,8 @@ mod tests {
             "mode relay, queues 4, xdp native\n\
              \n            200  packets judged\n            150  redirect (75.0 %)\n             50  stealth (25.0 %)\n\
              \nqueue 0: 150 received, 149 relayed, 1 relay errors, live\n         \
-             peer is there: 140 sent to it, 2 refused by it as busy, 7 sent to this host instead; 130 received of it, 0 unfit\n              1  evil\\u{1b}[2J (0.7 %)\n"
+             peer is there: 140 sent to it, 2 refused by it as busy, 7 sent to this host instead; 130 received of it, 0 unfit\n             30  answered (20.0 %)\n             \
+             15  keep_alive (10.0 %)\n              1  evil\\u{1b}[2J (0.7 %)\n"
         );
         assert!(stats_text(&json!({ "would_drop": { "stealth": 3 } })).contains("if this were enforced"));
         assert_eq!(stats_text(&json!([])), "\n\n              0  packets judged\n");

@@ -34,7 +34,8 @@ impl From<ChangeError> for Problem {
 async fn status(State(shared): State<Shared>) -> Answer<Status> {
     let status = move || {
         let engine = &shared.engine;
-        Json(Status { peers: engine.peers(), ..engine.live().status(engine.relaying()) })
+        let status = engine.live().status(engine.relaying());
+        Json(Status { peers: engine.peers(), softswitch: engine.softswitch(), ..status })
     };
     blocking(status).await
 }
