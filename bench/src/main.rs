@@ -6,6 +6,8 @@
 mod demo;
 /// What a verdict costs, on the command line.
 mod measure;
+/// A softswitch that is too slow, with shield and priority on and off.
+mod overload;
 /// The SIP parser beside others, on the same messages.
 #[cfg(feature = "parsers")]
 mod parse;
@@ -55,6 +57,8 @@ enum Command {
     Demo(demo::DemoOptions),
     /// Compare round trips: plain kernel, filter alone, relay sleeping and busy-polling
     Rtt(rtt::RttOptions),
+    /// Compare what comes through a softswitch that is too slow, with shield and priority on and off
+    Overload(overload::OverloadOptions),
     /// Compare what verdicts cost, frame by frame: this program, an empty one, and others
     Verdict(measure::VerdictOptions),
     /// Compare the SIP parser with others: time, instructions, allocations (`make bench-parse` builds what it needs)
@@ -101,6 +105,7 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         }
         Command::Demo(options) => demo::run(&options, stop),
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
+        Command::Overload(options) => overload::run(&options, stop),
         Command::Verdict(options) => measure::run(&options, stop).map(|()| true),
         #[cfg(feature = "parsers")]
         Command::Parse(options) => parse::run(&options, stop).map(|()| true),

@@ -45,7 +45,7 @@ impl Default for Shield {
 }
 
 fn ms(now: u64) -> u64 {
-    now / 1_000_000 & TIME
+    (now / 1_000_000) & TIME
 }
 
 /// How long ago one passed, ms.

@@ -195,11 +195,13 @@ impl Parts {
                 None => None,
             };
             let (stats, fragments) = (Arc::new(Stats::of(&relay)), Arc::clone(&fragments));
+            // The kernel's socket is never full.
+            let backlog = Backlog::new(if to_peer { config.xsk.frames as usize / relay::SHARE } else { 0 });
             parts.workers.push(Worker {
                 number,
                 queue,
                 relay,
-                backlog: Backlog::new(config.xsk.frames as usize / relay::SHARE),
+                backlog,
                 transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside),
                 heart: filter.heart()?,
                 stats,

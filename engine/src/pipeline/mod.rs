@@ -9,6 +9,8 @@ mod brief;
 mod emergency;
 /// A fragment, taken apart.
 mod fragments;
+/// What a softswitch that is behind is spared.
+mod spare;
 
 pub use answer::Answers;
 pub use brief::{Brief, Class};
@@ -29,6 +31,7 @@ use crate::shield::Shield;
 use crate::whole::judge_whole;
 use answer::{Ending, Ends};
 use fragments::fragment;
+use spare::spare;
 
 /// What is to be done with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,27 +196,6 @@ pub fn handle<S: Sources>(
         }
     }
     spare(reading.outcome(checksum), &room[..length], &flow, context, now)
-}
-
-/// Spares the softswitch what it has, and while it is behind what is new.
-fn spare<S>(
-    outcome: Outcome,
-    frame: &[u8],
-    flow: &Flow,
-    context: &Context<'_, S>,
-    now: impl FnOnce() -> u64,
-) -> Outcome {
-    let (Action::Relay(_) | Action::RelayWhole, Some(brief)) = (outcome.action, outcome.brief) else { return outcome };
-    let port =
-        frame.get(flow.l4 as usize + 2..).and_then(<[u8]>::first_chunk).map_or(0, |port| u16::from_be_bytes(*port));
-    let action = if brief.class.is_new() && context.pressed.holds(&flow.dst, port) {
-        Action::Drop(Reason::GivenUp)
-    } else if brief.shielded && context.shield.is_some_and(|shield| !shield.lets_pass(brief.transaction, now())) {
-        Action::Swallow(Reason::Retransmission)
-    } else {
-        outcome.action
-    };
-    Outcome { action, ..outcome }
 }
 
 fn handle_fragment<S: Sources>(

@@ -1,4 +1,5 @@
 use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -80,7 +81,7 @@ fn pressed(site: &Site) -> bool {
     let pressure = &site.stats().0["pressure"];
     let at = format!("{SERVER4}:5060");
     let sockets = pressure["sockets"].as_array().map_or(&[][..], Vec::as_slice);
-    sockets.iter().any(|socket| socket["local"] == Value::from(at.clone()) && socket["pressed"] == true)
+    sockets.iter().any(|socket| socket["local"] == at.as_str() && socket["pressed"] == true)
 }
 
 /// Distinct REGISTERs until Kamailio's socket is behind.
@@ -164,4 +165,47 @@ fn without_priority_what_comes_last_is_lost_whatever_it_is() {
     site.afterwards("thaw");
     assert!(site.seen_calls("fill-") < MANY as usize, "the socket was not full");
     assert_eq!(site.seen_calls("there-"), 0);
+}
+
+#[test]
+fn what_a_slow_consumer_has_no_room_for_waits_by_what_it_is_worth() {
+    if !site::ready(&["kamailio"]) {
+        return;
+    }
+    const WAITING: u64 = 512 / 8;
+    const MANY: u64 = 200;
+    const THERE: u64 = 5;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sip.sock");
+    let consumer = UnixDatagram::bind(&path).unwrap();
+    consumer.set_nonblocking(true).unwrap();
+    let path = path.display();
+    let config = format!("[relay]\nto = \"unix:{path}\"\n[xsk]\nframes = 512\nring = 256\n");
+    let site = Site::builder().config(&config).start();
+    let phone = site.phone(CALLER);
+    let (before, waiting) = (site.stats(), || site.stats().workers("waiting").iter().sum::<u64>());
+    (0..MANY).for_each(|number| send(&phone, "REGISTER", &format!("register-{number}-")));
+    site.counted(&before, "redirected", MANY);
+    wait_until("all that may wait do", PATIENCE, || waiting() == WAITING);
+    (0..THERE).for_each(|number| in_dialog(&phone, "BYE", &format!("bye-{number}-")));
+    site.counted(&before, "redirected", MANY + THERE);
+    let mut arrived = Vec::new();
+    wait_until("nothing waits any more", PATIENCE, || {
+        let mut datagram = [0; 2_048];
+        while let Ok(length) = consumer.recv(&mut datagram) {
+            let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+            arrived.push(text.split_once("Call-ID: ").expect("a request").1.split("\r\n").next().unwrap().to_owned());
+        }
+        waiting() == 0 && site.stats().workers("held") == [0; site::QUEUES as usize]
+    });
+    // What was in its queue, then calls that are there, then the newest of the others, in order.
+    let first = arrived.iter().position(|call| call.starts_with("bye")).expect("a BYE");
+    let mut expected: Vec<_> = (0..first as u64).map(|number| format!("register-{number}-")).collect();
+    expected.extend((0..THERE).map(|number| format!("bye-{number}-")));
+    expected.extend((MANY - WAITING + THERE..MANY).map(|number| format!("register-{number}-")));
+    assert_eq!(arrived, expected);
+    let now = site.stats();
+    assert_eq!(sum(&now, "given_up", "register"), MANY - (WAITING - THERE) - first as u64);
+    assert_eq!(sum(&now, "given_up", "register"), sum(&now, "dropped", "given_up"));
+    assert_eq!(now.workers("relayed").iter().sum::<u64>(), arrived.len() as u64);
 }

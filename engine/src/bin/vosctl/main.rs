@@ -8,6 +8,8 @@ mod events;
 mod explain;
 /// Status, reload, run-time switches.
 mod live;
+/// A softswitch that is behind, in `vosctl stats`.
+mod overload;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -455,9 +457,11 @@ fn stats_text(stats: &Value) -> String {
         lines.push(String::new());
         lines.push(format!("{sources:>15}  sources verified"));
     }
+    lines.extend(overload::pressure_lines(stats));
     for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(String::new());
         lines.push(worker_line(worker));
+        lines.extend(overload::given_up_line(worker));
         lines.extend(worker.get("peer").filter(|peer| peer.is_object()).map(peer_line));
         let received = worker.get("received").and_then(Value::as_u64).unwrap_or_default();
         for ended in ["answered", "taken", "dropped"].iter().filter_map(|key| worker.get(key)?.as_object()) {
