@@ -95,6 +95,7 @@ mod tests {
     use super::*;
     use crate::pipeline::{self, Action, Context, Scratch, Way};
     use crate::policy::{Secret, Sources};
+    use crate::pressure::Pressed;
     use crate::reassembly::Reassembly;
     use crate::ruleset::Ruleset;
 
@@ -119,6 +120,8 @@ mod tests {
             fragments: &fragments,
             secret: &secret,
             relay: Way::Datagrams,
+            shield: None,
+            pressed: &Pressed::default(),
         };
         let mut scratch = Scratch::default();
         let (last, first) = frames.split_last().unwrap();
