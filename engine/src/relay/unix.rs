@@ -81,6 +81,8 @@ impl Unix {
                 Err(error) => return Err(SendError::Io(error)),
             }
         }
+        // Found twice, and gone each time: not again with the very next packet.
+        self.looked = datagram.now;
         Err(SendError::Absent)
     }
 

@@ -204,8 +204,13 @@ fn the_consumer_may_speak_first_but_not_in_anybody_elses_name() {
         let (length, caller) = phone.recv_from(&mut came).expect("the call");
         assert_eq!((caller, &came[..length]), (sip, invite("right").as_bytes()));
         assert_eq!((of_peer(&site, "bad_replies"), of_workers(&site, "sent", "foreign")), (unreadable, foreign));
+        // Somebody who has never been heard of.
+        let silent = site.phone(if from.is_ipv4() { IpAddr::from(OTHER) } else { OTHER6.into() });
+        consumer.say(worker, silent.local_addr().unwrap(), sip, invite("silent").as_bytes());
+        let (length, caller) = silent.recv_from(&mut came).expect("the call");
+        assert_eq!((caller, &came[..length]), (sip, invite("silent").as_bytes()));
     }
-    assert_eq!(of_workers(&site, "sent", "ring"), 2);
+    assert_eq!(of_workers(&site, "sent", "ring") + of_workers(&site, "sent", "kernel"), 4);
 }
 
 /// Batches of calls until told to stop, while `meanwhile` happens; none may fail.

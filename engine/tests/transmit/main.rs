@@ -20,10 +20,14 @@ use vos_common::cases;
 
 /// Steps as [`model::Model::run`] reads them: more of those that lead far than bytes alone would have.
 fn steps() -> impl Strategy<Value = Vec<u8>> {
+    // What a peer asks the server itself.
+    let server =
+        String::from_utf8(cases::request("OPTIONS")).unwrap().replacen("sip:200@example.com", "sip:example.com", 1);
     let sip = prop_oneof![
         Just(cases::request("INVITE")),
         Just(cases::request("ACK")),
         Just(cases::request("OPTIONS")),
+        Just(server.into_bytes()),
         Just(b"\r\n\r\n".to_vec()),
         prop::collection::vec(any::<u8>(), 0..1_472),
     ];
@@ -59,9 +63,11 @@ fn the_model_meets_what_there_is() {
         let steps = steps().new_tree(&mut random).unwrap().current();
         model.run(&steps);
     }
-    let model::Tally { arrived, relayed, whole, swallowed, dropped, ring, foreign, lost, .. } = model.tally;
+    let model::Tally { arrived, relayed, whole, replied, swallowed, dropped, ring, foreign, lost, .. } = model.tally;
     println!("{:?}", model.tally);
-    for (what, count) in [("relayed", relayed), ("whole", whole), ("dropped", dropped), ("swallowed", swallowed)] {
+    let fates =
+        [("relayed", relayed), ("whole", whole), ("replied", replied), ("swallowed", swallowed), ("dropped", dropped)];
+    for (what, count) in fates {
         assert!(count >= 20, "{count} {what} of {arrived}");
     }
     for (what, count) in [("ring", ring), ("foreign", foreign), ("lost", lost)] {

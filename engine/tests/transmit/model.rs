@@ -13,10 +13,13 @@ use vos_common::cases::{CALLER_V4, CALLER_V6, OWN_V4, OWN_V6};
 use vos_common::packet;
 use vos_common::reason::Reason;
 use vos_common::rule::Addr;
+use vos_engine::config::Answer;
 use vos_engine::pipeline::{self, Action, Checksum, Context, Scratch, Way};
 use vos_engine::policy::{Secret, Sources};
+use vos_engine::pressure::Pressed;
 use vos_engine::reassembly::Reassembly;
 use vos_engine::ruleset::Ruleset;
+use vos_engine::shield::Shield;
 use vos_engine::transmit::{End, Own, Sent, Transmitter};
 use vos_engine::xsk::{Frame, Frames};
 use xsk_rs::config::{FrameSize, UmemConfig};
@@ -79,6 +82,7 @@ pub(crate) struct Model {
     scratch: Scratch,
     fragments: Reassembly,
     secret: Secret,
+    shield: Shield,
     rules: Ruleset,
     now: u64,
     /// What came of it so far.
@@ -124,7 +128,15 @@ impl Model {
             scratch: Scratch::default(),
             fragments: Reassembly::default(),
             secret: Secret::default(),
-            rules: Ruleset { enforce: Reason::ForeignDomain.bit(), domains, briefs: true, ..Ruleset::default() },
+            shield: Shield::default(),
+            rules: Ruleset {
+                enforce: Reason::ForeignDomain.bit(),
+                domains,
+                briefs: true,
+                shield: true,
+                answer: Answer { keep_alives: true, options: true, options_pass_every: 3, refuse_calls: true },
+                ..Ruleset::default()
+            },
             now: 1,
             tally: Tally::default(),
         }
@@ -144,7 +156,11 @@ impl Model {
                 5 => self.send(&mut steps),
                 6 => self.give(usize::from(steps.byte().unwrap_or(0))),
                 7 => self.drive(usize::from(steps.byte().unwrap_or(0))),
-                _ => self.now += u64::from(steps.byte().unwrap_or(0)) * 500_000_000,
+                _ => {
+                    let byte = steps.byte().unwrap_or(0);
+                    self.now += u64::from(byte) * 500_000_000;
+                    self.scratch.answers.dead = byte & 1 != 0;
+                }
             }
             self.balance();
         }
@@ -241,8 +257,9 @@ impl Model {
 
     /// As the worker does.
     fn handle(&mut self, mut frame: Frame, way: Way) {
-        let Self { rules, fragments, secret, scratch, now, .. } = self;
-        let context = Context { rules, sources: &Odd, fragments, secret, relay: way };
+        let Self { rules, fragments, secret, shield, scratch, now, .. } = self;
+        let (shield, pressed) = (Some(&*shield), &Pressed::default());
+        let context = Context { rules, sources: &Odd, fragments, secret, relay: way, shield, pressed };
         let length = frame.len();
         let room = self.frames.room(&mut frame);
         let action = pipeline::handle(room, length, scratch, &context, || *now).action;
