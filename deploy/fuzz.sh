@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# fuzz.sh SECONDS [TARGET]       drive a fuzz target (message, uri; both if none is named) for so long
+# fuzz.sh SECONDS [TARGET]       drive a fuzz target (message, uri, frames; all if none is named) for so long
 # fuzz.sh reproduce TARGET FILE  run one input again
 # fuzz.sh linear                 count the instructions that hostile inputs of 8 and 16 KB take
 #
 # FUZZ_SEED=N repeats a run; without it each is another.
 # Fuzzing takes a stable compiler: coverage without a sanitizer, which has nothing to find in a crate
-# that forbids unsafe code. Exits 77 where cargo-fuzz or valgrind is missing (deploy/setup.sh fuzz).
+# that forbids unsafe code, and knows nothing of a UMEM. frames needs CAP_NET_RAW for that. Exits 77 where cargo-fuzz or valgrind is missing (deploy/setup.sh fuzz).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,7 +21,9 @@ skip() { echo "skipped: $*"; exit 77; }
 # build TARGET: prints the program's path
 build() {
     [ -x "$tools/bin/cargo-fuzz" ] || skip "no cargo-fuzz (deploy/setup.sh fuzz installs it)" >&2
-    "$tools/bin/cargo-fuzz" fuzz build --fuzz-dir fuzz --target-dir "$out" --sanitizer none "$1" >&2
+    local features=()
+    [ "$1" != frames ] || features=(--features engine)
+    "$tools/bin/cargo-fuzz" fuzz build --fuzz-dir fuzz --target-dir "$out" --sanitizer none "${features[@]}" "$1" >&2
     echo "$out/$(rustc -vV | sed -n 's/^host: //p')/release/$1"
 }
 
@@ -51,9 +53,23 @@ seed() {
         xargs -r -d '\n' grep -aohE '\b[A-Za-z][A-Za-z+.-]*:[^][:space:]<>"]+' <"$out/messages" | sort -u |
             split -l 1 -a 5 - "$seeds/"
         ;;
+    frames)
+        while read -r file; do frame_seed "$file" >"$seeds/${file//[\/]/_}"; done <"$out/messages"
+        return
+        ;;
     esac
     hostile=$(build_hostile)
     "$hostile" write "$1" "$seeds-long"
+}
+
+# A message that arrives over IPv4, is answered with itself, and the answer sent: steps as the model of the queue reads them.
+frame_seed() {
+    local length
+    length=$(printf '%04x' "$(($(stat -c %s "$1") > 1400 ? 1400 : $(stat -c %s "$1")))")
+    length="\\x${length:0:2}\\x${length:2}"
+    printf '\x06\x10\x02\x00\x00\x01'"$length"; head -c 1400 "$1"
+    printf '\x05\x00\x01'"$length"; head -c 1400 "$1"
+    printf '\x07\x10'
 }
 
 # A stretch of inputs: up to 4,096 bytes, or up to one more than a datagram can have.
@@ -99,6 +115,11 @@ campaign() { # TARGET SECONDS
     local program long=$(($2 / 4))
     program=$(build "$1")
     seed "$1"
+    if [ "$1" = frames ]; then
+        # Many short ones in an order: no frame is longer than its chunk.
+        fuzz "$1" "$program" "$2" short
+        return
+    fi
     fuzz "$1" "$program" $(($2 - long)) short
     fuzz "$1" "$program" "$long" long
 }
@@ -137,10 +158,10 @@ linear) linear ;;
 reproduce) reproduce "${2:?which target?}" "${3:?which file?}" ;;
 [1-9]*)
     case ${2:-} in
-    message | uri) campaign "$2" "$1" ;;
-    '') campaign message $(($1 * 3 / 4)); campaign uri $(($1 / 4)) ;;
-    *) die "no target named $2: message, uri" ;;
+    message | uri | frames) campaign "$2" "$1" ;;
+    '') campaign message $(($1 / 2)); campaign uri $(($1 / 4)); campaign frames $(($1 / 4)) ;;
+    *) die "no target named $2: message, uri, frames" ;;
     esac
     ;;
-*) die "usage: fuzz.sh SECONDS [message|uri], fuzz.sh reproduce TARGET FILE, or fuzz.sh linear" ;;
+*) die "usage: fuzz.sh SECONDS [message|uri|frames], fuzz.sh reproduce TARGET FILE, or fuzz.sh linear" ;;
 esac

@@ -154,6 +154,17 @@ impl Health {
         events.publish(Event::now(What::Softswitch(SoftswitchChange { name: name.clone(), state })));
     }
 
+    /// Has it die, or come back.
+    #[cfg(test)]
+    pub(crate) fn declare(&self, number: usize, dead: bool) {
+        let bit = 1 << number;
+        if dead {
+            self.dead.fetch_or(bit, Relaxed)
+        } else {
+            self.dead.fetch_and(!bit, Relaxed)
+        };
+    }
+
     fn asked(&self) -> MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }

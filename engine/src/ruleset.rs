@@ -24,12 +24,12 @@ pub struct Ruleset {
     pub domains: Domains,
     /// Does whoever relays want to know what a message belongs to? While the softswitch is behind it is asked anyway.
     pub briefs: bool,
+    /// What is answered here.
+    pub answer: Answer,
     /// Does what is worth more go first where not all can be handed on?
     pub priority: bool,
     /// Are copies of requests kept back?
     pub shield: bool,
-    /// What is answered here.
-    pub answer: Answer,
     /// Whose calls go before all others.
     pub emergency: Emergency,
 }
@@ -37,10 +37,11 @@ pub struct Ruleset {
 impl Default for Ruleset {
     /// No rule, and nothing is answered.
     fn default() -> Self {
-        let (signatures, domains, emergency) = (Box::new(Signatures::EMPTY), Domains::default(), Emergency::default());
+        let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
+        let emergency = Emergency::default();
         let (briefs, priority, shield) = (false, false, false);
         let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
-        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs, priority, shield, answer, emergency }
+        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs, answer, priority, shield, emergency }
     }
 }
 
@@ -55,7 +56,7 @@ impl Ruleset {
         let (priority, shield) = (*priority, *shield);
         let briefs = *to != RelayTo::Local || shield;
         let (answer, emergency) = (config.answer.clone(), Emergency::of(emergency));
-        Self { enforce, monitor, silent, signatures, domains, briefs, priority, shield, answer, emergency }
+        Self { enforce, monitor, silent, signatures, domains, briefs, answer, priority, shield, emergency }
     }
 
     /// Is this rule enforced or monitored?

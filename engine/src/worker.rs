@@ -465,12 +465,11 @@ impl Worker {
     fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
         for done in 0..desk.batch.capacity() {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
-            if !self.live.serves(&outgoing.from.addr, outgoing.from.port) {
-                self.relay.counts.refuse();
-                continue;
-            }
             let payload = desk.buffer.get(outgoing.payload.clone()).unwrap_or_default();
-            let sent = self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now);
+            let sent = match self.live.serves(outgoing.from.port) {
+                true => self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now),
+                false => Sent::Foreign,
+            };
             add(&self.stats.sent[sent as usize], 1);
             if let Ok(message) = desk.scratch.index.parse(payload, Mode::Lenient)
                 && let Some(answer) = Answer::of(&message, &outgoing.to.addr, &self.secret)

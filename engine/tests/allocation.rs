@@ -1,8 +1,10 @@
-//! The loop allocates nothing: `pipeline::handle` over the verdict table and over SIP, answers among it, counted by the
-//! allocator.
+//! The loop allocates nothing, counted by the allocator: `pipeline::handle` over the verdict table and over SIP, answers
+//! among it, and a unix socket's datagrams both ways.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 
 use vos_common::cases::{self, Packet};
 use vos_common::reason::Reason;
@@ -12,8 +14,10 @@ use vos_engine::pipeline::{self, Action, Context, Emergency, Kind, Outcome, Scra
 use vos_engine::policy::{Secret, Sources};
 use vos_engine::pressure::{Gauge, Pressed, UdpSocket};
 use vos_engine::reassembly::Reassembly;
+use vos_engine::relay::{Datagram, Unix};
 use vos_engine::ruleset::Ruleset;
 use vos_engine::shield::Shield;
+use vos_engine::transmit::End;
 
 struct Counting;
 
@@ -144,6 +148,32 @@ fn no_packet_makes_the_pipeline_allocate() {
     // It was not for nothing.
     assert!(relayed > 1_000 && kinds[Kind::Request as usize] > 500, "{relayed} relayed, {kinds:?}");
     assert!(kinds[Kind::Fragment as usize] > 0 && spared.iter().all(|spared| *spared > 50), "{spared:?}");
+}
+
+#[test]
+fn no_datagram_to_or_from_a_unix_socket_allocates() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("consumer");
+    let consumer = UnixDatagram::bind(&path).unwrap();
+    let mut unix = Unix::new(&path, false, "eth0", 0, Arc::default());
+    let end = |last, port| End { addr: Addr::v4([192, 0, 2, last]), port };
+    let payload = cases::request("INVITE");
+    let mut buffer = vec![0; 66_000];
+    let mut made = 0;
+    for round in 0..100u64 {
+        let datagram = Datagram { from: end(10, 5062), to: end(1, 5060), payload: &payload, brief: None, now: 1 << 40 };
+        let before = MADE.get();
+        unix.send(&datagram).unwrap();
+        let sent = MADE.get() - before;
+        let length = consumer.recv(&mut buffer).unwrap();
+        consumer.send_to(&buffer[..length], dir.path().join("consumer.eth0.0")).unwrap();
+        let before = MADE.get();
+        let outgoing = unix.receive(&mut buffer).unwrap();
+        assert_eq!(outgoing.payload.len(), payload.len());
+        // The first connects.
+        made += if round == 0 { 0 } else { sent + MADE.get() - before };
+    }
+    assert_eq!(made, 0);
 }
 
 #[test]

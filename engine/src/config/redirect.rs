@@ -94,9 +94,6 @@ fn needed(config: &Config) -> Vec<Share> {
     if !config.xdp.domains.is_empty() && config.rules.mode(Reason::ForeignDomain) != RuleMode::Off {
         shares.push(REQUESTS);
     }
-    if config.relay.shield {
-        shares.push(COPIES);
-    }
     let answer = &config.answer;
     if answer.keep_alives {
         shares.push(KEEP_ALIVES);
@@ -106,6 +103,9 @@ fn needed(config: &Config) -> Vec<Share> {
     }
     if answer.options && answer.refuse_calls {
         shares.push(KNOWN_CALLS);
+    }
+    if config.relay.shield {
+        shares.push(COPIES);
     }
     shares
 }

@@ -12,11 +12,12 @@
 //! | `GET /v1/status` | [`Status`](crate::live::wire::Status) |
 //! | `POST /v1/reload` | [`Reloaded`](crate::live::wire::Reloaded) |
 //! | `PUT /v1/rule-modes` [`Switch`](crate::live::wire::Switch) | [`Switched`](crate::live::wire::Switched) |
+//! | `GET /v1/backends`, `PUT /v1/backends` [`Drain`](crate::live::wire::Drain) | [`Backends`](crate::live::wire::Backends) |
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 404 `no_such_rule`,
-//! `covered`, `no_such_path`; 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
+//! `no_such_backend`, `covered`, `no_such_path`; 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -51,6 +52,7 @@ use crate::control::stream;
 use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule, Rules};
 use crate::events::{Change, Event, Events, RuleChange, SoftswitchState, What};
 use crate::live::Live;
+use crate::live::wire::Backend;
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -60,14 +62,15 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// What the API asks of the running engine. Called from threads that may block.
 pub trait Engine: Send + Sync + 'static {
-    /// `{"mode","queues","xdp","bind","inject","judged","reasons":{label:n},"would_drop":{label:n},"workers":[...]}`.
+    /// `{"mode","queues","xdp","bind","inject","judged","reasons":{label:n},"would_drop":{label:n},"workers":[...]}`, and
+    /// for `relay.to = "proxy…"` `"proxy":{"strays":{word:n},"backends":[...]}`.
     fn stats(&self) -> Value;
 
     /// `{"candidates":[{"address","answered","last_seen_s"}]}`: who sends OPTIONS that the server answers.
     fn suggest_allow(&self) -> Value;
 
-    /// `[{"name","address","state","drain","sent","received"}]`: the softswitches, for `relay.to = "proxy…"`.
-    fn backends(&self) -> Value;
+    /// The softswitches, for `relay.to = "proxy…"`.
+    fn backends(&self) -> Vec<Backend>;
 
     /// Where news goes in and out.
     fn events(&self) -> &Events;
@@ -308,7 +311,7 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
 async fn no_such_path() -> Problem {
     let error =
         "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/events, /v1/events/recent, /v1/status, \
-                 /v1/reload, /v1/rule-modes and /v1/attack are served"
+                 /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }
 }

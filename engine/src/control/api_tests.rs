@@ -13,8 +13,9 @@ use crate::control::client::{Client, ClientError};
 use crate::control::clock::Clock;
 use crate::control::fake_kernel::FakeKernel;
 use crate::control::socket;
-use crate::events::Wanted;
+use crate::events::{SoftswitchState, Wanted};
 use crate::live::fake::Site;
+use crate::live::wire::Drain;
 
 struct Fake {
     site: Site,
@@ -22,8 +23,16 @@ struct Fake {
 }
 
 impl Engine for Fake {
-    fn backends(&self) -> Value {
-        json!([{ "name": "a", "address": "192.0.2.1:5060", "state": "alive", "drain": false, "sent": 1, "received": 2 }])
+    fn backends(&self) -> Vec<Backend> {
+        let view = |backend: &crate::config::Backend| Backend {
+            name: backend.name.clone(),
+            address: backend.address,
+            state: SoftswitchState::Alive,
+            drain: backend.drain,
+            sent: 1,
+            received: 2,
+        };
+        self.site.live.in_force().config.backend.iter().map(view).collect()
     }
 
     fn live(&self) -> &Live {
@@ -59,6 +68,11 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// With this text in the configuration file.
+    async fn start_with(text: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let kernel = FakeKernel::default();
         let store = directory.path().join("state/eth0.redb");
@@ -69,7 +83,7 @@ impl Server {
         let stopped = async move {
             let _ = stopped.await;
         };
-        let engine = Arc::new(Fake { site: Site::start(""), events: Events::default() });
+        let engine = Arc::new(Fake { site: Site::start(text), events: Events::default() });
         let served = tokio::spawn(serve(socket, Arc::clone(&control), Arc::clone(&engine) as Arc<dyn Engine>, stopped));
         let client = Client::new(Self::path(&directory));
         Self { directory, kernel, client, control, engine, stop: Some(stop), served }
@@ -196,6 +210,25 @@ async fn rules_are_switched_attack_mode_too_and_a_reload_ends_the_switches() {
     assert_eq!(reloaded, json!({ "changed": ["rules.scanner"], "restart": ["queues"] }));
     let status = server.client.status().await.expect("served");
     assert_eq!((status.switched.len(), status.attack_left_s), (0, Some(900)));
+}
+
+#[tokio::test]
+async fn a_backend_is_drained_until_the_next_reload() {
+    let server = Server::start().await;
+    let file = "[relay]\nto = \"proxy\"\n[[backend]]\nname = \"a\"\naddress = \"192.0.2.7:5060\"\n";
+    let none = server.client.drain(&Drain { name: "a".into(), drain: true }).await;
+    assert!(matches!(&none, Err(ClientError::Refused { status: 404, failure }) if failure.code == "no_such_backend"));
+    server.engine.site.write(&file.replace("[relay]\nto = \"proxy\"\n", ""));
+    assert!(server.client.reload().await.is_err(), "nobody asks it: relay.to is local");
+    let server = Server::start_with(file).await;
+    let drained = server.client.drain(&Drain { name: "a".into(), drain: true }).await.expect("there");
+    assert!(drained.backends[0].drain && drained.backends[0].name == "a");
+    let put = |body| server.call(Method::PUT, "/v1/backends", body);
+    assert_eq!(put(json!({ "name": "b", "drain": true })).await, code(404, "no_such_backend"));
+    assert_eq!(put(json!({ "name": "a" })).await, code(400, "bad_request"));
+    assert_eq!(server.client.status().await.expect("served").switched, ["backend"]);
+    server.client.reload().await.expect("sound");
+    assert!(!server.client.backends().await.expect("served").backends[0].drain);
 }
 
 #[tokio::test]

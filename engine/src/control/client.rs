@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 
 use crate::control::decision::Kind;
 use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rules};
-use crate::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
+use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
 
 /// How long to wait for an answer. Shorter: a block over a million rules on a slow disk would look failed and be made.
 /// Longer: nobody waits longer at a prompt.
@@ -116,6 +116,16 @@ impl Client {
     /// Has a rule do something else until the next reload.
     pub async fn switch(&self, switch: &Switch) -> Result<Switched, ClientError> {
         self.call(Method::PUT, "/v1/rule-modes", Some(switch)).await
+    }
+
+    /// The softswitches.
+    pub async fn backends(&self) -> Result<Backends, ClientError> {
+        self.call(Method::GET, "/v1/backends", None::<&()>).await
+    }
+
+    /// Gives a softswitch no new calls, or again some, until the next reload.
+    pub async fn drain(&self, drain: &Drain) -> Result<Backends, ClientError> {
+        self.call(Method::PUT, "/v1/backends", Some(drain)).await
     }
 
     /// Switches attack mode on, for a time, or off.

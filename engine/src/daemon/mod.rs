@@ -198,8 +198,8 @@ impl Running {
             std::thread::spawn(move || neighbours.follow(&stop))
         });
         let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours).collect();
-        let (asker, news, asker_stop) = (Arc::clone(&parts.health), Arc::clone(&events), Arc::clone(&stop));
-        observers.push(std::thread::spawn(move || asker.run(&news, &asker_stop)));
+        let (health, news, asker_stop) = (Arc::clone(&parts.health), Arc::clone(&events), Arc::clone(&stop));
+        observers.push(std::thread::spawn(move || health.run(&news, &asker_stop)));
         if config.relay.to == RelayTo::Local && !stats.is_empty() {
             let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
             let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };

@@ -20,8 +20,8 @@ impl Round {
     /// Has `health` ask whom `config` says, where `addresses` are the interface's, and `own` all of this host's: they are
     /// asked where the interface has none that can be asked, because a VLAN device or a bridge on it has them.
     pub(super) fn follow(&mut self, health: &Health, config: &Config, addresses: &[IpAddr], own: &BTreeSet<IpAddr>) {
-        // Backends are asked as they come and go.
-        if matches!(config.relay.to, RelayTo::Proxy(_)) {
+        if config.relay.to != RelayTo::Local {
+            // The switchboard says whom.
             return;
         }
         // A link-local address says nothing without its interface, and no peer calls there.
@@ -41,7 +41,7 @@ impl Round {
 
 /// Each address and port at which callers may find it.
 fn targets(config: &Config, addresses: &[IpAddr]) -> Vec<Option<Target>> {
-    if config.mode != Mode::Relay || config.relay.to != RelayTo::Local || !config.answer.options {
+    if config.mode != Mode::Relay || !config.answer.options {
         return Vec::new();
     }
     let found = addresses.iter().flat_map(|ip| config.xdp.sip_ports.iter().map(|port| SocketAddr::new(*ip, *port)));
@@ -60,13 +60,15 @@ mod tests {
         let (own, health) = (BTreeSet::from([v4, link, far]), Health::default());
         let mut config = Config::default();
         config.answer.options = true;
-        let asked = |addresses: &[IpAddr]| -> Vec<IpAddr> {
+        let asked = |config: &Config, addresses: &[IpAddr]| -> Vec<IpAddr> {
             let mut round = Round::default();
-            round.follow(&health, &config, addresses, &own);
+            round.follow(&health, config, addresses, &own);
             round.targets.into_iter().flatten().map(|target| target.address.ip()).collect()
         };
-        assert_eq!(asked(&[v4, link]), [v4]);
-        assert_eq!(asked(&[link]), [v4, far]);
+        assert_eq!(asked(&config, &[v4, link]), [v4]);
+        assert_eq!(asked(&config, &[link]), [v4, far]);
+        config.relay.to = RelayTo::Proxy(None);
+        assert!(asked(&config, &[v4]).is_empty(), "backends are the switchboard's to watch");
     }
 
     #[test]
@@ -83,9 +85,7 @@ mod tests {
         assert_eq!(asked(&config).len(), 4);
         config.health.target = Some("203.0.113.9:5070".parse().expect("an address"));
         assert_eq!(asked(&config), ["203.0.113.9:5070"]);
-        config.relay.to = RelayTo::Proxy(None);
-        assert!(asked(&config).is_empty(), "backends are asked elsewhere");
-        (config.relay.to, config.mode) = (RelayTo::Local, Mode::Filter);
+        config.mode = Mode::Filter;
         assert!(asked(&config).is_empty(), "nothing reaches the engine");
     }
 }

@@ -349,8 +349,8 @@ fn say_shape(config: &Config, link: &Link, attachment: &Attachment, parts: &Part
     let path = match (parts.workers.is_empty(), &config.relay.to, local) {
         (true, ..) => "no relay: survivors take the kernel's path".to_owned(),
         (_, RelayTo::Local, local) => format!("relay {}", local.unwrap_or_default()),
-        (_, to, Some(local)) => format!("relay to {to}, while nobody is there {local}"),
-        (_, to, None) => format!("relay to {to}; while nobody is there packets are dropped"),
+        (_, to, Some(local)) => format!("relay to {to}; while nobody is there, {local}"),
+        (_, to, None) => format!("relay to {to}; while nobody is there, packets are dropped"),
     };
     let copy = match (parts.workers.is_empty(), why_copy) {
         (true, _) => String::new(),

@@ -12,6 +12,7 @@ use crate::egress::Pings;
 use crate::events::{Events, SoftswitchState};
 use crate::health::Health;
 use crate::live::Live;
+use crate::live::wire::Backend;
 use crate::policy;
 use crate::pressure::Pressure;
 use crate::relay::Switchboard;
@@ -92,8 +93,8 @@ impl Engine for View {
         json.into()
     }
 
-    fn backends(&self) -> Value {
-        self.board.as_ref().map_or_else(|| json!([]), |board| board.backends_json())
+    fn backends(&self) -> Vec<Backend> {
+        self.board.as_ref().map_or_else(Vec::new, |board| board.backends())
     }
 
     fn suggest_allow(&self) -> Value {

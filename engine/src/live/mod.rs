@@ -13,7 +13,6 @@ use arc_swap::{ArcSwap, Guard};
 use thiserror::Error;
 use tracing::{error, info, warn};
 use vos_common::reason::Reason;
-use vos_common::rule::Addr;
 use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
@@ -81,6 +80,14 @@ pub enum ChangeError {
     NoSuchRule {
         /// The name.
         name: String,
+    },
+    /// No such backend.
+    #[error("there is no backend `{name}`: {all}")]
+    NoSuchBackend {
+        /// The name.
+        name: String,
+        /// Which there are.
+        all: String,
     },
     /// A time that attack mode does not take.
     #[error("attack mode lasts 1 second to 24 hours at a time")]
@@ -200,6 +207,24 @@ impl Live {
         Ok(Switched { asked: mode, rules: rules.iter().map(in_force).collect() })
     }
 
+    /// Gives a backend no new calls, or again some, until the next reload or restart.
+    pub fn drain(&self, name: &str, drain: bool) -> Result<(), ChangeError> {
+        let mut state = lock(&self.state);
+        let mut config = self.in_force().config.clone();
+        let Some(backend) = config.backend.iter_mut().find(|backend| backend.name == name) else {
+            let names: Vec<&str> = config.backend.iter().map(|backend| &*backend.name).collect();
+            let all = match names.as_slice() {
+                [] => "the configuration has no [[backend]]".to_owned(),
+                names => format!("write one of {}", names.join(", ")),
+            };
+            return Err(ChangeError::NoSuchBackend { name: name.to_owned(), all });
+        };
+        backend.drain = drain;
+        self.put(&mut state, config)?;
+        info!("backend {name}: {} until the next reload or restart", if drain { "drained" } else { "not drained" });
+        Ok(())
+    }
+
     /// Switches attack mode on for so long, or off; gives the seconds left.
     pub fn attack(&self, ttl: Option<Duration>) -> Result<Option<u64>, ChangeError> {
         let sound = |ttl: Duration| (Duration::from_secs(1)..=ATTACK_MAX).contains(&ttl);
@@ -226,9 +251,9 @@ impl Live {
         Ok(())
     }
 
-    /// Is it a SIP port at one of this host's addresses? Without a lock.
-    pub fn serves(&self, addr: &Addr, port: u16) -> bool {
-        self.own.has(addr) && self.in_force().config.xdp.sip_ports.contains(&port)
+    /// Is it a SIP port? Without a lock.
+    pub fn serves(&self, port: u16) -> bool {
+        self.in_force().config.xdp.sip_ports.contains(&port)
     }
 
     fn attack_left(&self, until: u64) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! What API and client say to each other about what is in force, as JSON.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,40 @@ pub struct Switched {
     pub asked: RuleMode,
     /// What the rules do now; in `mode = "monitor"` none enforces.
     pub rules: BTreeMap<String, RuleMode>,
+}
+
+/// Answer to `GET` and `PUT /v1/backends`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backends {
+    /// In the order of the configuration.
+    pub backends: Vec<Backend>,
+}
+
+/// A softswitch behind `relay.to = "proxy…"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// What it is called.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it is.
+    pub state: SoftswitchState,
+    /// Does it get no new calls?
+    pub drain: bool,
+    /// Datagrams that went there.
+    pub sent: u64,
+    /// Datagrams that came from there.
+    pub received: u64,
+}
+
+/// Body of `PUT /v1/backends`: in force until the next reload or restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Which one.
+    pub name: String,
+    /// Shall it get no new calls?
+    pub drain: bool,
 }
 
 /// Body of `PUT /v1/attack`.

@@ -198,8 +198,8 @@ fn asks_the_server(message: &Message<'_>, here: &End, domains: &Domains) -> bool
 /// The To-tag of what the engine answers: the same for the same request (RFC 3261 §8.2.6.2), and the ACK of it has all that
 /// it is made of (§17.1.1.3).
 fn tag_of(message: &Message<'_>, secret: &Secret) -> Option<[u8; 16]> {
-    let (from, cseq, via) = (message.from().ok()?, message.cseq().ok()?, message.top_via().ok()?);
-    let hash = secret.answer(message.call_id().ok()?, from.tag, via.branch, cseq.number);
+    let (from, cseq) = (message.from().ok()?, message.cseq().ok()?);
+    let hash = secret.answer(message.call_id().ok()?, from.tag, cseq.number);
     Some(std::array::from_fn(|digit| b"0123456789abcdef"[(hash >> (60 - 4 * digit)) as usize & 15]))
 }
 

@@ -54,9 +54,10 @@ impl Secret {
         self.hash((4u8, aor))
     }
 
-    /// Names a request as its answers' To-tag does: what the ACK of a failure has, too (RFC 3261 §17.1.1.3).
-    pub fn answer(&self, call_id: &[u8], from_tag: Option<&[u8]>, branch: Option<&[u8]>, cseq: u32) -> u64 {
-        self.hash((5u8, call_id, from_tag, branch, cseq))
+    /// Names a request as its answers' To-tag does: what the ACK of a failure has, too (RFC 3261 §17.1.1.3). Without the
+    /// branch, which not everybody repeats there.
+    pub fn answer(&self, call_id: &[u8], from_tag: Option<&[u8]>, cseq: u32) -> u64 {
+        self.hash((5u8, call_id, from_tag, cseq))
     }
 
     fn hash(&self, what: impl Hash) -> u64 {

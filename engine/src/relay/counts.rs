@@ -14,7 +14,7 @@ pub struct Counts {
     busy: Counter,
     fell_back: Counter,
     pub(super) received: Counter,
-    refused: Counter,
+    pub(super) bad: Counter,
 }
 
 /// A counter of one writer's: no atomic read-modify-write is needed.
@@ -52,11 +52,6 @@ impl Counts {
         self.fell_back.add();
     }
 
-    /// The peer has sent what does not leave: it would in somebody else's name.
-    pub fn refuse(&self) {
-        self.refused.add();
-    }
-
     /// As JSON.
     pub fn to_json(&self) -> Value {
         let count = |counter: &Counter| counter.0.load(Relaxed);
@@ -67,7 +62,7 @@ impl Counts {
             "busy": count(&self.busy),
             "fell_back": count(&self.fell_back),
             "received": count(&self.received),
-            "bad_replies": count(&self.refused),
+            "bad_replies": count(&self.bad),
         })
     }
 }

@@ -17,7 +17,7 @@ pub enum Peer {
 
 impl Peer {
     /// Worker `queue`'s way to whoever `config` names; `None` where that is the softswitch on this host. `board` is
-    /// there where softswitches are.
+    /// there where there are softswitches to choose from.
     pub fn open(
         config: &Config,
         queue: u32,

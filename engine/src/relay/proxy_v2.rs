@@ -96,6 +96,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use ppp::v2::{Addresses, Builder, Command, Header, Protocol, Type, Version};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -159,6 +160,48 @@ mod tests {
                 assert_eq!(read(&message), Some(expected));
                 for cut in 0..header.len() {
                     assert_eq!(read(&message[..cut]), None, "{cut} bytes of {}", header.len());
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_as_another_implementation_reads_it(
+            fixed in (0x20..0x23u8, 0..0x34u8, 0..60u16), rest in proptest::collection::vec(any::<u8>(), 0..80)
+        ) {
+            let (command, family, length) = fixed;
+            let message = [&SIGNATURE[..], &[command, family], &length.to_be_bytes(), &rest].concat();
+            let theirs = Header::try_from(&message[..]);
+            match read(&message) {
+                Some(Message::Datagram { source, destination, payload }) => {
+                    let header = theirs.unwrap();
+                    prop_assert_eq!((header.command, header.protocol), (Command::Proxy, Protocol::Datagram));
+                    let (from, to): (SocketAddr, SocketAddr) = match header.addresses {
+                        Addresses::IPv4(a) => {
+                            ((a.source_address, a.source_port).into(), (a.destination_address, a.destination_port).into())
+                        }
+                        Addresses::IPv6(a) => {
+                            ((a.source_address, a.source_port).into(), (a.destination_address, a.destination_port).into())
+                        }
+                        other => panic!("{other:?}"),
+                    };
+                    prop_assert_eq!((source, destination), (end(from), end(to)));
+                    prop_assert_eq!(payload, header.len()..message.len());
+                }
+                Some(Message::Local) => prop_assert_eq!(command, LOCAL),
+                // Theirs takes what is no UDP, port 0, and ends of two families where one is mapped.
+                None => if let Ok(header) = theirs {
+                    let sound = match header.addresses {
+                        _ if header.protocol != Protocol::Datagram => false,
+                        Addresses::IPv4(a) => a.source_port > 0 && a.destination_port > 0,
+                        Addresses::IPv6(a) => {
+                            let [from, to] = [a.source_address, a.destination_address].map(|ip| ip.to_ipv4_mapped());
+                            a.source_port > 0 && a.destination_port > 0 && from.is_some() == to.is_some()
+                        }
+                        _ => false,
+                    };
+                    prop_assert!(!sound, "{:?}", header);
                 }
             }
         }

@@ -51,7 +51,7 @@ struct Connection {
     /// Goes with it.
     _file: Option<SocketFile>,
     /// The consumer's file, as it was when this was connected to it.
-    peer: (u64, u64),
+    peer: Identity,
 }
 
 impl Unix {
@@ -81,6 +81,8 @@ impl Unix {
                 Err(error) => return Err(SendError::Io(error)),
             }
         }
+        // Found twice, and gone each time: not again with the very next packet.
+        self.looked = datagram.now;
         Err(SendError::Absent)
     }
 
@@ -108,7 +110,7 @@ impl Unix {
                     return Some(Outgoing { from: destination, to: source, payload });
                 }
                 Some(Message::Local) => {}
-                None => self.counts.refuse(),
+                None => self.counts.bad.add(),
             }
         }
         None
@@ -186,8 +188,11 @@ impl Connection {
     }
 }
 
-fn identity(file: &fs::Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
+/// Device, inode, and the time of its last change: inodes are used again, and owner and mode may come later.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(file: &fs::Metadata) -> Identity {
+    (file.dev(), file.ino(), file.ctime(), file.ctime_nsec())
 }
 
 /// The consumer's queue is full, or the kernel's memory for it.
@@ -221,3 +226,6 @@ fn advise() {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,10 +86,9 @@ pub fn build(room: &mut [u8], link: &Link, from: &End, to: &End, payload: &[u8])
     let (header, datagram) = packet.split_at_mut(headers);
     write_datagram(datagram, from, to, payload);
     header.fill(0);
-    if v4 {
-        write_ipv4(header, datagram, from, to)
-    } else {
-        write_ipv6(header, datagram, from, to)
+    match v4 {
+        true => write_ipv4(header, datagram, from, to),
+        false => write_ipv6(header, datagram, from, to),
     }
     Some(length)
 }

@@ -47,7 +47,8 @@ pub enum Sent {
     Ring,
     /// By the kernel.
     Kernel,
-    /// Not at all: its source is no address of this host's, and whoever may use the relay may not pretend to be others.
+    /// Not at all: its source is no SIP port at an address of this host's, and whoever may use the relay may not pretend to
+    /// be others.
     Foreign,
     /// Not at all: there is no room in the TX ring, nor does the kernel take it.
     Lost,

@@ -207,18 +207,22 @@ impl Queue {
         if self.sending() == 0 || !self.tx.needs_wakeup() {
             return;
         }
-        // In copy mode one call sends up to 32 packets (TX_BATCH_SIZE), a driver that polls wants one. Where a call takes
-        // none, no more do: what arrives must not wait for a link that is stuck.
-        let mut unsent = self.unsent();
         // Some drivers look for what they have sent only when they are called.
-        let mut go_on = unsent > 0 || self.sending() > self.slots() / 2;
-        while go_on {
-            let _it_is_called_again_with_the_next_flush = self.tx.wakeup();
-            let left = self.unsent();
-            go_on = (1..unsent).contains(&left);
-            unsent = left;
+        if self.unsent() == 0 && self.sending() <= self.slots() / 2 {
+            return;
         }
-        self.reap();
+        // In copy mode one call sends up to 32 packets (TX_BATCH_SIZE), and ends at one that the driver refuses; a driver
+        // that polls wants one call. One that brings nothing is the last: what arrives must not wait for a link that is
+        // stuck.
+        let mut left = usize::MAX;
+        while self.sending() + self.unsent() < left {
+            left = self.sending() + self.unsent();
+            let _it_is_called_again_with_the_next_flush = self.tx.wakeup();
+            self.reap();
+            if self.unsent() == 0 {
+                break;
+            }
+        }
     }
 
     /// Frames in the TX ring that the kernel has not taken yet: it wants to be called again.

@@ -43,6 +43,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The engine's configuration, where a test has one.
 const CONFIG: &str = "vos.toml";
+/// tcpdump's own buffer, for those that say much of each packet.
+const BUFFER_KB: &str = "32768";
 const MODULES: &str = "/usr/lib/x86_64-linux-gnu/kamailio/modules";
 
 /// Waits until `done`; panics with `what` if it never is.
@@ -546,7 +548,10 @@ impl Site {
     /// The same with link headers, and with checksums looked at.
     #[track_caller]
     pub(crate) fn tcpdump_in_full(&self, filter: &str) -> Program {
-        self.watch(self.caller.command("tcpdump"), &["-i", &self.lan, "-l", "-nn", "-e", "-vv", filter])
+        self.watch(
+            self.caller.command("tcpdump"),
+            &["-i", &self.lan, "-l", "-nn", "-e", "-vv", "-B", BUFFER_KB, filter],
+        )
     }
 
     #[track_caller]

@@ -66,7 +66,7 @@ pub(super) async fn status(client: &Client, cli: &Cli) -> Result<u8, Failure> {
     tell(cli, &answer, status_text)
 }
 
-fn tell<T: serde::Serialize>(cli: &Cli, answer: &T, text: fn(&T) -> String) -> Result<u8, Failure> {
+pub(super) fn tell<T: serde::Serialize>(cli: &Cli, answer: &T, text: fn(&T) -> String) -> Result<u8, Failure> {
     if cli.json {
         print_json(answer)?;
     } else {

@@ -1,5 +1,7 @@
 //! `vosctl`: the operator's side of a running `vos-engine`.
 
+/// `vosctl backend`.
+mod backend;
 /// `vosctl events`, `vosctl capture`.
 mod events;
 /// `vosctl explain`.
@@ -33,7 +35,7 @@ Exit codes:
   1  refused or failed; the message says what to do
   2  wrong usage, a bad address included; nothing was sent
   3  the engine cannot be reached; the filter that is loaded stays in force meanwhile
-  4  not found: there is no such rule
+  4  not found: there is no such rule, or no such backend
 events -f and capture end with 3 when the engine stops before they are done.
 With several addresses the highest code counts.";
 
@@ -92,6 +94,11 @@ enum Command {
     Attack {
         #[command(subcommand)]
         switch: live::AttackSwitch,
+    },
+    /// List the softswitches behind relay.to = "proxy", give one no new calls, or again some.
+    Backend {
+        #[command(subcommand)]
+        command: backend::BackendCommand,
     },
     /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
     Events(events::EventsArgs),
@@ -239,6 +246,7 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Reload => live::reload(&client, cli).await,
         Command::Rule(switch) => live::switch(&client, cli, switch).await,
         Command::Attack { switch } => live::attack(&client, cli, switch).await,
+        Command::Backend { command } => backend::run(&client, cli, command).await,
         Command::Stats { watch } => stats(&client, cli, *watch).await,
         Command::Events(args) => events::events(&client, cli, args).await,
         Command::Capture(args) => events::capture(&client, args).await,
@@ -598,8 +606,8 @@ mod tests {
             "mode relay, queues 4, xdp native\n\
              \n            200  packets judged\n            150  redirect (75.0 %)\n             50  stealth (25.0 %)\n\
              \nqueue 0: 150 received, 149 relayed, 1 relay errors, live\n         \
-             peer is there: 140 sent to it, 2 refused by it as busy, 7 sent to this host instead; 130 received of it, 0 unfit\n             30  answered (20.0 %)\n             \
-             15  keep_alive (10.0 %)\n              1  evil\\u{1b}[2J (0.7 %)\n"
+             peer is there: 140 sent to it, 2 refused by it as busy, 7 sent to this host instead; 130 received of it, 0 unfit\n             \
+             30  answered (20.0 %)\n             15  keep_alive (10.0 %)\n              1  evil\\u{1b}[2J (0.7 %)\n"
         );
         assert!(stats_text(&json!({ "would_drop": { "stealth": 3 } })).contains("if this were enforced"));
         assert_eq!(stats_text(&json!([])), "\n\n              0  packets judged\n");

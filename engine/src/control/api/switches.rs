@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 
 use super::{Answer, Json, Problem, Shared, blocking, read};
-use crate::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
+use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
 use crate::live::{ATTACK_DEFAULT, ChangeError};
 
 pub(super) fn routes() -> Router<Shared> {
@@ -16,6 +16,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/v1/status", get(status))
         .route("/v1/reload", post(reload))
         .route("/v1/rule-modes", put(switch))
+        .route("/v1/backends", get(backends).put(drain))
         .route("/v1/attack", put(attack).delete(calm))
 }
 
@@ -24,6 +25,7 @@ impl From<ChangeError> for Problem {
         let (status, code) = match &error {
             ChangeError::Config(_) => (StatusCode::BAD_REQUEST, "bad_config"),
             ChangeError::NoSuchRule { .. } => (StatusCode::BAD_REQUEST, "bad_rule"),
+            ChangeError::NoSuchBackend { .. } => (StatusCode::NOT_FOUND, "no_such_backend"),
             ChangeError::Ttl => (StatusCode::BAD_REQUEST, "bad_ttl"),
             ChangeError::Kernel(_) => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
         };
@@ -34,8 +36,8 @@ impl From<ChangeError> for Problem {
 async fn status(State(shared): State<Shared>) -> Answer<Status> {
     let status = move || {
         let engine = &shared.engine;
-        let status = engine.live().status(engine.relaying());
-        Json(Status { peers: engine.peers(), softswitch: engine.softswitch(), ..status })
+        let (peers, softswitch) = (engine.peers(), engine.softswitch());
+        Json(Status { peers, softswitch, ..engine.live().status(engine.relaying()) })
     };
     blocking(status).await
 }
@@ -47,6 +49,19 @@ async fn reload(State(shared): State<Shared>) -> Answer<Reloaded> {
 async fn switch(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Switched> {
     let Switch { rule, mode } = read(&body?)?;
     Ok(Json(blocking(move || shared.engine.live().switch(&rule, mode)).await??))
+}
+
+async fn backends(State(shared): State<Shared>) -> Answer<Backends> {
+    Ok(Json(blocking(move || Backends { backends: shared.engine.backends() }).await?))
+}
+
+async fn drain(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Backends> {
+    let Drain { name, drain } = read(&body?)?;
+    blocking(move || {
+        shared.engine.live().drain(&name, drain)?;
+        Ok(Json(Backends { backends: shared.engine.backends() }))
+    })
+    .await?
 }
 
 async fn attack(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Attack> {

@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use serde_json::{Value, json};
 use socket2::SockAddr;
 
 use super::choice::{best, stable_hash};
 use super::paths::{RINGING, TRANSACTION};
 use super::table::Table;
 use crate::config::{Config, MAX_BACKENDS, RelayTo};
+use crate::events::SoftswitchState;
 use crate::health::{Health, Target};
+use crate::live::wire;
 
 /// Calls remembered, 2 MiB. Of those that are where they belong only the last 32 s, of the others all of their life.
 const CALLS: usize = 1 << 16;
@@ -190,19 +191,17 @@ impl Backends {
         }
     }
 
-    /// Each with its address, and how it is; `counts` adds what was counted for its slot.
-    pub(super) fn to_json(&self, counts: impl Fn(usize) -> (u64, u64)) -> Value {
+    /// All of them as the API shows them; `counts` gives what went to a slot and what came from it.
+    pub(super) fn view(&self, counts: impl Fn(usize) -> (u64, u64)) -> Vec<wire::Backend> {
         let view = |backend: &Backend| {
             let (sent, received) = counts(backend.slot);
-            json!({
-                "name": backend.name,
-                "address": backend.address,
-                "state": if self.is_alive(backend) { "alive" } else { "dead" },
-                "drain": backend.drain,
-                "sent": sent,
-                "received": received,
-            })
+            let state = if self.is_alive(backend) { SoftswitchState::Alive } else { SoftswitchState::Dead };
+            let Backend { name, address, drain, .. } = backend;
+            wire::Backend { name: name.clone(), address: *address, state, drain: *drain, sent, received }
         };
         self.list.load().iter().map(view).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,7 @@ use serde_json::{Map, Value, json};
 use crate::config::{Config, RelayTo};
 use crate::control::clock::Clock;
 use crate::health::Health;
+use crate::live::wire;
 use crate::policy::Secret;
 use crate::transmit::End;
 use crate::xdp::{addr, ip};
@@ -78,7 +79,9 @@ struct Homes {
 
 impl Homes {
     fn of(own: &[IpAddr], port: u16) -> Self {
-        let first = |v4| own.iter().find(|ip| ip.is_ipv4() == v4).map(|ip| End { addr: addr(*ip), port });
+        let is_near = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let of = |v4| own.iter().find(|ip| ip.is_ipv4() == v4 && !is_near(ip));
+        let first = |v4| of(v4).map(|ip| End { addr: addr(*ip), port });
         Self { own: own.to_vec(), ends: [first(true), first(false)] }
     }
 }
@@ -162,10 +165,10 @@ impl Switchboard {
         Arc::clone(&self.health)
     }
 
-    /// The backends: `[{"name","address","state","drain","sent","received"}]`.
-    pub fn backends_json(&self) -> Value {
+    /// The backends, as the API shows them.
+    pub fn backends(&self) -> Vec<wire::Backend> {
         let tallies = self.tallies();
-        self.backends.to_json(|slot| {
+        self.backends.view(|slot| {
             let each = tallies.iter().map(|tally| tally.of(slot));
             each.fold((0, 0), |(sent, received), (s, r)| (sent + s, received + r))
         })
@@ -176,7 +179,7 @@ impl Switchboard {
         let count = |stray: Stray| self.tallies().iter().map(|tally| tally.strays(stray)).sum::<u64>();
         let strays: Map<String, Value> =
             Stray::ALL.iter().map(|stray| (stray.label().to_owned(), count(*stray).into())).collect();
-        json!({ "strays": strays, "backends": self.backends_json() })
+        json!({ "strays": strays, "backends": self.backends() })
     }
 
     fn note_call(&self, list: &backends::List, call: u64, early: bool, now: u64) {
@@ -209,3 +212,6 @@ fn resolve(host: &str) -> Result<Vec<SocketAddr>, ResolveError> {
 fn socket_address(end: &End) -> SocketAddr {
     SocketAddr::new(ip(end.addr), end.port)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use sip_parse::{CSeq, Index, Message, Method, Mode, StartLine, Uri};
+use sip_parse::{Index, Message, Method, Mode, StartLine, Uri};
 
 use super::backends::{Backend, List};
 use super::choice::stable_hash;
@@ -15,6 +15,13 @@ use crate::xdp::addr;
 
 /// SIP's port where none is written (RFC 3261 §19.1.2).
 const SIP_PORT: u16 = 5060;
+
+/// A softswitch's response, and who has asked.
+struct Answer {
+    code: u16,
+    transaction: u64,
+    path: Path,
+}
 
 impl Switchboard {
     /// For whom what `backend` sends at `now` (ns of `CLOCK_MONOTONIC`) is; `here` is this host.
@@ -37,7 +44,7 @@ impl Switchboard {
                 let early = code < 200;
                 let path = self.paths.answered(transaction, early && cseq.method == Method::Invite, now);
                 let path = path.ok_or(Stray::Unasked)?;
-                self.learn(list, &message, &cseq, code, transaction, path, now);
+                self.learn(list, &message, &Answer { code, transaction, path }, now);
                 Ok(path)
             }
             StartLine::Request { method, .. } => {
@@ -55,21 +62,13 @@ impl Switchboard {
     }
 
     /// What a response says of whoever has asked.
-    #[expect(clippy::too_many_arguments, reason = "what was read of the response already")]
-    fn learn(
-        &self,
-        list: &List,
-        message: &Message<'_>,
-        cseq: &CSeq<'_>,
-        code: u16,
-        transaction: u64,
-        path: Path,
-        now: u64,
-    ) {
+    fn learn(&self, list: &List, message: &Message<'_>, answer: &Answer, now: u64) {
+        let Answer { code, transaction, path } = *answer;
         if !(101..300).contains(&code) {
             return;
         }
-        if cseq.method == Method::Register && code >= 200 {
+        let early = code < 200;
+        if !early && message.cseq().is_ok_and(|cseq| cseq.method == Method::Register) {
             let aor = message.to().ok().and_then(|to| to.uri().ok()).map_or(0, |uri| self.secret.uri(&uri.aor()));
             for contact in self.contacts(message) {
                 self.paths.registered(transaction, contact, aor, now);
@@ -79,8 +78,8 @@ impl Switchboard {
             && let (Ok(call_id), Ok(from)) = (message.call_id(), message.from())
             && let Some(tag) = from.tag
         {
-            self.paths.takes_part(self.secret.call(call_id, tag), path, code < 200, now);
-            self.note_call(list, stable_hash(call_id), code < 200, now);
+            self.paths.takes_part(self.secret.call(call_id, tag), path, early, now);
+            self.note_call(list, stable_hash(call_id), early, now);
         }
     }
 
@@ -99,8 +98,8 @@ impl Switchboard {
             Uri::Sip(uri) => Some((uri.host.ip()?, uri.port.unwrap_or(SIP_PORT))),
             _ => None,
         };
-        let routes = message.routes().flatten().filter_map(|route| route.uri().ok());
-        let away = routes.filter(|uri| literal(uri).is_none_or(|(ip, _)| !is_here(&ip))).next();
+        let mut routes = message.routes().flatten().filter_map(|route| route.uri().ok());
+        let away = routes.find(|uri| literal(uri).is_none_or(|(ip, _)| !is_here(&ip)));
         let request_uri = message.request_uri().ok()?;
         let hop = match away {
             Some(route) => literal(&route),

@@ -141,3 +141,6 @@ impl Paths {
         aor.and_then(|aor| get(mix(contact, aor))).or_else(|| get(contact).filter(|path| path.mark != AMBIGUOUS))
     }
 }
+
+#[cfg(test)]
+mod tests;

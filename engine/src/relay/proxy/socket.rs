@@ -42,7 +42,9 @@ impl Proxy {
     ///
     /// The port of `relay.bind` is taken, or its address is none of this host's.
     pub fn open(config: &Config, queue: u32, board: &Arc<Switchboard>) -> io::Result<Self> {
-        let port = config.relay.bind.map_or(0, |bind| bind.port() + queue as u16);
+        let port = config.relay.bind.map_or(Some(0), |bind| bind.port().checked_add(queue.try_into().ok()?));
+        let port =
+            port.ok_or_else(|| io::Error::other("relay.bind: no port is left for every queue: take a lower one"))?;
         let bound = |any: IpAddr| match config.relay.bind {
             Some(bind) if bind.is_ipv4() == any.is_ipv4() => SocketAddr::new(bind.ip(), port),
             _ => SocketAddr::new(any, port),
@@ -117,9 +119,11 @@ impl Proxy {
         self.board.backends.alive()
     }
 
-    /// What to wait for.
+    /// What to wait for. Not for what is not read: strangers could keep the worker awake with it.
     pub fn sockets(&self) -> [Option<BorrowedFd<'_>>; 2] {
-        [&self.v4, &self.v6].map(|socket| socket.as_ref().map(AsFd::as_fd))
+        let list = self.board.backends.list();
+        [(&self.v4, true), (&self.v6, false)]
+            .map(|(socket, v4)| socket.as_ref().filter(|_| list.has_family(v4)).map(AsFd::as_fd))
     }
 }
 

@@ -1,0 +1,10 @@
+/// What happens to calls when backends die, return, are drained, come and go.
+mod backends;
+/// Requests and answers, both ways, of both families.
+mod messages;
+/// A telephone system and its phones.
+mod registrar;
+/// Two hosts, a wire, and the engine.
+mod site;
+/// Who is behind the engine.
+mod softswitch;
