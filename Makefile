@@ -18,10 +18,12 @@ build:
 	deploy/setup.sh build run
 	cargo build --profile $(PROFILE) -p vos-engine -p vos-bench
 
-# Round trips by each path, in one run: on the core that takes the interrupt, then wherever the scheduler likes.
+# Round trips by each path, in one run: on the core that takes the interrupt, then wherever the scheduler likes; and
+# what a reply at the NIC costs beside one of Kamailio's.
 bench: build
 	$(SUDO) $(BIN)/vos-bench rtt --core 0
 	$(SUDO) $(BIN)/vos-bench rtt --flood
+	$(SUDO) $(BIN)/vos-bench answers --core 0
 
 # What a verdict costs, frame by frame, as multiples of an empty program; the tables in README.md are renewed.
 # Beside another XDP program: make bench-verdict OBJECTS="--object other=FILE --fill other:MAP=c6336409:01"

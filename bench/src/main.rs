@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+/// A reply at the NIC beside a reply of Kamailio's.
+mod answers;
 /// The whole path in two namespaces: what passes, what is dropped, counted on both sides.
 mod demo;
 /// What a verdict costs, on the command line.
@@ -59,6 +61,8 @@ enum Command {
     Rtt(rtt::RttOptions),
     /// Compare what comes through a softswitch that is too slow, with shield and priority on and off
     Overload(overload::OverloadOptions),
+    /// Compare replies to OPTIONS: by Kamailio alone, by Kamailio behind the engine, by the engine at the NIC
+    Answers(answers::AnswersOptions),
     /// Compare what verdicts cost, frame by frame: this program, an empty one, and others
     Verdict(measure::VerdictOptions),
     /// Compare the SIP parser with others: time, instructions, allocations (`make bench-parse` builds what it needs)
@@ -106,6 +110,7 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         Command::Demo(options) => demo::run(&options, stop),
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
         Command::Overload(options) => overload::run(&options, stop),
+        Command::Answers(options) => answers::run(&options, stop).map(|()| true),
         Command::Verdict(options) => measure::run(&options, stop).map(|()| true),
         #[cfg(feature = "parsers")]
         Command::Parse(options) => parse::run(&options, stop).map(|()| true),

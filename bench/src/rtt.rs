@@ -58,11 +58,7 @@ const PROXY: &str = "127.0.0.1:15060";
 
 /// Runs it and prints the table.
 pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
-    if let Some(core) = options.core {
-        let mut cpus = CpuSet::new();
-        let pinned = cpus.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus));
-        pinned.map_err(|error| Error::Other(format!("cannot run on core {core}: {error}")))?;
-    }
+    pin(options.core)?;
     let programs =
         [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
     let site = Site::build(options.queues)?;
@@ -91,25 +87,31 @@ pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
+/// Keeps this program and all that it starts on a core.
+pub(crate) fn pin(core: Option<usize>) -> Result<()> {
+    let Some(core) = core else { return Ok(()) };
+    let mut cpus = CpuSet::new();
+    let pinned = cpus.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus));
+    pinned.map_err(|error| Error::Other(format!("cannot run on core {core}: {error}")))
+}
+
 fn start(programs: &[PathBuf; 2], site: &Site, words: &[&str], socket: &Path, stop: &Stop) -> Result<Engine> {
     let socket = socket.display().to_string();
     let words: Vec<String> = words.iter().map(|word| word.replace("SOCKET", &socket).replace("PROXY", PROXY)).collect();
     let engine = Engine::start(&programs[0], &programs[1], site, &words, stop)?;
-    engine.tool(&["allow", site::MONITOR_NET])?;
-    // What is measured is a flood.
-    engine.tool(&["rule", "rate_options", "off"])?;
-    engine.tool(&["rule", "rate_source", "off"])?;
+    engine.let_monitor_flood()?;
     Ok(engine)
 }
 
-fn measure(site: &Site, rate: u64, seconds: f64, stop: &Stop) -> Result<LoadReport> {
+/// OPTIONS of the monitor at this rate.
+pub(crate) fn measure(site: &Site, rate: u64, seconds: f64, stop: &Stop) -> Result<LoadReport> {
     let to = site::SERVER[0].parse().map_err(|_| Error::Other("no address".to_owned()))?;
     let from = vec![site::MONITOR[0].parse().map_err(|_| Error::Other("no address".to_owned()))?];
     let options = LoadOptions { rate, seconds, warmup: 0.5, kind: Kind::Options, from, ..LoadOptions::new(to) };
     site.client.enter(|| load::run(&options, stop))?
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -24,8 +24,8 @@ const PAYLOAD: usize = 450;
 /// Datagrams of one way before it is the next one's turn; a multiple of the batch.
 const SLICE: usize = 3_200;
 const BATCH: usize = 32;
-/// Workers, each of which has raw sockets.
-const WORKERS: usize = 16;
+/// Raw sockets beside those that datagrams are for: the engine has one of each family.
+const RAW: usize = 16;
 
 /// One way, and the ns a datagram of each round.
 struct Row<'a> {
@@ -84,12 +84,12 @@ fn sending<'a>(
 }
 
 /// Datagrams from one socket to another over lo: what raw sockets that want none of them cost the kernel.
-fn passing_by<'a>(name: &'static str, workers: usize) -> Result<Row<'a>> {
+fn passing_by<'a>(name: &'static str, raw: usize) -> Result<Row<'a>> {
     let (server, client) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     let (at, mut buffer, mut sockets) = (server.local_addr()?, [0; 512], Vec::new());
     let slice = move || {
         sockets.clear();
-        for _ in 0..workers {
+        for _ in 0..raw {
             sockets.push(Kernel::open()?);
         }
         for _ in 0..SLICE {
@@ -107,7 +107,7 @@ fn compare(iface: &str, mac: [u8; 6], rounds: usize) -> Result<()> {
     let (queue, _) = Queue::bind(iface, 0, 2_048, &Xsk { bind: Bind::Copy, ..Xsk::default() })?;
     let (known, _nobody_answers) = neighbours(&link)?;
     let own = Arc::new(Own::new(&[IpAddr::from(HERE)]));
-    let mut transmitter = Transmitter::new(link.mtu, 1, own, Some(Beside { known, kernel: Kernel::open()? }));
+    let mut transmitter = Transmitter::new(link.mtu, 1, own, Some(Beside { known, kernel: Arc::new(Kernel::open()?) }));
     // As if the caller had sent something.
     let frame = vos_common::cases::Packet::v4(THERE).to(&HERE).mac(link.mac).sip(b"x");
     let mut frame = frame.build();
@@ -133,7 +133,7 @@ fn compare(iface: &str, mac: [u8; 6], rounds: usize) -> Result<()> {
             rounds: Vec::new(),
         },
         passing_by("UDP over lo, no raw socket", 0)?,
-        passing_by("UDP over lo, 16 workers' beside it", WORKERS)?,
+        passing_by("UDP over lo, 16 raw sockets beside it", RAW)?,
     ];
     for round in 0..=rounds {
         for row in &mut rows {

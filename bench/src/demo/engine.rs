@@ -9,7 +9,7 @@ use vos_bench::{Error, Program, Result, Stop};
 
 use super::counters::Counters;
 use super::ledger::Check;
-use super::site::Site;
+use super::site::{self, Site};
 
 /// How long the engine may take until it has the interface: loading and verifying the program takes most of it.
 const START: Duration = Duration::from_secs(20);
@@ -67,6 +67,18 @@ impl Engine {
     /// Runs `vosctl` with these words.
     pub(crate) fn tool(&self, more: &[&str]) -> Result<String> {
         output(command(&self.vosctl).args(more)).map_err(|error| self.failure(&format!("did not do as told: {error}")))
+    }
+
+    /// The monitor may send as much as it likes: what is measured is a flood.
+    pub(crate) fn let_monitor_flood(&self) -> Result<()> {
+        let told: [&[&str]; 3] =
+            [&["allow", site::MONITOR_NET], &["rule", "rate_options", "off"], &["rule", "rate_source", "off"]];
+        told.into_iter().try_for_each(|words| self.tool(words).map(drop))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.program.id()
     }
 
     /// What it has counted.

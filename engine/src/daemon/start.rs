@@ -148,11 +148,12 @@ impl Parts {
             parts.shape.mode = Mode::Filter;
             return Ok(parts);
         }
-        let known = match to_peer {
+        let beside = match to_peer {
             true => {
                 let (known, neighbours) = neighbours(link).map_err(io("opening rtnetlink"))?;
+                let kernel = Kernel::open().map_err(io("opening raw sockets for answers (CAP_NET_RAW?)"))?;
                 parts.neighbours = Some(neighbours);
-                Some(known)
+                Some(Beside { known, kernel: Arc::new(kernel) })
             }
             false => None,
         };
@@ -187,13 +188,6 @@ impl Parts {
             sockets
                 .set(number, queue.fd(), 0)
                 .map_err(|source| LoadError::Map { name: "XSKS", source: Box::new(source) })?;
-            let beside = match known.clone() {
-                Some(known) => {
-                    let kernel = Kernel::open().map_err(io("opening raw sockets for answers (CAP_NET_RAW?)"))?;
-                    Some(Beside { known, kernel })
-                }
-                None => None,
-            };
             let (stats, fragments) = (Arc::new(Stats::of(&relay)), Arc::clone(&fragments));
             // The kernel's socket is never full.
             let backlog = Backlog::new(if to_peer { config.xsk.frames as usize / relay::SHARE } else { 0 });
@@ -202,7 +196,7 @@ impl Parts {
                 queue,
                 relay,
                 backlog,
-                transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside),
+                transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside.clone()),
                 heart: filter.heart()?,
                 stats,
                 fragments,

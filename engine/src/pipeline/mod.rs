@@ -1,5 +1,5 @@
-//! Bytes in, action out. No sockets, no clock, no memory but the view of fragments that it is given: what the fuzzer
-//! drives and the worker calls for every packet.
+//! Bytes in, action out. No sockets, no clock, no memory but the view of fragments that it is given, and of sources the
+//! turns of their OPTIONS: what the fuzzer drives and the worker calls for every packet.
 
 /// What is answered without the softswitch.
 mod answer;

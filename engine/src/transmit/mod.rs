@@ -69,13 +69,13 @@ impl Sent {
     }
 }
 
-/// What there is beside the ring, where a peer sends to callers.
-#[derive(Debug)]
+/// What there is beside the ring, where a peer sends to callers. All workers share it.
+#[derive(Clone, Debug)]
 pub struct Beside {
     /// Who is reached how.
     pub known: Known,
     /// The kernel's way.
-    pub kernel: Kernel,
+    pub kernel: Arc<Kernel>,
 }
 
 /// One worker's way to the callers.

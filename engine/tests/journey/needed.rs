@@ -138,7 +138,7 @@ fn switching_between_all_needed_and_none_loses_nothing() {
         let load = &load;
         let loads: Vec<_> =
             FAMILIES.iter().map(|(stranger, _, server)| scope.spawn(move || load(*stranger, *server))).collect();
-        let over = || loads.iter().any(|load| load.is_finished());
+        let over = || loads.iter().any(std::thread::ScopedJoinHandle::is_finished);
         let paths = |stats: &Stats| ["redirected", "kernel"].map(|reason| stats.reason(reason));
         while !over() {
             let redirect = ["all", "needed", "none"][rounds % 3];

@@ -42,7 +42,7 @@ impl Site {
         wire.here.ip(&format!("route add {FAR}/32 via {THERE}")).unwrap();
         wire.there.ip(&format!("addr add {FAR}/32 dev lo")).unwrap();
         wire.there.ip(&format!("route add {OTHER}/32 via {HERE}")).unwrap();
-        let made = wire.here.enter(|| (neighbours(&wire.link).unwrap(), Kernel::open().unwrap()));
+        let made = wire.here.enter(|| (neighbours(&wire.link).unwrap(), Arc::new(Kernel::open().unwrap())));
         let ((known, thread), kernel) = made.unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

@@ -43,9 +43,8 @@ impl Bench {
     fn handles(&mut self, frame: &[u8]) -> (Outcome, Vec<u8>) {
         let mut room = [frame, &[0xee; 2_000]].concat();
         let (fragments, secret) = (&self.fragments, &self.secret);
-        let pressed = Pressed::default();
-        let (rules, sources, relay) = (&self.rules, &self.named, Way::Frames);
-        let context = Context { rules, sources, fragments, secret, relay, shield: None, pressed: &pressed };
+        let (rules, sources, pressed) = (&self.rules, &self.named, &Pressed::default());
+        let context = Context { rules, sources, fragments, secret, relay: Way::Frames, shield: None, pressed };
         let outcome = handle(&mut room, frame.len(), &mut self.scratch, &context, || 1);
         let length = if let Action::Reply(length, _) = outcome.action { length } else { frame.len() };
         room.truncate(length);

@@ -48,6 +48,15 @@ fn a_home_is_no_link_local_address() {
 }
 
 #[test]
+fn a_host_without_an_address_is_told_with_the_fix() {
+    let relay =
+        crate::config::Relay { to: RelayTo::Proxy(Some("[::g]:5060".into())), ..crate::config::Relay::default() };
+    let said = Switchboard::open(&Config { relay, ..Config::default() }, &[], Secret::default()).map(drop);
+    let said = said.expect_err("no address").to_string();
+    assert!(said.starts_with("relay.to: [::g]:5060 has no address") && said.contains("getent hosts"), "{said}");
+}
+
+#[test]
 fn no_message_makes_it_panic() {
     let (board, mut index) = (board(), Index::new());
     // As they are they do all there is to do: what is registered is found.
@@ -60,6 +69,6 @@ fn no_message_makes_it_panic() {
             *at.get_mut(&mut text) = byte;
         }
         text.truncate(cut.index(text.len() * 2).max(1));
-        let _whatever_comes_of_it = passes(&board, &text, &mut index);
+        let _whatever_comes_of_it = passes(&board, &text, &mut Index::new());
     });
 }

@@ -1,17 +1,28 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::site::{self, CALLERS, Site, server_of, wait_until};
-use super::softswitch::{Softswitch, header, respond};
+use super::site::{self, CALLERS, Site, before, server_of, strays, wait_until};
+use super::softswitch::{Received, Softswitch, header, respond};
 
 const BACKEND4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_060);
 const BACKEND6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 15_060);
 
 /// One softswitch behind the engine.
+#[track_caller]
 fn site(backend: SocketAddr) -> (Site, Softswitch) {
-    let mut site = Site::new();
-    site.server.ip("link set lo up").unwrap();
-    let softswitch = Softswitch::start(&site.server, "a", backend);
-    site.start(&format!("[relay]\nto = \"proxy:{backend}\"\nfallback = \"drop\"\n"));
+    site_of(backend, &before(backend), |_| true)
+}
+
+/// The same, with another configuration, and answers only to some.
+#[track_caller]
+fn site_of(
+    backend: SocketAddr,
+    toml: &str,
+    answers: impl Fn(&Received) -> bool + Send + 'static,
+) -> (Site, Softswitch) {
+    let site = site::start(toml);
+    let softswitch = Softswitch::answering(&site.server, "a", backend, answers);
+    let list = site.json(&["backend", "list"]);
+    softswitch.is_known(&site, list["backends"][0]["name"].as_str().expect("a name"));
     (site, softswitch)
 }
 
@@ -143,10 +154,7 @@ fn a_registration_that_is_refused_takes_nobodys_calls() {
     if !site::ready(&[]) {
         return;
     }
-    let mut site = Site::new();
-    site.server.ip("link set lo up").unwrap();
-    let softswitch = Softswitch::answering(&site.server, "a", BACKEND4, |message| !message.text.contains("thief"));
-    site.start(&format!("[relay]\nto = \"proxy:{BACKEND4}\"\nfallback = \"drop\"\n"));
+    let (site, softswitch) = site_of(BACKEND4, &before(BACKEND4), |message| !message.text.contains("thief"));
     let (phone, thief) = (site.phone(CALLERS[0]), site.phone(CALLERS[1]));
     let contact = "sip:1@10.9.9.9";
     says(&phone, &register(phone.local_addr().unwrap(), "1", contact, "honest"));
@@ -190,10 +198,7 @@ fn in_a_call_the_softswitch_reaches_the_caller_even_while_it_rings() {
     if !site::ready(&[]) {
         return;
     }
-    let mut site = Site::new();
-    site.server.ip("link set lo up").unwrap();
-    let softswitch = Softswitch::answering(&site.server, "a", BACKEND4, |_| false);
-    site.start(&format!("[relay]\nto = \"proxy:{BACKEND4}\"\nfallback = \"drop\"\n"));
+    let (site, softswitch) = site_of(BACKEND4, &before(BACKEND4), |_| false);
     for (number, caller) in CALLERS.into_iter().enumerate() {
         let phone = site.phone(caller);
         let call = format!("call-{number}");
@@ -283,7 +288,7 @@ fn what_is_for_nobody_is_counted_by_name() {
     }
     let expected = [("stranger", 1), ("unreadable", 3), ("unasked", 1), ("nowhere", nowhere.len() as u64)];
     for (word, count) in expected {
-        wait_until(word, || site.strays(word) == count);
+        wait_until(word, || strays(&site, word) == count);
     }
     // and the phone has heard of none of it
     says(&phone, &request("OPTIONS", from, "after", 0));
@@ -297,10 +302,7 @@ fn each_of_ten_thousand_at_once_gets_its_own_answer() {
     if !site::ready(&[]) {
         return;
     }
-    let mut site = Site::new();
-    site.server.ip("link set lo up").unwrap();
-    let softswitch = Softswitch::answering(&site.server, "a", BACKEND4, |_| false);
-    site.start(&format!("[relay]\nto = \"proxy:{BACKEND4}\"\nfallback = \"drop\"\n"));
+    let (site, softswitch) = site_of(BACKEND4, &before(BACKEND4), |_| false);
     let phones: Vec<UdpSocket> = CALLERS.into_iter().cycle().take(PHONES).map(|from| site.phone(from)).collect();
     for number in 0..EACH {
         for phone in &phones {
@@ -329,7 +331,7 @@ fn each_of_ten_thousand_at_once_gets_its_own_answer() {
         calls.dedup();
         assert_eq!(calls.len(), EACH);
     }
-    assert_eq!(site.strays("unasked"), 0);
+    assert_eq!(strays(&site, "unasked"), 0);
 }
 
 #[test]
@@ -337,13 +339,9 @@ fn workers_have_the_ports_that_are_configured() {
     if !site::ready(&[]) {
         return;
     }
-    let mut site = Site::new();
-    site.server.ip("link set lo up").unwrap();
-    let softswitch = Softswitch::start(&site.server, "a", BACKEND4);
-    site.start(&format!(
-        "[relay]\nto = \"proxy:localhost:{}\"\nfallback = \"drop\"\nbind = \"127.0.0.1:25060\"\n",
-        BACKEND4.port()
-    ));
+    let toml =
+        before(BACKEND4).replace("127.0.0.1", "localhost").replace("[health]", "bind = \"127.0.0.1:25060\"\n[health]");
+    let (site, softswitch) = site_of(BACKEND4, &toml, |_| true);
     for number in 0..32 {
         let phone = site.phone(CALLERS[number % 4]);
         says(&phone, &request("OPTIONS", phone.local_addr().unwrap(), &format!("{number}"), 0));

@@ -4,7 +4,7 @@ mod backends;
 mod messages;
 /// A telephone system and its phones.
 mod registrar;
-/// Two hosts, a wire, and the engine.
+/// The engine before them, and what it says of them.
 mod site;
 /// Who is behind the engine.
 mod softswitch;

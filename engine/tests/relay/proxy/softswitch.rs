@@ -1,15 +1,16 @@
 //! A softswitch that reads the PROXY protocol's line, and answers requests by itself. It says in each answer who it is
 //! and whom the line named, and it knows only dialogs of its own. Written without the engine's code.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use vos_bench::NetNs;
 
-use super::site::wait_until;
+use super::site::{Site, is, wait_until};
 
 /// A message as it came.
 #[derive(Clone, Debug)]
@@ -35,9 +36,10 @@ impl Received {
 
 /// It runs until it is dropped.
 pub(crate) struct Softswitch {
-    pub(crate) address: SocketAddr,
     socket: Arc<UdpSocket>,
     received: Arc<Mutex<Vec<Received>>>,
+    /// The engine's own questions.
+    asked: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -65,9 +67,11 @@ impl Softswitch {
         let socket = Arc::new(host.enter(bind).unwrap().unwrap());
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let (received, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let asked = Arc::new(AtomicUsize::new(0));
         let thread = std::thread::spawn({
             let (socket, received, stop, name) =
                 (Arc::clone(&socket), Arc::clone(&received), Arc::clone(&stop), name.to_owned());
+            let asked = Arc::clone(&asked);
             move || {
                 let mut buffer = vec![0; 65_536];
                 while !stop.load(Ordering::Relaxed) {
@@ -76,7 +80,9 @@ impl Softswitch {
                     // The engine's own question is answered, and is nobody's message.
                     let own = message.text.starts_with("OPTIONS sip:") && message.called() == address;
                     // Before it is answered: who has the answer finds the message.
-                    if !own {
+                    if own {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                    } else {
                         received.lock().unwrap().push(message.clone());
                     }
                     let wants_none = ["SIP/2.0", "ACK "].iter().any(|start| message.text.starts_with(start));
@@ -86,7 +92,14 @@ impl Softswitch {
                 }
             }
         });
-        Self { address, socket, received, stop, thread: Some(thread) }
+        Self { socket, received, asked, stop, thread: Some(thread) }
+    }
+
+    /// Waits until the engine knows it as alive: it has answered once, and is asked again.
+    #[track_caller]
+    pub(crate) fn is_known(&self, site: &Site, name: &str) {
+        wait_until(&format!("{name} is asked"), || self.asked.load(Ordering::Relaxed) > 1);
+        is(site, name, "alive");
     }
 
     /// All that has come, but for the engine's own OPTIONS.
@@ -143,7 +156,8 @@ impl Shim {
             Arc::new(socket)
         };
         let (front, back) = (bind(front), bind(back));
-        let (stop, relay) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let (stop, relay) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(HashMap::<String, SocketAddr>::new())));
         let inward = {
             let (front, back, stop, relay) =
                 (Arc::clone(&front), Arc::clone(&back), Arc::clone(&stop), Arc::clone(&relay));
@@ -151,8 +165,9 @@ impl Shim {
                 let mut buffer = vec![0; 65_536];
                 while !stop.load(Ordering::Relaxed) {
                     let Ok((length, from)) = front.recv_from(&mut buffer) else { continue };
-                    *relay.lock().unwrap() = Some(from);
-                    back.send_to(read(&buffer[..length], from).text.as_bytes(), server).unwrap();
+                    let message = read(&buffer[..length], from);
+                    relay.lock().unwrap().insert(header(&message.text, "Call-ID").to_owned(), from);
+                    back.send_to(message.text.as_bytes(), server).unwrap();
                 }
             })
         };
@@ -162,10 +177,10 @@ impl Shim {
                 let mut buffer = vec![0; 65_536];
                 while !stop.load(Ordering::Relaxed) {
                     let Ok((length, _)) = back.recv_from(&mut buffer) else { continue };
-                    let relay = *relay.lock().unwrap();
-                    if let Some(relay) = relay {
-                        front.send_to(&buffer[..length], relay).unwrap();
-                    }
+                    let text = std::str::from_utf8(&buffer[..length]).expect("UTF-8");
+                    // Which of its sockets the engine is answered at is told by the call.
+                    let relay = relay.lock().unwrap().get(header(text, "Call-ID")).copied();
+                    front.send_to(text.as_bytes(), relay.expect("a call that came this way")).unwrap();
                 }
             })
         };
