@@ -212,11 +212,11 @@ fn handle_fragment<S: Sources>(
         reading.refused = Some(Reason::HeaderChecksum);
         return reading.outcome(Checksum::Whole);
     }
-    let exempt = || !datagrams && (context.rules.enforce == 0 || context.sources.is_known(&flow.src));
+    let exempt = || (!datagrams && context.rules.enforce == 0) || context.sources.is_known(&flow.src);
     let Scratch { index, whole, .. } = scratch;
     let mut complete = false;
     let now = now();
-    let verdict = context.fragments.add(&fragment, now, exempt, |datagram| {
+    let verdict = context.fragments.add(&fragment, context.relay, now, exempt, |datagram| {
         reading = read_whole(datagram, flow, index, context);
         if datagrams {
             whole.clear();
