@@ -51,6 +51,16 @@ pub struct Hop {
     pub to: IpAddr,
 }
 
+/// A neighbour on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Has it been heard of lately, or has an operator set it? Else the kernel wants to make sure of it with the next packet
+    /// that it sends there (`STALE`, RFC 4861 §7.3.2).
+    pub sure: bool,
+}
+
 /// A connection to the kernel's routing tables.
 #[derive(Debug)]
 pub struct Netlink {
@@ -176,10 +186,8 @@ impl Netlink {
         Ok(route.as_ref().and_then(|route| read_hop(route, dst)))
     }
 
-    /// The MAC address of a neighbour that has been heard of lately, or whose address an operator has set. `None` where
-    /// there is none, and where the kernel wants to make sure of it with the next packet that it sends there (`STALE`,
-    /// RFC 4861 §7.3.2).
-    pub fn mac_of(&mut self, hop: &Hop) -> io::Result<Option<[u8; 6]>> {
+    /// The neighbour that a packet goes to, if the kernel has its MAC address.
+    pub fn neighbour(&mut self, hop: &Hop) -> io::Result<Option<Neighbour>> {
         let mut ask = NeighbourMessage::default();
         ask.header.ifindex = hop.interface;
         ask.header.family = family(hop.to);
@@ -189,7 +197,7 @@ impl Netlink {
         }));
         let answer = self.ask(Message::GetNeighbour(ask), 0)?;
         Ok(answer.into_iter().find_map(|message| match message {
-            Message::NewNeighbour(neighbour) => read_mac(&neighbour),
+            Message::NewNeighbour(neighbour) => read_neighbour(&neighbour),
             _ => None,
         }))
     }
@@ -271,13 +279,15 @@ fn read_hop(route: &RouteMessage, dst: IpAddr) -> Option<Hop> {
     (hop.interface != 0).then_some(hop)
 }
 
-fn read_mac(neighbour: &NeighbourMessage) -> Option<[u8; 6]> {
-    use NeighbourState::{Delay, Permanent, Probe, Reachable};
-    if !matches!(neighbour.header.state, Reachable | Delay | Probe | Permanent) {
-        return None;
-    }
-    neighbour.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLocalAddress(mac) => mac.as_slice().try_into().ok(),
+fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
+    use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
+    let sure = match message.header.state {
+        Reachable | Delay | Probe | Permanent => true,
+        Stale => false,
+        _ => return None,
+    };
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLocalAddress(mac) => Some(Neighbour { mac: mac.as_slice().try_into().ok()?, sure }),
         _ => None,
     })
 }

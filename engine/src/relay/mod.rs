@@ -45,7 +45,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use vos_common::packet;
+use vos_common::packet::{self, WHOLE};
 use vos_common::reason::Reason;
 
 use crate::checksum::{UDP_HEADER, udp_of};
@@ -189,9 +189,9 @@ fn admit(
     }
 }
 
-/// The datagram in a frame.
+/// The datagram in a frame; `None` in a part of one.
 fn datagram<'a>(frame: &'a mut [u8], brief: Option<&'a Brief>, now: u64) -> Option<Datagram<'a>> {
-    let flow = packet::flow(&&*frame)?;
+    let flow = packet::flow(&&*frame).filter(|flow| flow.fragment == WHOLE)?;
     let [source, destination] = {
         let header = frame.get(flow.l4 as usize..)?.first_chunk::<4>()?;
         [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])]
@@ -200,3 +200,6 @@ fn datagram<'a>(frame: &'a mut [u8], brief: Option<&'a Brief>, now: u64) -> Opti
     let (from, to) = (End { addr: flow.src, port: source }, End { addr: flow.dst, port: destination });
     Some(Datagram { from, to, payload, brief, now })
 }
+
+#[cfg(test)]
+mod tests;

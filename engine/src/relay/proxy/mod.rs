@@ -139,11 +139,11 @@ impl Switchboard {
     ///
     /// HOST has no address.
     pub fn resolve_again(&self) -> Result<(), ResolveError> {
-        let mut resolved = self.resolved();
-        let Some((host, address)) = &*resolved else { return Ok(()) };
-        let found = resolve(host)?;
-        if !found.contains(address) {
-            *resolved = Some((host.clone(), found[0]));
+        // Not under the lock: a resolver may take its time.
+        let Some((host, address)) = self.resolved().clone() else { return Ok(()) };
+        let found = resolve(&host)?;
+        if !found.contains(&address) {
+            *self.resolved() = Some((host, found[0]));
         }
         Ok(())
     }
