@@ -183,7 +183,9 @@ impl Live {
         // What is sound as a whole need not be so beside what only a start changes.
         config.validate().map_err(|error| {
             let waiting = restart.join(", ");
-            ChangeError::Config(format!("{error}: so it is as long as {waiting} wait for a restart; restart the engine"))
+            ChangeError::Config(format!(
+                "{error}: so it is as long as {waiting} wait for a restart; restart the engine"
+            ))
         })?;
         let changed = self.in_force().config.difference(&config);
         self.put(&mut state, config.clone())?;

@@ -171,7 +171,12 @@ fn what_is_cut_short_goes_to_the_kernel_or_nowhere() {
                     Action::Drop(_) => false,
                     action => panic!("{action:?} of {length} bytes"),
                 };
-                assert_eq!((relayed(Way::Frames), relayed(Way::Datagrams)), (true, false), "{length} of {}", whole.len());
+                assert_eq!(
+                    (relayed(Way::Frames), relayed(Way::Datagrams)),
+                    (true, false),
+                    "{length} of {}",
+                    whole.len()
+                );
             }
         }
     }

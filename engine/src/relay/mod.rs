@@ -38,7 +38,7 @@ pub use peer::Peer;
 pub use proxy::{Line, Proxy, ResolveError, Switchboard, line_of, stable_hash};
 pub use raw::Raw;
 pub use reentry::{Reentry, Tap};
-pub use reverse_path::ReversePath;
+pub use reverse_path::{ReversePath, Tag};
 pub use unix::Unix;
 
 use std::io;
@@ -124,12 +124,12 @@ impl Relay {
         now: u64,
     ) -> Result<(), SendError> {
         let sent = match &mut self.peer {
-            Some(peer) => match datagram(frame, brief, now) {
-                Some(datagram) => {
-                    admit(self.reverse_path.as_mut(), &datagram)?;
+            Some(peer) => match (Tag::of(frame), datagram(frame, brief, now)) {
+                (tag, Some(datagram)) => {
+                    admit(self.reverse_path.as_mut(), &datagram, tag)?;
                     self.counts.of_sending(peer.send(&datagram))
                 }
-                None => Err(SendError::Refused(Reason::BadLength)),
+                (_, None) => Err(SendError::Refused(Reason::BadLength)),
             },
             None => Err(SendError::Absent),
         };
@@ -180,9 +180,10 @@ impl Relay {
 fn admit(
     reverse_path: Option<&mut ReversePath>,
     Datagram { from, to, now, .. }: &Datagram<'_>,
+    tag: Tag,
 ) -> Result<(), SendError> {
     let Some(reverse_path) = reverse_path else { return Ok(()) };
-    match reverse_path.accepts(&from.addr, &to.addr, *now) {
+    match reverse_path.accepts(&from.addr, &to.addr, tag, *now) {
         Ok(true) => Ok(()),
         Ok(false) => Err(SendError::Refused(Reason::ReversePath)),
         Err(error) => Err(SendError::Io(error)),

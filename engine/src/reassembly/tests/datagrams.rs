@@ -62,7 +62,10 @@ fn strangers_do_not_take_the_room_of_who_is_known() {
         let [first, rest] = phone(&CALLER_V4, 7);
         assert_eq!(site.comes(if later { &rest } else { &first }), NO_ROOM);
         assert_eq!(site.comes(&rest), NO_ROOM, "it is not on its way to anybody");
-        for [first, rest] in [phone(&VERIFIED_V4, 8), { let [a, b] = phone(&VERIFIED_V4, 9); [b, a] }] {
+        for [first, rest] in [phone(&VERIFIED_V4, 8), {
+            let [a, b] = phone(&VERIFIED_V4, 9);
+            [b, a]
+        }] {
             assert_eq!((site.comes(&first), site.comes(&rest)), (WAITS, Action::RelayWhole));
         }
         // It was the oldest who had to go, if anybody had.
