@@ -29,7 +29,9 @@ impl Peer {
             (RelayTo::Unix { path, seqpacket }, _) => {
                 Ok(Some(Self::Unix(Unix::new(path, *seqpacket, &config.iface, queue, Arc::clone(counts)))))
             }
-            (RelayTo::Proxy(_), Some(board)) => Ok(Some(Self::Proxy(Box::new(Proxy::open(config, queue, board)?)))),
+            (RelayTo::Proxy(_), Some(board)) => {
+                Ok(Some(Self::Proxy(Box::new(Proxy::open(config, queue, board, counts)?))))
+            }
             (RelayTo::Proxy(_), None) => Err(io::Error::from(io::ErrorKind::NotConnected)),
         }
     }
@@ -62,7 +64,7 @@ impl Peer {
     pub fn here(&self) -> Result<(), String> {
         match self {
             Self::Unix(unix) => unix.here().map_err(ToString::to_string),
-            Self::Proxy(proxy) if proxy.look_after() => Ok(()),
+            Self::Proxy(proxy) if proxy.here() => Ok(()),
             Self::Proxy(_) => Err("every backend is dead".to_owned()),
         }
     }

@@ -202,6 +202,11 @@ impl Switchboard {
         json!({ "strays": strays, "backends": self.backends() })
     }
 
+    /// The backends, and this host.
+    fn at_present(&self) -> (Arc<backends::List>, Arc<Homes>) {
+        (Arc::clone(&self.backends.list()), self.homes.load_full())
+    }
+
     fn note_call(&self, list: &backends::List, backend: &backends::Backend, call: u64, early: bool, now: u64) {
         if early {
             self.backends.rings(call, backend, now);

@@ -9,11 +9,13 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
 use sip_parse::Index;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tracing::warn;
 
+use super::backends::List;
 use super::tally::{Stray, Tally};
-use super::{Line, Switchboard, line_of, socket_address};
+use super::{Homes, Line, Switchboard, line_of, socket_address};
 use crate::config::Config;
-use crate::relay::{Datagram, SendError};
+use crate::relay::{Counts, Datagram, SendError};
 use crate::transmit::{End, Outgoing};
 
 /// What the sockets hold of answers while the worker is busy, bytes: 100 ms at 40,000 answers of 1 KB a second.
@@ -25,9 +27,14 @@ const STRAYS_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub struct Proxy {
     board: Arc<Switchboard>,
+    /// `relay.bind`.
+    bind: Option<SocketAddr>,
     v4: Option<UdpSocket>,
     v6: Option<UdpSocket>,
+    /// Whom the sockets were bound for, and where.
+    bound_for: (Arc<List>, Arc<Homes>),
     tally: Arc<Tally>,
+    counts: Arc<Counts>,
     index: Index,
     /// Which family's socket was read last.
     v6_last: bool,
@@ -39,24 +46,21 @@ impl Proxy {
     /// # Errors
     ///
     /// The port of `relay.bind` is taken, or its address is none of this host's.
-    pub fn open(config: &Config, queue: u32, board: &Arc<Switchboard>) -> io::Result<Self> {
-        let port = config.relay.bind.map_or(Some(0), |bind| bind.port().checked_add(queue.try_into().ok()?));
+    pub fn open(config: &Config, queue: u32, board: &Arc<Switchboard>, counts: &Arc<Counts>) -> io::Result<Self> {
+        let bind = config.relay.bind;
+        let port = bind.map_or(Some(0), |bind| bind.port().checked_add(queue.try_into().ok()?));
         let port =
             port.ok_or_else(|| io::Error::other("relay.bind: no port is left for every queue: take a lower one"))?;
-        let bound = |any: IpAddr| match config.relay.bind {
-            Some(bind) if bind.is_ipv4() == any.is_ipv4() => SocketAddr::new(bind.ip(), port),
-            _ => SocketAddr::new(any, port),
-        };
-        let wanted = |v4: bool| board.backends.list().has_family(v4);
-        let socket = |any: IpAddr| match open(bound(any)) {
+        let bound_for = board.at_present();
+        let socket = |v4: bool| match open(SocketAddr::new(bound_to(bind, &bound_for.0, v4), port)) {
             // No backend of this family yet, and perhaps no such family at all.
-            Err(_) if !wanted(any.is_ipv4()) => Ok(None),
+            Err(_) if !bound_for.0.has_family(v4) => Ok(None),
             opened => opened.map(Some),
         };
-        let (v4, v6) = (socket(Ipv4Addr::UNSPECIFIED.into())?, socket(Ipv6Addr::UNSPECIFIED.into())?);
-        let tally = Arc::new(Tally::default());
+        let (v4, v6) = (socket(true)?, socket(false)?);
+        let (tally, counts, index) = (Arc::new(Tally::default()), Arc::clone(counts), Index::new());
         board.tallies().push(Arc::clone(&tally));
-        Ok(Self { board: Arc::clone(board), v4, v6, tally, index: Index::new(), v6_last: false })
+        Ok(Self { board: Arc::clone(board), bind, v4, v6, bound_for, tally, counts, index, v6_last: false })
     }
 
     /// Hands a datagram on. [`SendError::Absent`]: all backends are dead, or there is no way to this one.
@@ -79,8 +83,14 @@ impl Proxy {
             let datagram = buffer.get(..length).unwrap_or_default();
             let start = line_of(datagram);
             match self.meant(&datagram[start..], &from, now) {
-                Ok((from, to)) => return Some(Outgoing { from, to, payload: start..length }),
-                Err(stray) => self.tally.stray(stray),
+                Ok((from, to)) => {
+                    self.counts.received.add();
+                    return Some(Outgoing { from, to, payload: start..length });
+                }
+                Err(stray) => {
+                    self.counts.bad.add();
+                    self.tally.stray(stray);
+                }
             }
         }
         None
@@ -111,8 +121,40 @@ impl Proxy {
     }
 
     /// Called with every heartbeat: is any backend alive?
-    pub fn look_after(&self) -> bool {
+    pub fn look_after(&mut self) -> bool {
+        let present = self.board.at_present();
+        if !(Arc::ptr_eq(&present.0, &self.bound_for.0) && Arc::ptr_eq(&present.1, &self.bound_for.1)) {
+            self.bound_for = present;
+            self.bind_again();
+        }
+        let alive = self.here();
+        if alive && !self.counts.present() {
+            self.counts.came.add();
+        }
+        alive
+    }
+
+    /// Is any backend alive?
+    pub fn here(&self) -> bool {
         self.board.backends.alive()
+    }
+
+    /// Other backends, or other addresses of this host: the way may be another. The port stays.
+    fn bind_again(&mut self) {
+        for (socket, v4) in [(&mut self.v4, true), (&mut self.v6, false)] {
+            let Some(Ok(bound)) = socket.as_ref().map(UdpSocket::local_addr) else { continue };
+            let wanted = bound_to(self.bind, &self.bound_for.0, v4);
+            if bound.ip() == wanted {
+                continue;
+            }
+            // Two cannot share a port if one of them has any address.
+            *socket = None;
+            let open = |ip| open(SocketAddr::new(ip, bound.port()));
+            match open(wanted).or_else(|_| open(any(v4))) {
+                Ok(opened) => *socket = Some(opened),
+                Err(error) => warn!("{error}: backends of this family are out of reach until a restart"),
+            }
+        }
     }
 
     /// What to wait for. Not for what is not read: strangers could keep the worker awake with it.
@@ -121,6 +163,30 @@ impl Proxy {
         [(&self.v4, true), (&self.v6, false)]
             .map(|(socket, v4)| socket.as_ref().filter(|_| list.has_family(v4)).map(AsFd::as_fd))
     }
+}
+
+fn any(v4: bool) -> IpAddr {
+    if v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
+/// The address of a family's socket: that of `relay.bind`, else the one that backends of this family see anyway. With any
+/// address it would believe whoever sends to another of this host's in a backend's name. Loopback needs no binding: the
+/// kernel takes no such source from outside; and bound to it, no backend elsewhere could follow.
+fn bound_to(bind: Option<SocketAddr>, list: &List, v4: bool) -> IpAddr {
+    if let Some(bind) = bind.filter(|bind| bind.is_ipv4() == v4) {
+        return bind.ip();
+    }
+    let is_near = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let mut seen = list.iter().filter(|backend| backend.address.is_ipv4() == v4).map(|one| way_to(one.address));
+    let first = seen.next().and_then(Result::ok).filter(|ip| !ip.is_loopback() && !is_near(ip));
+    first.filter(|first| seen.all(|ip| ip.is_ok_and(|ip| ip == *first))).unwrap_or(any(v4))
+}
+
+/// This host's address on the way there. Nothing is sent.
+fn way_to(backend: SocketAddr) -> io::Result<IpAddr> {
+    let socket = UdpSocket::bind(SocketAddr::new(any(backend.is_ipv4()), 0))?;
+    socket.connect(backend)?;
+    Ok(socket.local_addr()?.ip())
 }
 
 fn open(address: SocketAddr) -> io::Result<UdpSocket> {

@@ -120,9 +120,30 @@ fn of_call(call: &str, method: &str, start: &str, to_tag: &str) -> String {
     )
 }
 
+const CALLER: End = End { addr: vos_common::rule::Addr::v4([203, 0, 113, 7]), port: 5060 };
+
+/// The caller says this; the name of whoever gets it.
+fn caller_says(board: &Switchboard, text: &str, now: u64) -> String {
+    let (mut own, mut index) = (Index::<64>::new(), Index::new());
+    let message = own.parse(text.as_bytes(), Mode::Lenient).expect("SIP");
+    let brief = Brief::of(&message, &board.secret, |_| false);
+    let to = End { addr: addr([192, 0, 2, 1].into()), port: 5060 };
+    let datagram = Datagram { from: CALLER, to, payload: text.as_bytes(), brief: brief.as_ref(), now };
+    board.inward(&board.backends.list(), &datagram, &mut index).expect("it is alive").name.clone()
+}
+
+/// Backend `a` says this; who hears it.
+fn a_says(board: &Switchboard, text: &str, now: u64) -> Result<End, Stray> {
+    let list = board.backends.list();
+    let a = list.iter().find(|backend| backend.name == "a").expect("there");
+    let path = board.outward(&list, a, text.as_bytes(), &board.homes.load(), &mut Index::new(), now);
+    path.map(|path| path.caller)
+}
+
+const SECOND: u64 = 1_000_000_000;
+
 #[test]
 fn a_call_that_is_answered_late_stays_where_it_was_while_that_is_drained() {
-    const SECOND: u64 = 1_000_000_000;
     let backends = |drain| {
         let backend = |(name, last, drain): (&str, u8, bool)| Backend {
             name: name.into(),
@@ -134,39 +155,54 @@ fn a_call_that_is_answered_late_stays_where_it_was_while_that_is_drained() {
         Config { relay, backend, ..Config::default() }
     };
     let board = Switchboard::open(&backends(true), &[], Secret::default()).expect("addresses").expect("proxy");
-    let mut index = Index::new();
-    let end = |last, port| End { addr: vos_common::rule::Addr::v4([203, 0, 113, last]), port };
-    let mut inward = |text: &str, now| {
-        let list = board.backends.list();
-        let mut own = Index::<64>::new();
-        let message = own.parse(text.as_bytes(), Mode::Lenient).expect("SIP");
-        let brief = Brief::of(&message, &board.secret, |_| false);
-        let (from, to) = (end(7, 5060), end(1, 5060));
-        let datagram = Datagram { from, to, payload: text.as_bytes(), brief: brief.as_ref(), now };
-        board.inward(&list, &datagram, &mut index).expect("it is alive").name.clone()
-    };
-    // Those that a would have, did it not come back only later, and those that are b's.
+    // About half of them would be b's.
     let calls: Vec<String> = (0..50).map(|number| format!("call-{number}")).collect();
-    let invite = |call: &str| of_call(call, "INVITE", "INVITE sip:2@example.com SIP/2.0", "");
-    for call in &calls {
-        assert_eq!(inward(&invite(call), NOW), "a");
-    }
-    let says = |call: &str, status: &str, tag: &str, after: u64| {
-        let list = board.backends.list();
-        let a = list.iter().find(|backend| backend.name == "a").expect("there");
-        let text = of_call(call, "INVITE", &format!("SIP/2.0 {status}"), tag);
-        let now = NOW + after * SECOND;
-        let path = board.outward(&list, a, text.as_bytes(), &board.homes.load(), &mut Index::new(), now);
-        assert_eq!(path.expect("asked").caller, end(7, 5060));
+    let says = |status: &str, tag: &str, after: u64| {
+        for call in &calls {
+            let text = of_call(call, "INVITE", &format!("SIP/2.0 {status}"), tag);
+            assert_eq!(a_says(&board, &text, NOW + after * SECOND), Ok(CALLER));
+        }
     };
-    calls.iter().for_each(|call| says(call, "100 Trying", "", 1));
+    for call in &calls {
+        assert_eq!(caller_says(&board, &of_call(call, "INVITE", "INVITE sip:2@example.com SIP/2.0", ""), NOW), "a");
+    }
+    says("100 Trying", "", 1);
     board.follow(&backends(false));
-    calls.iter().for_each(|call| says(call, "183 Session Progress", ";tag=t", 41));
-    calls.iter().for_each(|call| says(call, "200 OK", ";tag=t", 150));
+    says("183 Session Progress", ";tag=t", 41);
+    says("200 OK", ";tag=t", 150);
     for (method, after) in [("ACK", 151), ("BYE", 3_600)] {
         for call in &calls {
             let text = of_call(call, method, &format!("{method} sip:2@example.com SIP/2.0"), ";tag=t");
-            assert_eq!(inward(&text, NOW + after * SECOND), "a", "{method} of {call}");
+            assert_eq!(caller_says(&board, &text, NOW + after * SECOND), "a", "{method} of {call}");
         }
+    }
+}
+
+#[test]
+fn whoever_hangs_up_the_dialog_is_soon_forgotten() {
+    let later = NOW + 3_600 * SECOND;
+    let bye = |tags: [&str; 2], start: &str| {
+        let text = of_call("c", "BYE", start, &format!(";tag={}", tags[1]));
+        text.replace("1@example.com>;tag=f", &format!("1@example.com>;tag={}", tags[0]))
+    };
+    // The caller hangs up; the softswitch does; it has forgotten the call; it does not accept.
+    for (by_caller, answer, ends) in
+        [(true, "200 OK", true), (false, "200 OK", true), (true, "481 No Such Call", true), (true, "401 No", false)]
+    {
+        let board = board();
+        caller_says(&board, &of_call("c", "INVITE", "INVITE sip:2@example.com SIP/2.0", ""), NOW);
+        assert_eq!(a_says(&board, &of_call("c", "INVITE", "SIP/2.0 200 OK", ";tag=t"), NOW), Ok(CALLER));
+        let (request, answer) = ("BYE sip:nobody.invalid SIP/2.0", format!("SIP/2.0 {answer}"));
+        if by_caller {
+            caller_says(&board, &bye(["f", "t"], request), later);
+            assert_eq!(a_says(&board, &bye(["f", "t"], &answer), later), Ok(CALLER));
+        } else {
+            assert_eq!(a_says(&board, &bye(["t", "f"], request), later), Ok(CALLER));
+            caller_says(&board, &bye(["t", "f"], &answer), later);
+        }
+        let notify = bye(["t", "f"], "NOTIFY sip:nobody.invalid SIP/2.0").replace(" BYE", " NOTIFY");
+        assert_eq!(a_says(&board, &notify, later + paths::ENDED - 1), Ok(CALLER));
+        let after = a_says(&board, &notify, later + paths::ENDED);
+        assert_eq!(after, if ends { Err(Stray::Nowhere) } else { Ok(CALLER) }, "{by_caller} {answer}");
     }
 }

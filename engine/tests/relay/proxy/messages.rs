@@ -296,6 +296,39 @@ fn what_is_for_nobody_is_counted_by_name() {
 }
 
 #[test]
+fn the_relay_is_reached_from_the_backends_side_alone() {
+    if !site::ready(&[]) {
+        return;
+    }
+    let backend = SocketAddr::from(([10, 9, 9, 9], 15_060));
+    let inside = "ip link add inside type veth peer name far && ip link set far up && \
+                  ip addr add 10.9.9.9/24 dev inside && ip link set inside up";
+    let site = site::start_where(inside, &before(backend));
+    let softswitch = Softswitch::start(&site.server, "a", backend);
+    softswitch.is_known(&site, &backend.to_string());
+    let phone = site.phone(CALLERS[0]);
+    says(&phone, &request("OPTIONS", phone.local_addr().unwrap(), "one", 0));
+    hears(&phone);
+    let relay = softswitch.gets("Call-ID: one\r\n").relay;
+    assert_eq!(relay.ip(), backend.ip());
+    // At the address that callers know, nobody listens at this port.
+    let stranger = site.caller.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+    stranger.set_read_timeout(Some(crate::site::PATIENCE)).unwrap();
+    stranger.connect(("192.0.2.1", relay.port())).unwrap();
+    stranger.send(b"SIP/2.0 200 OK\r\n\r\n").unwrap();
+    let refused = stranger.recv(&mut [0; 64]).expect_err("nobody");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    softswitch.sends(relay, "no SIP");
+    let counted = |name: &str| {
+        let stats = site.stats().0;
+        let workers = stats["workers"].as_array().expect("workers").iter();
+        workers.map(|worker| worker["peer"][name].as_u64().unwrap_or_else(|| panic!("no {name}"))).sum::<u64>()
+    };
+    wait_until("it is counted", || ["received", "bad_replies"].map(&counted) == [1, 1] && counted("came") > 0);
+    assert_eq!(strays(&site, "stranger"), 0);
+}
+
+#[test]
 fn each_of_ten_thousand_at_once_gets_its_own_answer() {
     const PHONES: usize = 100;
     const EACH: usize = 100;

@@ -18,7 +18,13 @@ pub(crate) fn wait_until(what: &str, done: impl FnMut() -> bool) {
 /// The engine with this configuration before softswitches that are yet to come, and callers whom it trusts.
 #[track_caller]
 pub(crate) fn start(toml: &str) -> Site {
-    let site = Site::builder().prepare("ip link set lo up").config(toml).start();
+    start_where("true", toml)
+}
+
+/// The same, where the server's host is prepared by this command.
+#[track_caller]
+pub(crate) fn start_where(prepared: &str, toml: &str) -> Site {
+    let site = Site::builder().prepare("ip link set lo up").prepare(prepared).config(toml).start();
     for caller in CALLERS {
         site.told(&["trust", &caller.to_string()]);
     }
