@@ -1,7 +1,7 @@
 //! Is the softswitch alive? The engine asks it with OPTIONS of its own, from sockets of its own.
 //!
-//! Any SIP answer is a sign of life, a 403 as well as a 200. "Port unreachable" is a death at once; silence is one only
-//! of who has answered before, since some softswitches answer no OPTIONS.
+//! Any SIP answer is a sign of life, a 403 as well as a 200. "Port unreachable" is a death at once; silence is one of who
+//! has answered before, since some softswitches answer no OPTIONS, and of a backend of which others answer.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -114,6 +114,7 @@ impl Health {
                 version = asked.version;
                 patients = admitted(patients, &asked.targets);
             }
+            let fleet_answers = patients.iter().flatten().any(|p| p.target.proxy_line && p.signs.answers);
             let now = Instant::now();
             for (number, patient) in patients.iter_mut().enumerate() {
                 let Some(patient) = patient else { continue };
@@ -122,15 +123,16 @@ impl Health {
                     patient.ask();
                 }
                 patient.listen(&mut index, &mut buffer);
-                self.note(number, patient, asked.pace.failures, version, events);
+                let dead = patient.signs.is_dead(asked.pace.failures, Silence::of(&patient.target, fleet_answers));
+                self.note(number, patient, dead, version, events);
             }
             wait(&patients);
         }
     }
 
     /// Has this one died, or come back? Not if another has taken its place meanwhile.
-    fn note(&self, number: usize, patient: &Patient, failures: u32, version: u64, events: &Events) {
-        let (bit, dead) = (1u64 << number, patient.signs.is_dead(failures));
+    fn note(&self, number: usize, patient: &Patient, dead: bool, version: u64, events: &Events) {
+        let bit = 1u64 << number;
         let asked = self.asked();
         if asked.version != version || (self.dead.load(Relaxed) & bit != 0) == dead {
             return;
@@ -270,6 +272,27 @@ fn answers(datagram: &[u8], call_id: &str, index: &mut Index) -> bool {
     matches!(message.start_line(), StartLine::Response { .. }) && message.call_id() == Ok(call_id.as_bytes())
 }
 
+/// What the silence of one means that has never answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// This host's own kernel says each time that nobody listens: now somebody does.
+    Life,
+    /// No backend answers: it speaks neither for life nor for death.
+    Nothing,
+    /// Other backends answer.
+    Death,
+}
+
+impl Silence {
+    fn of(target: &Target, fleet_answers: bool) -> Self {
+        match (target.proxy_line, fleet_answers) {
+            (false, _) => Self::Life,
+            (true, false) => Self::Nothing,
+            (true, true) => Self::Death,
+        }
+    }
+}
+
 /// What speaks for life and what for death.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Signs {
@@ -310,12 +333,14 @@ impl Signs {
         }
     }
 
-    fn is_dead(&self, failures: u32) -> bool {
+    fn is_dead(&self, failures: u32, silence: Silence) -> bool {
         let silent = self.silent >= failures;
-        match self.answers || self.unreachable > 0 {
-            true => self.refused || silent,
+        match silence {
+            _ if self.answers || self.unreachable > 0 => self.refused || silent,
+            Silence::Death => self.refused || silent,
+            Silence::Nothing => self.refused,
             // It was refused, and is silent again as it always was.
-            false => self.refused && !silent,
+            Silence::Life => self.refused && !silent,
         }
     }
 
@@ -323,7 +348,8 @@ impl Signs {
         match self {
             Self { refused: true, .. } => "nobody listens there (ICMP port unreachable)",
             Self { unreachable: 1.., .. } => "there is no way to it (ICMP unreachable)",
-            _ => "it answers no OPTIONS any more",
+            Self { answers: true, .. } => "it answers no OPTIONS any more",
+            _ => "it answers no OPTIONS, and others do",
         }
     }
 }

@@ -8,9 +8,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, VlanProtocol, XdpAttached,
+};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
+use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -49,6 +52,16 @@ pub struct Hop {
     pub interface: u32,
     /// Whose MAC address it goes to: the gateway, or on the link the destination itself.
     pub to: IpAddr,
+}
+
+/// A neighbour on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Has it been heard of lately, or has an operator set it? Else the kernel wants to make sure of it with the next packet
+    /// that it sends there (`STALE`, RFC 4861 §7.3.2).
+    pub sure: bool,
 }
 
 /// A connection to the kernel's routing tables.
@@ -168,6 +181,27 @@ impl Netlink {
         }
     }
 
+    /// The VLANs of an interface that have a device: tag and device.
+    pub fn vlans(&mut self, parent: u32) -> io::Result<Vec<(u16, Link)>> {
+        let mut ask = LinkMessage::default();
+        ask.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan)]));
+        let answer = self.ask(Message::GetLink(ask), NLM_F_DUMP)?;
+        let vlans = answer.into_iter().filter_map(|message| match message {
+            Message::NewLink(link) => Some((vlan_of(&link, parent)?, read_link(link))),
+            _ => None,
+        });
+        Ok(vlans.collect())
+    }
+
+    /// Are there policy rules beside those that every network namespace begins with (`ip rule`)?
+    pub fn has_rules(&mut self, v4: bool) -> io::Result<bool> {
+        // local, main and default; IPv6 has no default
+        let (family, usual) = if v4 { (AddressFamily::Inet, 3) } else { (AddressFamily::Inet6, 2) };
+        let mut ask = RuleMessage::default();
+        ask.header.family = family;
+        Ok(self.ask(Message::GetRule(ask), NLM_F_DUMP)?.len() > usual)
+    }
+
     /// Where a packet of this host's from `src` to `dst` leaves (`ip route get DST from SRC`). `None`: it does not leave,
     /// or not as it is: it is for this host, for many, refused, or goes into a tunnel.
     pub fn next_hop(&mut self, src: IpAddr, dst: IpAddr) -> io::Result<Option<Hop>> {
@@ -176,10 +210,8 @@ impl Netlink {
         Ok(route.as_ref().and_then(|route| read_hop(route, dst)))
     }
 
-    /// The MAC address of a neighbour that has been heard of lately, or whose address an operator has set. `None` where
-    /// there is none, and where the kernel wants to make sure of it with the next packet that it sends there (`STALE`,
-    /// RFC 4861 §7.3.2).
-    pub fn mac_of(&mut self, hop: &Hop) -> io::Result<Option<[u8; 6]>> {
+    /// The neighbour that a packet goes to, if the kernel has its MAC address.
+    pub fn neighbour(&mut self, hop: &Hop) -> io::Result<Option<Neighbour>> {
         let mut ask = NeighbourMessage::default();
         ask.header.ifindex = hop.interface;
         ask.header.family = family(hop.to);
@@ -189,7 +221,7 @@ impl Netlink {
         }));
         let answer = self.ask(Message::GetNeighbour(ask), 0)?;
         Ok(answer.into_iter().find_map(|message| match message {
-            Message::NewNeighbour(neighbour) => read_mac(&neighbour),
+            Message::NewNeighbour(neighbour) => read_neighbour(&neighbour),
             _ => None,
         }))
     }
@@ -204,7 +236,7 @@ impl Netlink {
         let mut bytes = vec![0; packet.buffer_len()];
         packet.serialize(&mut bytes);
         self.socket.send(&bytes, 0)?;
-        let mut answer = Vec::new();
+        let (mut answer, many) = (Vec::new(), flags & NLM_F_DUMP == NLM_F_DUMP);
         loop {
             self.buffer.clear();
             self.socket.recv(&mut self.buffer, 0)?;
@@ -213,11 +245,17 @@ impl Netlink {
             while let Some(length) = rest.first_chunk().map(|length| u32::from_ne_bytes(*length) as usize) {
                 let (message, next) = rest.split_at(length.next_multiple_of(4).clamp(4, rest.len()));
                 rest = next;
-                // One that the crate cannot read says nothing of what is asked for here.
-                let Ok(got) = NetlinkMessage::<Message>::deserialize(message) else { continue };
-                if got.header.sequence_number != self.sequence {
+                let sequence = message.get(8..).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_ne_bytes(*bytes));
+                // An answer to a question that was given up.
+                if sequence != Some(self.sequence) {
                     continue;
                 }
+                let got = match NetlinkMessage::<Message>::deserialize(message) {
+                    Ok(got) => got,
+                    // Of many, one that the crate cannot read says nothing of what is asked for here.
+                    Err(_) if many => continue,
+                    Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+                };
                 match got.payload {
                     NetlinkPayload::Done(_) => return Ok(answer),
                     NetlinkPayload::Error(error) => {
@@ -227,7 +265,7 @@ impl Netlink {
                     _ => {}
                 }
             }
-            if flags & (NLM_F_DUMP | NLM_F_ACK) == 0 {
+            if flags & (NLM_F_DUMP | NLM_F_ACK) == 0 && !answer.is_empty() {
                 return Ok(answer);
             }
         }
@@ -271,13 +309,15 @@ fn read_hop(route: &RouteMessage, dst: IpAddr) -> Option<Hop> {
     (hop.interface != 0).then_some(hop)
 }
 
-fn read_mac(neighbour: &NeighbourMessage) -> Option<[u8; 6]> {
-    use NeighbourState::{Delay, Permanent, Probe, Reachable};
-    if !matches!(neighbour.header.state, Reachable | Delay | Probe | Permanent) {
-        return None;
-    }
-    neighbour.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLocalAddress(mac) => mac.as_slice().try_into().ok(),
+fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
+    use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
+    let sure = match message.header.state {
+        Reachable | Delay | Probe | Permanent => true,
+        Stale => false,
+        _ => return None,
+    };
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLocalAddress(mac) => Some(Neighbour { mac: mac.as_slice().try_into().ok()?, sure }),
         _ => None,
     })
 }
@@ -296,6 +336,22 @@ fn read_link(message: LinkMessage) -> Link {
         }
     }
     link
+}
+
+/// The tag of a VLAN device on that interface (IEEE 802.1Q).
+fn vlan_of(message: &LinkMessage, parent: u32) -> Option<u16> {
+    let attributes = &message.attributes;
+    if !attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Link(index) if *index == parent)) {
+        return None;
+    }
+    let infos =
+        attributes.iter().filter_map(|a| if let LinkAttribute::LinkInfo(infos) = a { Some(infos) } else { None });
+    let data = infos.flatten().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+        _ => None,
+    })?;
+    let ad = data.iter().any(|info| matches!(info, InfoVlan::Protocol(VlanProtocol::Ieee8021Ad)));
+    data.iter().find_map(|info| if let InfoVlan::Id(id) = info { Some(*id) } else { None }).filter(|_| !ad)
 }
 
 fn read_xdp(xdp: &[LinkXdp]) -> Option<Attached> {

@@ -345,13 +345,6 @@ impl Worker {
         let Outcome { action, kind, would, ack, brief, answered } =
             pipeline::handle(room, length, scratch, &context, || now);
         let packet = &mut room[..length];
-        // Not from what is dropped: it may pretend to be anybody.
-        if relay == Way::Datagrams
-            && matches!(action, Action::Relay(_) | Action::RelayWhole)
-            && let Some(flow) = packet::flow(&&*packet)
-        {
-            self.transmitter.learn(packet, &flow, now);
-        }
         add(&self.stats.kinds[kind as usize], 1);
         if let Some(reason) = would {
             self.stats.would_drop.add(reason);
@@ -367,6 +360,7 @@ impl Worker {
             Action::RelayWhole => {
                 // What is not in a frame cannot wait.
                 let sent = self.relay.send(&mut scratch.whole, Checksum::Whole, brief.as_ref(), now);
+                self.learn(&sent, &mut frame, now);
                 let mut held = Held { frame, checksum: Checksum::Whole, brief };
                 self.settle(sent, &mut held, door, in_force, now);
                 return self.queue.release(held.frame);
@@ -424,7 +418,20 @@ impl Worker {
     }
 
     fn send(&mut self, held: &mut Held, now: u64) -> Result<(), SendError> {
-        self.relay.send(self.queue.packet(&mut held.frame), held.checksum, held.brief.as_ref(), now)
+        let sent = self.relay.send(self.queue.packet(&mut held.frame), held.checksum, held.brief.as_ref(), now);
+        self.learn(&sent, &mut held.frame, now);
+        sent
+    }
+
+    /// How the sender of a frame is reached, unless that was refused: it may pretend to be anybody.
+    fn learn(&mut self, sent: &Result<(), SendError>, frame: &mut Frame, now: u64) {
+        let packet = self.queue.packet(frame);
+        if self.relay.way() == Way::Datagrams
+            && sent.is_ok()
+            && let Some(flow) = packet::flow(&&*packet)
+        {
+            self.transmitter.learn(packet, &flow, now);
+        }
     }
 
     /// Hands on what waits, as far as there is room now; returns how many packets went. What has waited too long is

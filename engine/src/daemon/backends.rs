@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use tracing::warn;
 use vos_common::state::Config as KernelConfig;
 
 use crate::config::Config;
@@ -45,14 +46,15 @@ impl Kernel for Followers {
     }
 }
 
-/// Reads a configuration whose backends have addresses.
+/// Reads a configuration and looks up names again. One that is not found keeps its address: a resolver that is away must
+/// not keep an operator from changing a rule.
 pub(super) fn resolving(read: Reader, board: Option<Arc<Switchboard>>) -> Reader {
     Box::new(move || {
         let new = read()?;
         // relay.to itself changes at a start only: it is the name in force that is looked up again.
-        match board.as_ref().map(|board| board.resolve_again()) {
-            Some(Err(error)) => Err(error.to_string()),
-            _ => Ok(new),
+        if let Some(Err(error)) = board.as_ref().map(|board| board.resolve_again()) {
+            warn!("{error}; it keeps its address");
         }
+        Ok(new)
     })
 }

@@ -14,7 +14,7 @@ use super::backends::{Followers, resolving};
 use super::error::io;
 use super::view::Shape;
 use super::{Options, Read, StartError, lock};
-use crate::config::{Bind, Config, Fallback, Inject, Mode, RelayTo};
+use crate::config::{self, Bind, Config, Fallback, Inject, Mode, RelayTo};
 use crate::control::Control;
 use crate::control::clock::Clock;
 use crate::health::Health;
@@ -270,14 +270,18 @@ fn obstacle(config: &Config) -> Option<String> {
     }
 }
 
-/// Reads the configuration for a reload. Raw injection must not go around the firewall by ports that come later.
+/// May packets go around the firewall? Not where all of them re-enter by the interface; with "auto" that is not said.
+fn goes_around(relay: &config::Relay) -> bool {
+    !relay.accept_firewall_bypass && (relay.to != RelayTo::Local || relay.inject != Inject::Reentry)
+}
+
+/// Reads the configuration for a reload. No relay must go around the firewall by ports that come later.
 fn reader(read: Read, started: &Config) -> Reader {
     let (relay, ports) = (started.relay.clone(), started.xdp.sip_ports.clone());
     Box::new(move || {
         let new = read().map_err(|error| error.to_string())?;
         let widened = new.xdp.sip_ports.iter().any(|port| !ports.contains(port));
-        let at_risk = widened && relay.inject != Inject::Reentry && !relay.accept_firewall_bypass;
-        match at_risk.then(|| obstacle(&new)).flatten() {
+        match (widened && goes_around(&relay)).then(|| obstacle(&new)).flatten() {
             Some(obstacle) => Err(StartError::Firewall(obstacle).to_string()),
             None => Ok(new),
         }
@@ -353,4 +357,23 @@ fn say_shape(config: &Config, link: &Link, attachment: &Attachment, parts: &Part
     };
     let word = shape.mode.word();
     info!("{}: mode {word}, {xdp}{replaced}, {} queues, {copy}{path}", link.name, shape.queues);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_re_enters_stays_behind_the_firewall() {
+        let local = config::Relay { inject: Inject::Reentry, ..config::Relay::default() };
+        assert!(!goes_around(&local));
+        for inject in [Inject::Auto, Inject::Raw] {
+            assert!(goes_around(&config::Relay { inject, ..local.clone() }));
+        }
+        for to in ["unix:/run/sip", "proxy", "proxy:192.0.2.1:5060"] {
+            let relay = config::Relay { to: to.parse().expect("a way"), ..local.clone() };
+            assert!(goes_around(&relay), "{to}");
+            assert!(!goes_around(&config::Relay { accept_firewall_bypass: true, ..relay }));
+        }
+    }
 }

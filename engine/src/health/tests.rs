@@ -156,24 +156,56 @@ fn a_host_that_is_gone_is_dead_even_if_it_never_answered() {
         signs.asked();
         signs.failed(&gone);
     }
-    assert!(signs.is_dead(2) && !signs.is_dead(3));
+    let is_dead = |signs: &Signs, failures| signs.is_dead(failures, Silence::Life);
+    assert!(is_dead(&signs, 2) && !is_dead(&signs, 3));
     // There again, and as silent as ever.
     (0..UNREACHABLE_FOR).for_each(|_| signs.asked());
-    assert!(!signs.is_dead(2));
+    assert!(!is_dead(&signs, 2));
 }
 
 #[test]
-fn refused_once_and_silent_again_it_is_not_dead() {
+fn refused_once_and_silent_again_only_the_one_on_this_host_is_not_dead() {
     let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+    let all = [Silence::Life, Silence::Nothing, Silence::Death];
+    let is_dead = |signs: &Signs| all.map(|silence| signs.is_dead(2, silence));
     let mut signs = Signs::default();
     signs.asked();
     signs.failed(&refused);
-    assert!(signs.is_dead(2));
+    assert_eq!(is_dead(&signs), [true; 3]);
+    // a backend's host may have been powered off meanwhile
     (0..3).for_each(|_| signs.asked());
-    assert!(!signs.is_dead(2));
+    assert_eq!(is_dead(&signs), [false, true, true]);
     // but if it had answered before, silence is not its habit
     signs.answered();
+    assert_eq!(is_dead(&signs), [false; 3]);
     signs.failed(&refused);
     (0..3).for_each(|_| signs.asked());
-    assert!(signs.is_dead(2));
+    assert_eq!(is_dead(&signs), [true; 3]);
+}
+
+#[test]
+fn where_one_backend_answers_the_silent_one_is_dead() {
+    let (socket, answering) = softswitch(true);
+    let (quiet, silent) = softswitch(true);
+    let silent = Target { name: "silent".into(), ..silent };
+    let published = watched(&[Some(answering), Some(silent)], |health| {
+        // As long as nobody answers, nobody is dead.
+        for _ in 0..PACE.failures + 2 {
+            question(&quiet);
+            assert!(health.alive() && !health.is_dead(1));
+        }
+        let end = Instant::now() + PATIENCE;
+        while !health.is_dead(1) {
+            assert!(Instant::now() < end, "silent and alive");
+            answer(&socket, "404 Not Found", None);
+        }
+        // It says one word.
+        while health.is_dead(1) {
+            assert!(Instant::now() < end, "it answers and is dead");
+            answer(&quiet, "200 OK", None);
+        }
+    });
+    let silent = |state| SoftswitchChange { name: "silent".into(), state };
+    let of_silent: Vec<_> = published.into_iter().filter(|change| change.name == "silent").collect();
+    assert_eq!(of_silent[..2], [silent(SoftswitchState::Dead), silent(SoftswitchState::Alive)]);
 }

@@ -116,6 +116,8 @@ impl InForce {
 
 /// What is in force, and the ways to change it.
 pub struct Live {
+    /// Taken before `state`.
+    reader: Mutex<Reader>,
     state: Mutex<State>,
     in_force: ArcSwap<InForce>,
     own: Arc<Own>,
@@ -127,7 +129,6 @@ struct State {
     read: Config,
     own: Vec<IpAddr>,
     kernel: Box<dyn Kernel>,
-    reader: Reader,
 }
 
 impl Live {
@@ -141,8 +142,8 @@ impl Live {
     ) -> Self {
         let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config()));
         let addresses = Arc::new(Own::new(&own));
-        let state = Mutex::new(State { read: config.clone(), own, kernel, reader });
-        Self { state, in_force, own: addresses, clock }
+        let state = Mutex::new(State { read: config.clone(), own, kernel });
+        Self { reader: Mutex::new(reader), state, in_force, own: addresses, clock }
     }
 
     /// This host's addresses, as they are at any time.
@@ -158,8 +159,7 @@ impl Live {
     /// Reads the file again. What needs a restart stays as it is and is named; run-time switches end, attack mode
     /// does not.
     pub fn reload(&self) -> Result<Reloaded, ChangeError> {
-        let mut state = lock(&self.state);
-        let done = self.try_reload(&mut state);
+        let done = self.try_reload();
         match &done {
             Ok(Reloaded { changed, restart }) => {
                 let what = if changed.is_empty() { "nothing has changed".to_owned() } else { changed.join(", ") };
@@ -173,12 +173,22 @@ impl Live {
         done
     }
 
-    fn try_reload(&self, state: &mut State) -> Result<Reloaded, ChangeError> {
-        let new = (state.reader)().map_err(ChangeError::Config)?;
+    fn try_reload(&self) -> Result<Reloaded, ChangeError> {
+        // Reading may wait for a name to be looked up; only other reloads wait with it.
+        let reader = lock(&self.reader);
+        let new = reader().map_err(ChangeError::Config)?;
+        let mut state = lock(&self.state);
         let config = state.read.reloaded(&new);
         let restart = config.difference(&new);
+        // What is sound as a whole need not be so beside what only a start changes.
+        config.validate().map_err(|error| {
+            let waiting = restart.join(", ");
+            ChangeError::Config(format!(
+                "{error}: so it is as long as {waiting} wait for a restart; restart the engine"
+            ))
+        })?;
         let changed = self.in_force().config.difference(&config);
-        self.put(state, config.clone())?;
+        self.put(&mut state, config.clone())?;
         state.read = config;
         Ok(Reloaded { changed, restart })
     }

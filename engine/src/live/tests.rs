@@ -69,6 +69,47 @@ fn an_invalid_file_changes_nothing_and_is_named_with_its_line() {
 }
 
 #[test]
+fn a_file_that_is_sound_only_after_a_restart_changes_nothing() {
+    let site = Site::start("[relay]\nto = \"unix:/run/sip\"\n");
+    let before = site.kernel.config();
+    site.write("[relay]\nto = \"local\"\nredirect = \"needed\"\n[xdp]\nstealth = \"off\"\n");
+    let error = site.live.reload().expect_err("unix needs all").to_string();
+    for part in ["relay.redirect", "relay.to", "restart the engine", "nothing has changed"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    assert_eq!(site.kernel.config(), before);
+    assert_eq!(site.live.in_force().config.relay.redirect, crate::config::Redirect::All);
+    // The other way round the same keys are fine.
+    site.write("[relay]\nto = \"local\"\n[xdp]\nstealth = \"off\"\n");
+    assert_eq!(words(&site.live.reload().expect("sound").restart), ["relay.to"]);
+}
+
+/// Names are looked up while the file is read, which may take as long as a resolver waits.
+#[test]
+fn while_the_file_is_read_all_else_goes_on() {
+    let (begun, begins) = crossbeam_channel::bounded(1);
+    let (go, goes) = crossbeam_channel::bounded::<()>(1);
+    let config = Config { iface: "eth0".into(), ..Config::default() };
+    let (kernel, read) = (super::fake::FakeKernel::holding(&config), config.clone());
+    let reader = move || {
+        begun.send(()).map_err(|error| error.to_string())?;
+        goes.recv().map_err(|error| error.to_string())?;
+        Ok(read.clone())
+    };
+    let live = Live::new(&config, Vec::new(), Box::new(kernel), Box::new(reader), || Clock::at(1, NOW));
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| live.reload());
+        begins.recv().expect("the file is being read");
+        live.switch("scanner", RuleMode::Monitor).expect("a rule");
+        live.follow_own(Vec::new()).expect("room");
+        assert_eq!(words(&live.status(true).switched), ["rules.scanner"]);
+        go.send(()).expect("it waits");
+        let reloaded = reload.join().expect("no panic").expect("sound");
+        assert_eq!(words(&reloaded.changed), ["rules.scanner"]);
+    });
+}
+
+#[test]
 fn a_switch_holds_until_the_next_reload() {
     let site = Site::start("");
     let switched = site.live.switch("scanner", RuleMode::Monitor).expect("a rule");

@@ -169,13 +169,13 @@ pub fn handle<S: Sources>(
     let length = length.min(room.len());
     let frame = &mut room[..length];
     // XDP has walked these headers already; a frame that cannot be read here was changed on the way.
-    let Some(flow) = packet::flow(&&*frame) else { return Reading::of(Kind::Unparsed).outcome(Checksum::Whole) };
+    let Some(flow) = packet::flow(&&*frame) else { return unreadable(Kind::Unparsed, context.relay) };
     if flow.fragment != WHOLE {
         return handle_fragment(frame, &flow, scratch, context, now);
     }
     let (l4, end) = (flow.l4 as usize, flow.end as usize);
     let Some(l4_bytes) = frame.get(l4..end.min(frame.len())) else {
-        return Reading::of(Kind::Unparsed).outcome(Checksum::Whole);
+        return unreadable(Kind::Unparsed, context.relay);
     };
     let payload = udp_payload(l4_bytes, flow.src.is_v4());
     let Scratch { index, answers, .. } = scratch;
@@ -209,8 +209,7 @@ fn handle_fragment<S: Sources>(
     now: impl Fn() -> u64,
 ) -> Outcome {
     let mut reading = Reading::of(Kind::Fragment);
-    // The kernel refuses what claims to be longer than it is.
-    let Some(fragment) = fragment(frame, flow) else { return reading.outcome(Checksum::Whole) };
+    let Some(fragment) = fragment(frame, flow) else { return unreadable(Kind::Fragment, context.relay) };
     let datagrams = context.relay == Way::Datagrams;
     if !datagrams && spare::gives_way(flow, context) {
         reading.refused = Some(Reason::GivenUp);
@@ -220,11 +219,11 @@ fn handle_fragment<S: Sources>(
         reading.refused = Some(Reason::HeaderChecksum);
         return reading.outcome(Checksum::Whole);
     }
-    let exempt = || !datagrams && (context.rules.enforce == 0 || context.sources.is_known(&flow.src));
+    let exempt = || (!datagrams && context.rules.enforce == 0) || context.sources.is_known(&flow.src);
     let Scratch { index, whole, emergencies, .. } = scratch;
     let mut complete = false;
     let now = now();
-    let verdict = context.fragments.add(&fragment, now, exempt, |datagram| {
+    let verdict = context.fragments.add(&fragment, context.relay, now, exempt, |datagram| {
         reading = read_whole(datagram, flow, index, context);
         if datagrams {
             whole.clear();
@@ -247,6 +246,13 @@ fn handle_fragment<S: Sources>(
         // The kernel has the others already, and would keep them for half a minute if this one did not come.
         _ => Outcome { brief: None, ..outcome },
     }
+}
+
+/// What claims to be longer than it is, or says nothing that can be read: the kernel refuses it. Where that is gone past,
+/// nothing of it is relayed.
+fn unreadable(kind: Kind, relay: Way) -> Outcome {
+    let refused = (relay == Way::Datagrams).then_some(Reason::BadLength);
+    Reading { refused, ..Reading::of(kind) }.outcome(Checksum::Whole)
 }
 
 /// What the kernel would refuse of a packet that goes past it: a wrong checksum (RFC 1122 §3.2.1.2, §4.1.3.4).

@@ -18,13 +18,17 @@ impl Sources for Known {
 }
 
 fn outcome(frame: &[u8], rules: &Ruleset, known: &Known) -> Outcome {
+    through(frame, rules, known, Way::Frames)
+}
+
+fn through(frame: &[u8], rules: &Ruleset, known: &Known, relay: Way) -> Outcome {
     let (fragments, secret) = (Reassembly::default(), Secret::default());
     let context = Context {
         rules,
         sources: known,
         fragments: &fragments,
         secret: &secret,
-        relay: Way::Frames,
+        relay,
         shield: None,
         pressed: &Pressed::default(),
     };
@@ -152,6 +156,30 @@ fn a_checksum_of_the_pseudo_header_alone_is_partial() {
     assert_eq!(handled(&frame).0, Action::Relay(Checksum::Whole));
     frame[40..42].copy_from_slice(&0x8427u16.to_be_bytes());
     assert_eq!(handled(&frame).0, Action::Relay(Checksum::Partial { start: 34 }));
+}
+
+/// The kernel refuses a packet whose length says more than there is; a peer behind no kernel gets none of it.
+#[test]
+fn what_is_cut_short_goes_to_the_kernel_or_nowhere() {
+    let bytes = [&[0x13, 0xc5, 0x13, 0xc4, 0, 108, 0, 0][..], &[b'x'; 100]].concat();
+    for packet in [|| Packet::v4(CALLER_V4), || Packet::v6(CALLER_V6)] {
+        let part = |offset, more| packet().raw(17, &bytes).udp_length(108).fragment(offset, more, 7).build();
+        for whole in [packet().sip(&bytes[8..]).build(), part(0, true), part(64, true), part(64, false)] {
+            for length in 0..whole.len() {
+                let relayed = |relay| match through(&whole[..length], &Ruleset::default(), &Known(&[]), relay).action {
+                    Action::Relay(_) | Action::RelayWhole => true,
+                    Action::Drop(_) => false,
+                    action => panic!("{action:?} of {length} bytes"),
+                };
+                assert_eq!(
+                    (relayed(Way::Frames), relayed(Way::Datagrams)),
+                    (true, false),
+                    "{length} of {}",
+                    whole.len()
+                );
+            }
+        }
+    }
 }
 
 proptest! {

@@ -3,7 +3,7 @@ use vos_common::reason::Reason;
 use vos_common::state::FRAGMENT_LIFE;
 
 use super::spent::Spent;
-use super::{DATAGRAM_MAX, Fragment, HEAD_MAX};
+use super::{DATAGRAM_MAX, Fragment, Guest, HEAD_MAX};
 
 /// Pieces of a datagram that may lie apart from each other at a time. Those of one sender come in order, but for
 /// single ones; who strews more is not followed.
@@ -14,6 +14,7 @@ const RANGES: usize = 16;
 pub(super) struct Datagram {
     name: u64,
     source: u64,
+    known: bool,
     /// Of the fragment that came first; what outlives the view is kept by it.
     flow: Flow,
     /// ns of `CLOCK_MONOTONIC`; 0: the slot is free.
@@ -47,6 +48,7 @@ impl Default for Datagram {
         Self {
             name: 0,
             source: 0,
+            known: false,
             flow: Flow::default(),
             since: 0,
             relayed: 0,
@@ -80,6 +82,11 @@ impl Datagram {
         self.source
     }
 
+    /// Does its source go before unknown ones?
+    pub(super) fn is_known(&self) -> bool {
+        self.known
+    }
+
     pub(super) fn since(&self) -> u64 {
         self.since
     }
@@ -88,8 +95,8 @@ impl Datagram {
         self.head != 0
     }
 
-    pub(super) fn begin(&mut self, name: u64, source: u64, flow: &Flow, now: u64) {
-        (self.name, self.source, self.flow) = (name, source, *flow);
+    pub(super) fn begin(&mut self, name: u64, guest: &Guest, flow: &Flow, now: u64) {
+        (self.name, self.source, self.known, self.flow) = (name, guest.source, guest.known, *flow);
         (self.since, self.relayed) = (now.max(1), 0);
         (self.length, self.refused, self.head) = (None, None, 0);
         self.ranges.clear();
@@ -105,9 +112,11 @@ impl Datagram {
         reason
     }
 
-    /// Out of view: what was relayed of it is remembered, with `reason` for what comes behind.
-    pub(super) fn spend(&mut self, spent: &mut Spent, reason: Reason) {
-        if self.relayed != 0 {
+    /// Out of view: what was relayed of it, if fragments are, is remembered, with `reason` for what comes behind.
+    pub(super) fn spend(&mut self, spent: Option<&mut Spent>, reason: Reason) {
+        if let Some(spent) = spent
+            && self.relayed != 0
+        {
             let reason = self.refused.unwrap_or(reason);
             spent.gone(self.name, self.has_first(), &self.flow, self.relayed, reason);
         }

@@ -11,6 +11,10 @@
 //! follows. A datagram whose source is known (allowed, trusted, verified) has nothing to fear of the rules about
 //! wholes, and none of this applies to it. Where no engine lives, a datagram is judged by its first fragment alone.
 //!
+//! Past the kernel (`Way::Datagrams`) none goes on as it comes: the view is where the datagram is put together, and all of
+//! the above is of no account. Nothing can follow what was relayed, so no name is spent; nobody is exempt, since there is no
+//! other way, but a known source goes before unknown ones when room is short.
+//!
 //! The table is shared, because a NIC may spread the fragments of one datagram over queues; its lock is taken for
 //! fragments only.
 
@@ -27,6 +31,7 @@ use vos_common::rate::source_key;
 use vos_common::reason::Reason;
 use vos_common::state::mix;
 
+use crate::pipeline::Way;
 use datagram::{Datagram, Fit};
 use spent::Spent;
 
@@ -84,15 +89,17 @@ impl Default for Reassembly {
 
 impl Reassembly {
     /// Takes a fragment into view at `now` (ns of `CLOCK_MONOTONIC`). `judge` is called with the whole frame if that
-    /// completes a datagram; `exempt` tells whether the source is one that need not be watched.
+    /// completes a datagram; `exempt` tells whether the source is one that need not be watched, or by `Way::Datagrams`
+    /// whether it is known.
     ///
     /// # Errors
     ///
-    /// The reason for which the fragment must not be relayed: `judge`'s, [`Reason::Overlap`] (the kernel would discard
+    /// The reason for which the fragment must not be relayed, or is of no use: `judge`'s, [`Reason::Overlap`] (the kernel would discard
     /// the datagram), or [`Reason::FragmentOverflow`] (it cannot be followed, so it cannot be judged).
     pub fn add(
         &self,
         fragment: &Fragment<'_>,
+        way: Way,
         now: u64,
         exempt: impl Fn() -> bool,
         judge: impl FnOnce(&[u8]) -> Result<(), Reason>,
@@ -101,23 +108,26 @@ impl Reassembly {
         let source = source_key(&fragment.flow.src, self.seed);
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let Table { views, spent } = &mut *table;
+        let mut spent = (way == Way::Frames).then_some(spent);
         for view in views.iter_mut().filter(|view| view.is_over(now)) {
-            view.spend(spent, Reason::FragmentOverflow);
+            view.spend(spent.as_deref_mut(), Reason::FragmentOverflow);
         }
         let at = match views.iter().position(|view| view.is(name)) {
             Some(at) => at,
             None => {
-                if let Some(reason) = spent.refusal(name, true, now)
+                if let Some(spent) = &mut spent
+                    && let Some(reason) = spent.refusal(name, true, now)
                     && !exempt()
                 {
                     // Not in view again: the first fragment, which must not follow, would be taken to what is there.
                     let completes = fragment.is_first() || spent.refusal(name, false, now).is_some();
-                    return if completes { Err(reason) } else { overflow(spent, name, fragment, now, exempt) };
+                    return if completes { Err(reason) } else { overflow(Some(spent), name, fragment, now, exempt) };
                 }
-                let Some(at) = room(views, spent, source, fragment.is_first()) else {
+                let guest = Guest { source, known: spent.is_none() && exempt(), first: fragment.is_first() };
+                let Some(at) = room(views, spent.as_deref_mut(), &guest) else {
                     return overflow(spent, name, fragment, now, exempt);
                 };
-                views[at].begin(name, source, fragment.flow, now);
+                views[at].begin(name, &guest, fragment.flow, now);
                 at
             }
         };
@@ -133,30 +143,54 @@ impl Reassembly {
     }
 }
 
+/// A datagram that wants to be in view.
+struct Guest {
+    /// Of the address, or the prefix.
+    source: u64,
+    /// Does it go before unknown ones?
+    known: bool,
+    /// Is it the first fragment that has come?
+    first: bool,
+}
+
 /// A slot for a new datagram, if it may have one.
-fn room(views: &mut [Datagram], spent: &mut Spent, source: u64, first: bool) -> Option<usize> {
-    let of_source = views.iter().filter(|view| view.is_taken() && view.source() == source).count();
-    let headless = views.iter().filter(|view| view.is_taken() && !view.has_first()).count();
-    if of_source >= PER_SOURCE || (!first && headless >= HEADLESS) {
+fn room(views: &mut [Datagram], spent: Option<&mut Spent>, guest: &Guest) -> Option<usize> {
+    let taken = |view: &&Datagram| view.is_taken();
+    let of_source = views.iter().filter(taken).filter(|view| view.source() == guest.source).count();
+    let headless = views.iter().filter(taken).filter(|view| !view.has_first()).count();
+    if of_source >= PER_SOURCE {
+        // What is oldest has lost a fragment on the way.
+        let own = guest.known.then(|| oldest(views, |view| view.source() == guest.source)).flatten()?;
+        views[own].spend(spent, Reason::FragmentOverflow);
+        return Some(own);
+    }
+    if !guest.known && !guest.first && headless >= HEADLESS {
         return None;
     }
     if let Some(free) = views.iter().position(|view| !view.is_taken()) {
         return Some(free);
     }
-    let oldest = views.iter().enumerate().filter(|(_, view)| first && !view.has_first());
-    let (oldest, _) = oldest.min_by_key(|(_, view)| view.since())?;
-    views[oldest].spend(spent, Reason::FragmentOverflow);
-    Some(oldest)
+    let stranger = guest.known.then(|| oldest(views, |view| !view.is_known())).flatten();
+    let out = stranger.or_else(|| oldest(views, |view| guest.first && !view.has_first()))?;
+    views[out].spend(spent, Reason::FragmentOverflow);
+    Some(out)
+}
+
+fn oldest(views: &[Datagram], which: impl Fn(&Datagram) -> bool) -> Option<usize> {
+    let taken = views.iter().enumerate().filter(|(_, view)| view.is_taken() && which(view));
+    taken.min_by_key(|(_, view)| view.since()).map(|(at, _)| at)
 }
 
 /// There is no room. A later fragment passes, since without its first it is nothing; but then that must not follow.
+/// Where fragments are not relayed, it is lost.
 fn overflow(
-    spent: &mut Spent,
+    spent: Option<&mut Spent>,
     name: u64,
     fragment: &Fragment<'_>,
     now: u64,
     exempt: impl Fn() -> bool,
 ) -> Result<(), Reason> {
+    let Some(spent) = spent else { return Err(Reason::FragmentOverflow) };
     if !fragment.is_first() {
         spent.relayed(name, false, fragment.flow, now);
         return Ok(());
@@ -166,7 +200,7 @@ fn overflow(
 
 fn follow(
     view: &mut Datagram,
-    spent: &mut Spent,
+    mut spent: Option<&mut Spent>,
     fragment: &Fragment<'_>,
     now: u64,
     exempt: impl Fn() -> bool,
@@ -178,10 +212,10 @@ fn follow(
         Fit::Refused(reason) => return Err(reason),
         // Its first fragment, if there is one, has not come and shall not.
         Fit::Unfollowed if !view.has_first() && !fragment.is_first() => {
-            view.spend(spent, Reason::FragmentOverflow);
+            view.spend(spent.as_deref_mut(), Reason::FragmentOverflow);
             return overflow(spent, view.name(), fragment, now, exempt);
         }
-        Fit::Unfollowed if exempt() => {
+        Fit::Unfollowed if spent.is_some() && exempt() => {
             view.free();
             return Ok(());
         }
@@ -190,7 +224,7 @@ fn follow(
     let Some(frame) = view.whole() else { return Ok(()) };
     let verdict = judge(frame);
     match verdict {
-        Ok(()) if exempt() => view.free(),
+        Ok(()) if spent.is_none() || exempt() => view.free(),
         // The kernel may have refused a part of it, and still hold the rest.
         Ok(()) => view.spend(spent, Reason::Overlap),
         Err(reason) => view.spend(spent, reason),

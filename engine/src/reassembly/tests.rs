@@ -16,6 +16,9 @@ use crate::policy::{Secret, Sources};
 use crate::pressure::Pressed;
 use crate::ruleset::Ruleset;
 
+/// Past the kernel.
+mod datagrams;
+
 const SECOND: u64 = 1_000_000_000;
 /// `net.ipv4.ipfrag_time` and `net.ipv6.ip6frag_time`, ns.
 const KEPT: [u64; 2] = [30 * SECOND, 60 * SECOND];

@@ -38,14 +38,14 @@ pub use peer::Peer;
 pub use proxy::{Line, Proxy, ResolveError, Switchboard, line_of, stable_hash};
 pub use raw::Raw;
 pub use reentry::{Reentry, Tap};
-pub use reverse_path::ReversePath;
+pub use reverse_path::{ReversePath, Tag};
 pub use unix::Unix;
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use vos_common::packet;
+use vos_common::packet::{self, WHOLE};
 use vos_common::reason::Reason;
 
 use crate::checksum::{UDP_HEADER, udp_of};
@@ -124,12 +124,12 @@ impl Relay {
         now: u64,
     ) -> Result<(), SendError> {
         let sent = match &mut self.peer {
-            Some(peer) => match datagram(frame, brief, now) {
-                Some(datagram) => {
-                    admit(self.reverse_path.as_mut(), &datagram)?;
+            Some(peer) => match (Tag::of(frame), datagram(frame, brief, now)) {
+                (tag, Some(datagram)) => {
+                    admit(self.reverse_path.as_mut(), &datagram, tag)?;
                     self.counts.of_sending(peer.send(&datagram))
                 }
-                None => Err(SendError::Refused(Reason::BadLength)),
+                (_, None) => Err(SendError::Refused(Reason::BadLength)),
             },
             None => Err(SendError::Absent),
         };
@@ -180,18 +180,19 @@ impl Relay {
 fn admit(
     reverse_path: Option<&mut ReversePath>,
     Datagram { from, to, now, .. }: &Datagram<'_>,
+    tag: Tag,
 ) -> Result<(), SendError> {
     let Some(reverse_path) = reverse_path else { return Ok(()) };
-    match reverse_path.accepts(&from.addr, &to.addr, *now) {
+    match reverse_path.accepts(&from.addr, &to.addr, tag, *now) {
         Ok(true) => Ok(()),
         Ok(false) => Err(SendError::Refused(Reason::ReversePath)),
         Err(error) => Err(SendError::Io(error)),
     }
 }
 
-/// The datagram in a frame.
+/// The datagram in a frame; `None` in a part of one.
 fn datagram<'a>(frame: &'a mut [u8], brief: Option<&'a Brief>, now: u64) -> Option<Datagram<'a>> {
-    let flow = packet::flow(&&*frame)?;
+    let flow = packet::flow(&&*frame).filter(|flow| flow.fragment == WHOLE)?;
     let [source, destination] = {
         let header = frame.get(flow.l4 as usize..)?.first_chunk::<4>()?;
         [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])]
@@ -200,3 +201,6 @@ fn datagram<'a>(frame: &'a mut [u8], brief: Option<&'a Brief>, now: u64) -> Opti
     let (from, to) = (End { addr: flow.src, port: source }, End { addr: flow.dst, port: destination });
     Some(Datagram { from, to, payload, brief, now })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use vos_common::packet;
 use vos_common::reason::Reason;
 
-use super::{ReversePath, SendError};
+use super::{ReversePath, SendError, Tag};
 use crate::checksum::{sum, udp_of, write_udp};
 use crate::netlink::Link;
 use crate::pipeline::Checksum;
@@ -58,6 +58,7 @@ impl Raw {
         {
             write_udp(datagram, flow.src, flow.dst);
         }
+        let tag = Tag::of(frame);
         let Some(packet) = frame.get(l3..end) else { return Err(SendError::Refused(Reason::HeaderChecksum)) };
         if flow.src.is_v4() {
             let header = packet.get(..flow.l4 as usize - l3).unwrap_or_default();
@@ -65,7 +66,7 @@ impl Raw {
                 return Err(SendError::Refused(Reason::HeaderChecksum));
             }
         }
-        if !self.reverse_path.accepts(&flow.src, &flow.dst, now).map_err(SendError::Io)? {
+        if !self.reverse_path.accepts(&flow.src, &flow.dst, tag, now).map_err(SendError::Io)? {
             return Err(SendError::Refused(Reason::ReversePath));
         }
         let socket = if flow.src.is_v4() { Some(&self.v4) } else { self.v6.as_ref() };

@@ -46,6 +46,11 @@ impl Link {
         Self { bytes, length: 14 }
     }
 
+    /// Does it bear a VLAN tag?
+    pub fn is_tagged(&self) -> bool {
+        self.length > 14
+    }
+
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }

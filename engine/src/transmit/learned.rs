@@ -1,4 +1,7 @@
 //! By which Ethernet header callers are reached: that of their own packets, turned around.
+//!
+//! Who is heard of is not moved by a packet that came another way, which somebody else may have sent. If the caller has
+//! moved, its header is forgotten in its time, and the kernel's answer counts until then.
 
 use vos_common::packet::Flow;
 use vos_common::rule::Addr;
@@ -48,6 +51,10 @@ impl Learned {
         let own = bucket.iter().position(|entry| entry.addr == flow.src);
         let oldest = || bucket.iter().enumerate().min_by_key(|(_, entry)| entry.at).map(|(way, _)| way);
         if let Some(way) = own.or_else(oldest) {
+            let Entry { link: last, at, .. } = bucket[way];
+            if own.is_some() && last != Some(link) && now.saturating_sub(at) < LIFE {
+                return;
+            }
             bucket[way] = Entry { addr: flow.src, link: Some(link), at: now };
         }
     }

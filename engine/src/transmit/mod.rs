@@ -1,8 +1,9 @@
 //! From the relay to the caller: datagrams that leave by the queue's TX ring, past the kernel.
 //!
-//! Their Ethernet header is that of the caller's own packets, turned around ([`Learned`]), else it is put together from
-//! the kernel's routes and neighbours ([`Neighbours`]). What has neither, is longer than the MTU or finds the ring full
-//! goes by the kernel ([`Kernel`]): that costs a system call, which an answer is worth.
+//! Their Ethernet header is put together from the kernel's routes and neighbours ([`Neighbours`]), or is that of the
+//! caller's own packets, turned around ([`Learned`]), where the kernel has not said otherwise: anybody on the link can
+//! pretend to be the caller. What has neither, is longer than the MTU or finds the ring full goes by the kernel
+//! ([`Kernel`]): that costs a system call, which an answer is worth.
 
 /// Headers around a payload.
 mod build;
@@ -10,7 +11,7 @@ mod build;
 mod kernel;
 /// Who is reached by which Ethernet header.
 mod learned;
-/// The same of those who have not been heard of.
+/// What the kernel says to that.
 mod neighbours;
 /// Which addresses are this host's.
 mod own;
@@ -18,7 +19,7 @@ mod own;
 pub use build::{End, Link, PAYLOAD_MAX, build, packet_length};
 pub use kernel::Kernel;
 pub use learned::{LIFE, Learned};
-pub use neighbours::{ANSWERS, Known, Neighbours, REFRESH, neighbours};
+pub use neighbours::{ANSWERS, Known, Neighbours, REFRESH, Reached, neighbours};
 pub use own::Own;
 
 use std::sync::Arc;
@@ -98,7 +99,8 @@ impl Transmitter {
         self.mtu as u32
     }
 
-    /// A frame came in at `now` (ns of `CLOCK_MONOTONIC`).
+    /// A frame came in and was taken by the relay at `now` (ns of `CLOCK_MONOTONIC`). Not for what is dropped: that may
+    /// pretend to be anybody.
     pub fn learn(&mut self, frame: &[u8], flow: &Flow, now: u64) {
         self.learned.learn(frame, flow, now);
     }
@@ -127,8 +129,8 @@ impl Transmitter {
         if packet_length(to.addr.is_v4(), payload.len()) > self.mtu || !frames.has_slot() {
             return None;
         }
-        let link = self.learned.link(&to.addr, now);
-        let link = link.or_else(|| self.beside.as_ref()?.known.link(&from.addr, &to.addr, now))?;
+        let reached = self.beside.as_ref().and_then(|beside| beside.known.reached(&from.addr, &to.addr, now));
+        let link = choose(reached, self.learned.link(&to.addr, now))?;
         let mut frame = frames.take()?;
         let sent = match build(frames.room(&mut frame), &link, from, to, payload) {
             Some(length) => frames.transmit(frame, length),
@@ -145,6 +147,21 @@ impl Transmitter {
     }
 }
 
+/// Which header goes to a caller; `None`: it is the kernel's to find one.
+fn choose(reached: Option<Reached>, learned: Option<Link>) -> Option<Link> {
+    match (reached, learned) {
+        (None, learned) => learned,
+        // A VLAN that has a device is an interface of its own to the kernel.
+        (Some(Reached::Elsewhere), _) => None,
+        // A VLAN without one the kernel does not know of.
+        (_, Some(learned)) if learned.is_tagged() => Some(learned),
+        (Some(Reached::Surely(link)), _) => Some(link),
+        // The caller's packets are what makes sure.
+        (Some(Reached::Perhaps(link)), learned) => learned.filter(|learned| *learned == link),
+        (Some(Reached::Unasked), _) => None,
+    }
+}
+
 /// Who sends what to whom in this frame.
 fn datagram(packet: &mut [u8]) -> Option<(End, End, &[u8])> {
     let flow = packet::flow(&&*packet)?;
@@ -153,3 +170,6 @@ fn datagram(packet: &mut [u8]) -> Option<(End, End, &[u8])> {
     let port = |at| u16::from_be_bytes([header[at], header[at + 1]]);
     Some((End { addr: flow.src, port: port(0) }, End { addr: flow.dst, port: port(2) }, payload))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! By which Ethernet header those are reached who have not been heard of: route and neighbour as the kernel knows them.
+//! By which Ethernet header callers are reached: route and neighbour as the kernel knows them.
 //!
 //! Workers read a snapshot and never wait: what is not in it they ask for, and send by the kernel meanwhile, which makes
 //! the kernel look for the neighbour if it must. A thread asks the kernel over rtnetlink and publishes what it finds.
@@ -34,10 +34,22 @@ const OWN_REFRESH: Duration = Duration::from_secs(1);
 /// From whom to whom: routes may go by both.
 type Pair = (Addr, Addr);
 
+/// How somebody is reached, as the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// Not by this interface, or not at all.
+    Elsewhere,
+    /// By this interface, through a neighbour of whose MAC address the kernel is sure.
+    Surely(Link),
+    /// By this interface, through a neighbour whose MAC address may have changed.
+    Perhaps(Link),
+    /// By this interface, through a neighbour whose MAC address the kernel has yet to ask for.
+    Unasked,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Answer {
-    /// `None`: not by the ring.
-    link: Option<Link>,
+    reached: Reached,
     /// ns of `CLOCK_MONOTONIC`.
     at: u64,
 }
@@ -52,14 +64,14 @@ pub struct Known {
 }
 
 impl Known {
-    /// How `to` is reached from `from`, as far as that is known at `now` (ns of `CLOCK_MONOTONIC`). Asks if it is not, or
+    /// How `to` is reached from `from`; `None`: that is not known at `now` (ns of `CLOCK_MONOTONIC`). Asks if it is not, or
     /// has not been for a while.
-    pub fn link(&self, from: &Addr, to: &Addr, now: u64) -> Option<Link> {
+    pub fn reached(&self, from: &Addr, to: &Addr, now: u64) -> Option<Reached> {
         let answer = self.answers.load().get(&(*from, *to)).copied();
         if answer.is_none_or(|answer| now.saturating_sub(answer.at) > REFRESH) {
             let _asked_again_with_the_next = self.questions.try_send((*from, *to));
         }
-        answer.filter(|answer| now.saturating_sub(answer.at) < LIFE)?.link
+        answer.filter(|answer| now.saturating_sub(answer.at) < LIFE).map(|answer| answer.reached)
     }
 }
 
@@ -107,21 +119,19 @@ impl Neighbours {
             if there.map_or(full, |answer| now.saturating_sub(answer.at) <= REFRESH) {
                 continue;
             }
-            let link = self.ask(pair);
-            self.answers.insert(pair, Answer { link, at: now });
+            let reached = self.ask(pair);
+            self.answers.insert(pair, Answer { reached, at: now });
         }
         self.published.store(Arc::new(self.answers.clone()));
     }
 
-    /// What the kernel says: where the packet leaves by this interface, to a neighbour that it is sure of.
-    fn ask(&mut self, (from, to): Pair) -> Option<Link> {
+    fn ask(&mut self, (from, to): Pair) -> Reached {
         // An error is the kernel's "no": unreachable, or no such neighbour.
-        let hop = self.netlink.next_hop(ip(from), ip(to)).ok().flatten()?;
-        if hop.interface != self.own.index {
-            return None;
-        }
-        let mac = self.netlink.mac_of(&hop).ok().flatten()?;
-        Some(Link::plain(self.own.mac, mac, to.is_v4()))
+        let hop = self.netlink.next_hop(ip(from), ip(to)).ok().flatten();
+        let Some(hop) = hop.filter(|hop| hop.interface == self.own.index) else { return Reached::Elsewhere };
+        let Some(neighbour) = self.netlink.neighbour(&hop).ok().flatten() else { return Reached::Unasked };
+        let link = Link::plain(self.own.mac, neighbour.mac, to.is_v4());
+        if neighbour.sure { Reached::Surely(link) } else { Reached::Perhaps(link) }
     }
 
     fn follow_own(&mut self) {

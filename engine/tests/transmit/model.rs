@@ -31,7 +31,8 @@ const FRAMES: u32 = 64;
 const CHUNK: u32 = 2_048;
 /// What the kernel keeps in front of a packet.
 const HEADROOM: usize = 256;
-const SLOTS: usize = 16;
+/// Few, so that the ring is often full.
+const SLOTS: usize = 4;
 const MTU: u32 = 1_500;
 
 /// What came of it all.
@@ -45,6 +46,8 @@ pub(crate) struct Tally {
     pub(crate) whole: u64,
     /// Answered in place.
     pub(crate) replied: u64,
+    /// Of these, found no room in the ring.
+    pub(crate) late: u64,
     /// Taken.
     pub(crate) swallowed: u64,
     /// Dropped.
@@ -66,7 +69,7 @@ impl Sources for Odd {
     }
 
     fn is_named(&self, src: &Addr) -> bool {
-        src.to_bytes()[15] & 3 == 3
+        self.is_known(src)
     }
 }
 
@@ -145,6 +148,7 @@ impl Model {
     /// Does what the bytes say, then lets everything come to rest.
     pub(crate) fn run(&mut self, bytes: &[u8]) {
         let mut steps = Steps(bytes);
+        self.give(FRAMES as usize / 2);
         while let Some(step) = steps.byte() {
             match step % 9 {
                 0 | 1 => {
@@ -279,8 +283,9 @@ impl Model {
             }
             Action::Reply(length, _) => {
                 self.tally.replied += 1;
-                if self.transmitter.reply(&mut self.frames, frame, length) == Sent::Ring {
-                    self.outgoing.push_back(None);
+                match self.transmitter.reply(&mut self.frames, frame, length) {
+                    Sent::Ring => self.outgoing.push_back(None),
+                    _ => self.tally.late += 1,
                 }
                 return;
             }

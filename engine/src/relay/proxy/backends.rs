@@ -3,14 +3,17 @@
 //! A call belongs to the backend that [`choice`](super::choice) names, its home. What has begun elsewhere, because the
 //! home was dead or drained or is new, is remembered and stays there.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use socket2::SockAddr;
+use vos_common::state::mix;
 
 use super::choice::{best, stable_hash};
-use super::paths::{RINGING, TRANSACTION};
+use super::paths::{ENDED, RINGING, TRANSACTION};
 use super::table::Table;
 use crate::config::{Config, MAX_BACKENDS, RelayTo};
 use crate::events::SoftswitchState;
@@ -69,8 +72,11 @@ impl List {
 pub(super) struct Backends {
     list: ArcSwap<List>,
     health: Arc<Health>,
-    /// By [`stable_hash`] of the Call-ID: the key of the backend that has the call.
+    /// By Call-ID: the key of the backend that has the call.
     calls: Table<1>,
+    /// Names calls in that table. The choice needs a hash that is the same for ever; with it alone eight crafted Call-IDs
+    /// would push out whom they like.
+    seed: u64,
     /// Who has which slot, or had it last, and from when on it counts as settled.
     slots: Mutex<Vec<Option<(String, u64)>>>,
 }
@@ -79,7 +85,8 @@ impl Backends {
     /// Nobody is there yet; `health` is told who is to be asked.
     pub(super) fn new(health: Arc<Health>) -> Self {
         let slots = Mutex::new(vec![None; MAX_BACKENDS]);
-        Self { list: ArcSwap::default(), health, calls: Table::new(CALLS), slots }
+        let seed = RandomState::new().hash_one(0);
+        Self { list: ArcSwap::default(), health, calls: Table::new(CALLS), seed, slots }
     }
 
     /// From now on these are there. `alone` is the address of `relay.to = "proxy:HOST:PORT"`.
@@ -141,7 +148,7 @@ impl Backends {
 
     /// Who gets a message of `call`, at `now` (ns of `CLOCK_MONOTONIC`). `begins`: it may begin the call.
     pub(super) fn choose<'a>(&self, list: &'a List, call: u64, begins: bool, now: u64) -> Option<&'a Backend> {
-        let known = self.calls.get(call, now).and_then(|([key], until)| Some((self.with_key(list, key)?, until)));
+        let known = self.known(call, now).and_then(|(key, until)| Some((self.with_key(list, key)?, until)));
         if !begins {
             return known.map(|(backend, _)| backend).or_else(|| self.home(list, call, now, true));
         }
@@ -151,10 +158,19 @@ impl Backends {
             Some((backend, _)) if backend.key != chosen.key => Some(backend),
             known => {
                 let until = known.map_or(0, |(_, until)| until).max(now + TRANSACTION);
-                self.calls.put(call, [chosen.key], until);
+                self.remember(call, chosen.key, until);
                 Some(chosen)
             }
         }
+    }
+
+    /// The key of the backend that has `call`, and until when that is remembered.
+    fn known(&self, call: u64, now: u64) -> Option<(u64, u64)> {
+        self.calls.get(mix(call, self.seed), now).map(|([key], until)| (key, until))
+    }
+
+    fn remember(&self, call: u64, key: u64, until: u64) {
+        self.calls.put(mix(call, self.seed), [key], until);
     }
 
     /// Whom `call` belongs to where nothing is known of it.
@@ -170,24 +186,29 @@ impl Backends {
 
     /// `backend` itself begins `call`.
     pub(super) fn began(&self, call: u64, backend: &Backend, now: u64) {
-        if self.calls.get(call, now).is_none() {
-            self.calls.put(call, [backend.key], now + TRANSACTION);
+        if self.known(call, now).is_none() {
+            self.remember(call, backend.key, now + TRANSACTION);
         }
     }
 
-    /// `call` rings: whatever becomes of it, it is there that it is known.
-    pub(super) fn rings(&self, call: u64, now: u64) {
-        if let Some((key, until)) = self.calls.get(call, now) {
-            self.calls.put(call, key, until.max(now + RINGING));
+    /// `call` is being worked on at `backend`, or rings there: whatever becomes of it, it is there that it is known.
+    pub(super) fn rings(&self, call: u64, backend: &Backend, now: u64) {
+        let (key, until) = self.known(call, now).unwrap_or((backend.key, 0));
+        self.remember(call, key, until.max(now + RINGING));
+    }
+
+    /// `call` has a dialog at `backend`, or has it still. That it is not at home must not be forgotten.
+    pub(super) fn stays(&self, list: &List, call: u64, backend: &Backend, now: u64) {
+        let key = self.known(call, now).map_or(backend.key, |(key, _)| key);
+        if self.home(list, call, now, false).is_none_or(|home| home.key != key) {
+            self.remember(call, key, now + CALL);
         }
     }
 
-    /// `call` has a dialog, or has it still. That it is not at home must not be forgotten.
-    pub(super) fn stays(&self, list: &List, call: u64, now: u64) {
-        if let Some((key, _)) = self.calls.get(call, now)
-            && self.home(list, call, now, false).is_none_or(|home| home.key != key[0])
-        {
-            self.calls.put(call, key, now + CALL);
+    /// `call` has ended.
+    pub(super) fn ended(&self, call: u64, now: u64) {
+        if let Some((key, until)) = self.known(call, now) {
+            self.remember(call, key, until.min(now + ENDED));
         }
     }
 

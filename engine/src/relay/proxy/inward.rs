@@ -5,6 +5,7 @@ use vos_common::state::mix;
 
 use super::Switchboard;
 use super::backends::{Backend, List};
+use super::outward::is_over;
 use super::paths::Path;
 use crate::pipeline::{Brief, Class};
 use crate::relay::Datagram;
@@ -44,6 +45,34 @@ impl Switchboard {
         addresses.take(CONTACTS_MAX).map(|uri| self.secret.uri(&uri.aor()))
     }
 
+    /// What a caller's response says of it.
+    fn caller_says(
+        &self,
+        list: &List,
+        backend: Option<&Backend>,
+        message: &Message<'_>,
+        datagram: &Datagram<'_>,
+        brief: &Brief,
+    ) {
+        let Datagram { from, to, now, .. } = *datagram;
+        let [with, own] = self.tags(message);
+        if brief.status < 300 && forms_dialog(message) {
+            if let (101.., Some(own)) = (brief.status, own) {
+                let with = (brief.status >= 200).then(|| with.unwrap_or_default());
+                self.paths.takes_part(own, with, Path::new(from, to), now);
+            }
+            if let Some(backend) = backend {
+                self.note_call(list, backend, brief.call, brief.status < 200, now);
+            }
+        }
+        if is_over(message, brief.status)
+            && let (Some(own), Some(with)) = (own, with)
+            && self.paths.ended(own, with, &from.addr, now)
+        {
+            self.backends.ended(brief.call, now);
+        }
+    }
+
     /// A caller's response goes to the backend that has asked; the dialog that it makes or keeps is the caller's.
     fn response<'a>(
         &self,
@@ -55,18 +84,15 @@ impl Switchboard {
         let now = datagram.now;
         let asked = self.paths.answered_to_backend(brief.transaction, brief.status < 200, now);
         let Some((path, slot)) = asked else { return self.backends.choose(list, brief.call, false, now) };
+        let backend = list.in_slot(slot);
         // Whoever else answers in the caller's name may be believed by the softswitch; here it changes nothing.
-        if (101..300).contains(&brief.status)
+        if matches!(brief.status, 100..300 | 481)
             && path.caller.addr == datagram.from.addr
             && let Ok(message) = index.parse(datagram.payload, Mode::Lenient)
-            && forms_dialog(&message)
-            && let (Ok(call_id), Some(tag)) = (message.call_id(), message.to().ok().and_then(|to| to.tag))
         {
-            let early = brief.status < 200;
-            self.paths.takes_part(self.secret.call(call_id, tag), Path::new(datagram.from, datagram.to), early, now);
-            self.note_call(list, brief.call, early, now);
+            self.caller_says(list, backend, &message, datagram, brief);
         }
-        list.in_slot(slot).or_else(|| self.backends.choose(list, brief.call, false, now))
+        backend.or_else(|| self.backends.choose(list, brief.call, false, now))
     }
 }
 

@@ -31,7 +31,10 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 use serde_json::{Map, Value, json};
+use sip_parse::Via;
 
 use crate::config::{Config, RelayTo};
 use crate::control::clock::Clock;
@@ -43,6 +46,9 @@ use crate::xdp::{addr, ip};
 use backends::Backends;
 use paths::Paths;
 use tally::{Stray, Tally};
+
+/// SIP's port where none is written (RFC 3261 §18.1.1, §19.1.2).
+const SIP_PORT: u16 = 5060;
 
 /// Who is connected with whom. All workers share it; on a packet's way there is no lock in it.
 #[derive(Debug)]
@@ -73,36 +79,50 @@ pub struct ResolveError {
 #[derive(Clone, Debug, Default)]
 struct Homes {
     own: Vec<IpAddr>,
-    /// The ends for IPv4 and IPv6 that a request of the softswitch's own leaves from.
+    sip_ports: Vec<u16>,
+    /// The ends for IPv4 and IPv6 that a request of the softswitch's own leaves from where it names none.
     ends: [Option<End>; 2],
 }
 
 impl Homes {
-    fn of(own: &[IpAddr], port: u16) -> Self {
-        let is_near = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        let of = |v4| own.iter().find(|ip| ip.is_ipv4() == v4 && !is_near(ip));
-        let first = |v4| of(v4).map(|ip| End { addr: addr(*ip), port });
-        Self { own: own.to_vec(), ends: [first(true), first(false)] }
+    /// `first`: the interface's addresses, in the kernel's order. Where it has none, a VLAN device on it may.
+    fn of(own: &[IpAddr], first: &[IpAddr], sip_ports: &[u16]) -> Self {
+        let port = sip_ports.first().copied().unwrap_or_default();
+        let end = |v4| {
+            let mut found = first.iter().filter(|ip| own.contains(ip)).chain(own);
+            let ip = found.find(|ip| ip.is_ipv4() == v4 && !is_near(ip));
+            ip.map(|ip| End { addr: addr(*ip), port })
+        };
+        Self { own: own.to_vec(), sip_ports: sip_ports.to_vec(), ends: [end(true), end(false)] }
     }
-}
 
-/// The same, as one worker sees it.
-#[derive(Debug)]
-struct Here<'a> {
-    homes: &'a Homes,
-    /// The ends that callers have last written to: they know what a host with several addresses is called.
-    last: [Option<End>; 2],
-}
-
-impl Here<'_> {
     fn is(&self, ip: &IpAddr) -> bool {
-        self.homes.own.contains(ip)
+        self.own.contains(ip)
     }
 
-    fn end(&self, v4: bool) -> Option<End> {
-        let family = usize::from(!v4);
-        self.last[family].or(self.homes.ends[family])
+    /// Where a request of the softswitch's own leaves from: the address that it names itself, for there the answer must
+    /// come, and the trunk expects it. Nothing that callers say has a part in it.
+    fn end(&self, v4: bool, via: &Via<'_>) -> Option<End> {
+        let own = self.ends[usize::from(!v4)];
+        let named = via.host.ip().filter(|ip| ip.is_ipv4() == v4 && self.is(ip) && !is_near(ip));
+        let port = via.port.unwrap_or(SIP_PORT);
+        let port = if self.sip_ports.contains(&port) { Some(port) } else { own.map(|own| own.port) };
+        named.zip(port).map(|(ip, port)| End { addr: addr(ip), port }).or(own)
     }
+}
+
+fn is_near(ip: &IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// The addresses of an interface, in the kernel's order.
+fn addresses_on(iface: &str) -> Vec<IpAddr> {
+    let all = getifaddrs().into_iter().flatten().filter(|on| on.interface_name == iface);
+    let ip = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))
+    };
+    all.filter_map(|on| on.address.and_then(ip)).collect()
 }
 
 impl Switchboard {
@@ -139,11 +159,11 @@ impl Switchboard {
     ///
     /// HOST has no address.
     pub fn resolve_again(&self) -> Result<(), ResolveError> {
-        let mut resolved = self.resolved();
-        let Some((host, address)) = &*resolved else { return Ok(()) };
-        let found = resolve(host)?;
-        if !found.contains(address) {
-            *resolved = Some((host.clone(), found[0]));
+        // Not under the lock: a resolver may take its time.
+        let Some((host, address)) = self.resolved().clone() else { return Ok(()) };
+        let found = resolve(&host)?;
+        if !found.contains(&address) {
+            *self.resolved() = Some((host, found[0]));
         }
         Ok(())
     }
@@ -156,8 +176,8 @@ impl Switchboard {
 
     /// From now on these are this host's addresses.
     pub fn follow_own(&self, own: &[IpAddr], config: &Config) {
-        let port = config.xdp.sip_ports.first().copied().unwrap_or_default();
-        self.homes.store(Arc::new(Homes::of(own, port)));
+        let homes = Homes::of(own, &addresses_on(&config.iface), &config.xdp.sip_ports);
+        self.homes.store(Arc::new(homes));
     }
 
     /// Who asks the backends whether they are alive.
@@ -182,11 +202,11 @@ impl Switchboard {
         json!({ "strays": strays, "backends": self.backends() })
     }
 
-    fn note_call(&self, list: &backends::List, call: u64, early: bool, now: u64) {
+    fn note_call(&self, list: &backends::List, backend: &backends::Backend, call: u64, early: bool, now: u64) {
         if early {
-            self.backends.rings(call, now);
+            self.backends.rings(call, backend, now);
         } else {
-            self.backends.stays(list, call, now);
+            self.backends.stays(list, call, backend, now);
         }
     }
 

@@ -2,19 +2,16 @@
 
 use std::net::IpAddr;
 
-use sip_parse::{Index, Message, Method, Mode, StartLine, Uri};
+use sip_parse::{Index, Message, Method, Mode, StartLine, Uri, Via};
 
 use super::backends::{Backend, List};
 use super::choice::stable_hash;
 use super::inward::forms_dialog;
 use super::paths::Path;
 use super::tally::Stray;
-use super::{Here, Switchboard};
+use super::{Homes, SIP_PORT, Switchboard};
 use crate::transmit::End;
 use crate::xdp::addr;
-
-/// SIP's port where none is written (RFC 3261 §19.1.2).
-const SIP_PORT: u16 = 5060;
 
 /// A softswitch's response, and who has asked.
 struct Answer {
@@ -30,7 +27,7 @@ impl Switchboard {
         list: &List,
         backend: &Backend,
         text: &[u8],
-        here: &Here<'_>,
+        here: &Homes,
         index: &mut Index,
         now: u64,
     ) -> Result<Path, Stray> {
@@ -44,11 +41,11 @@ impl Switchboard {
                 let early = code < 200;
                 let path = self.paths.answered(transaction, early && cseq.method == Method::Invite, now);
                 let path = path.ok_or(Stray::Unasked)?;
-                self.learn(list, &message, &Answer { code, transaction, path }, now);
+                self.learn(list, backend, &message, &Answer { code, transaction, path }, now);
                 Ok(path)
             }
             StartLine::Request { method, .. } => {
-                let path = self.next_hop(list, &message, here, now).ok_or(Stray::Nowhere)?;
+                let path = self.next_hop(list, &message, &via, here, now).ok_or(Stray::Nowhere)?;
                 if method != Method::Ack {
                     self.paths.asked_by_backend(transaction, path, backend.slot, now);
                 }
@@ -62,30 +59,40 @@ impl Switchboard {
     }
 
     /// What a response says of whoever has asked.
-    fn learn(&self, list: &List, message: &Message<'_>, answer: &Answer, now: u64) {
+    fn learn(&self, list: &List, backend: &Backend, message: &Message<'_>, answer: &Answer, now: u64) {
         let Answer { code, transaction, path } = *answer;
-        if !(101..300).contains(&code) {
-            return;
-        }
-        let early = code < 200;
-        if !early && message.cseq().is_ok_and(|cseq| cseq.method == Method::Register) {
+        let (Ok(call_id), Ok(cseq)) = (message.call_id(), message.cseq()) else { return };
+        let call = stable_hash(call_id);
+        let tags = self.tags(message);
+        if (200..300).contains(&code) && cseq.method == Method::Register {
             let aor = message.to().ok().and_then(|to| to.uri().ok()).map_or(0, |uri| self.secret.uri(&uri.aor()));
             for contact in self.contacts(message) {
                 self.paths.registered(transaction, contact, aor, now);
             }
         }
-        if forms_dialog(message)
-            && let (Ok(call_id), Ok(from)) = (message.call_id(), message.from())
-            && let Some(tag) = from.tag
-        {
-            self.paths.takes_part(self.secret.call(call_id, tag), path, early, now);
-            self.note_call(list, stable_hash(call_id), early, now);
+        if code < 300 && forms_dialog(message) {
+            if let (101.., [Some(own), with]) = (code, tags) {
+                self.paths.takes_part(own, (code >= 200).then(|| with.unwrap_or_default()), path, now);
+            }
+            self.note_call(list, backend, call, code < 200, now);
         }
+        if is_over(message, code)
+            && let [Some(own), Some(with)] = tags
+            && self.paths.ended(own, with, &path.caller.addr, now)
+        {
+            self.backends.ended(call, now);
+        }
+    }
+
+    /// The names of both sides of a dialog: of From's, and of To's.
+    pub(super) fn tags(&self, message: &Message<'_>) -> [Option<u64>; 2] {
+        let name = |tag: Option<&[u8]>| Some(self.secret.call(message.call_id().ok()?, tag?));
+        [name(message.from().ok().and_then(|from| from.tag)), name(message.to().ok().and_then(|to| to.tag))]
     }
 
     /// Where a request goes (RFC 3261 §16.6 step 6): to the caller that takes part in its dialog; else by the first
     /// Route that leads away from here; else to whoever has registered its Request-URI; else there.
-    fn next_hop(&self, list: &List, message: &Message<'_>, here: &Here<'_>, now: u64) -> Option<Path> {
+    fn next_hop(&self, list: &List, message: &Message<'_>, via: &Via<'_>, here: &Homes, now: u64) -> Option<Path> {
         let to = message.to().ok()?;
         if let (Some(tag), Ok(call_id)) = (to.tag, message.call_id())
             && let Some(path) = self.paths.participant(self.secret.call(call_id, tag), now)
@@ -112,11 +119,16 @@ impl Switchboard {
         let straight = || {
             let (ip, port) = hop?;
             let caller = End { addr: addr(ip), port };
-            Some(Path::new(caller, here.end(ip.is_ipv4())?))
+            Some(Path::new(caller, here.end(ip.is_ipv4(), via)?))
         };
         // A Route that can be followed outranks the contact behind it.
         if away.is_some() { straight().or_else(registered) } else { registered().or_else(straight) }
     }
+}
+
+/// Is it the answer to a BYE that ends its dialog, or finds none any more (RFC 3261 §15)?
+pub(super) fn is_over(message: &Message<'_>, code: u16) -> bool {
+    matches!(code, 200..300 | 481) && message.cseq().is_ok_and(|cseq| cseq.method == Method::Bye)
 }
 
 /// Can it be somebody's on a network at all?

@@ -15,6 +15,9 @@ pub(super) const TRANSACTION: u64 = 32_000_000_000;
 pub(super) const RINGING: u64 = 200_000_000_000;
 /// How long a dialog is remembered after its last 2xx, ns: 12 h, longer than calls and subscriptions go without any.
 const DIALOG: u64 = 12 * 3_600 * 1_000_000_000;
+/// How long a dialog is remembered after its BYE's answer, ns: a transfer's last NOTIFY comes after that (RFC 5589 §6), when
+/// the call to its target is answered or given up. 12 h, and 60 calls a second push out those that are still there.
+pub(super) const ENDED: u64 = RINGING;
 /// How long a registration is remembered after its last 2xx, ns: one day, longer than phones register for.
 const REGISTRATION: u64 = 24 * 3_600 * 1_000_000_000;
 
@@ -57,8 +60,13 @@ impl Path {
 
 /// Tells what a softswitch has asked from what callers have.
 const OUTWARD: u64 = 0x6f75_7477_6172_6421;
-/// The mark of a contact that stands for several callers.
-const AMBIGUOUS: u32 = u32::MAX;
+/// Set in the mark of a contact that stands for several callers, or of a dialog's tag that stands for several dialogs.
+const AMBIGUOUS: u32 = 1 << 31;
+
+/// Of a name, what fits into a mark; never 0, which says nothing.
+fn mark_of(name: u64) -> u32 {
+    (name as u32 & !AMBIGUOUS).max(1)
+}
 
 /// All of them, as workers share them.
 #[derive(Debug)]
@@ -105,16 +113,36 @@ impl Paths {
         Some((path, path.mark as usize))
     }
 
-    /// A caller's tag in a call stands for this caller; `early`: as long as it rings.
-    pub(super) fn takes_part(&self, call_and_tag: u64, path: Path, early: bool, now: u64) {
-        let until = now + if early { RINGING } else { DIALOG };
-        let until = until.max(self.dialogs.get(call_and_tag, now).map_or(0, |(_, until)| until));
-        self.dialogs.put(call_and_tag, path.words(), until);
+    /// A caller's tag in a call stands for this caller. `with`: the other's tag in it, once it is more than early.
+    pub(super) fn takes_part(&self, call_and_tag: u64, with: Option<u64>, path: Path, now: u64) {
+        let (mark, until) = self.dialog(call_and_tag, now).map_or((0, 0), |(path, until)| (path.mark, until));
+        let (mark, life) = match with.map(mark_of) {
+            None => (mark, RINGING),
+            Some(with) if mark == 0 || mark == with => (with, DIALOG),
+            // Of a call that was forked, two have answered (RFC 3261 §13.2.2.4): the end of one says nothing of the other.
+            Some(_) => (AMBIGUOUS, DIALOG),
+        };
+        self.dialogs.put(call_and_tag, Path { mark, ..path }.words(), until.max(now + life));
+    }
+
+    /// A BYE of this dialog is answered, by or for the caller at `caller`. Has the call ended with it?
+    pub(super) fn ended(&self, call_and_tag: u64, with: u64, caller: &Addr, now: u64) -> bool {
+        let Some((path, until)) = self.dialog(call_and_tag, now) else { return false };
+        if path.mark != mark_of(with) || path.caller.addr != *caller {
+            return false;
+        }
+        self.dialogs.put(call_and_tag, path.words(), until.min(now + ENDED));
+        // The other may be a caller, too, who has more than one dialog.
+        self.dialog(with, now).is_none_or(|(path, _)| path.mark != AMBIGUOUS)
+    }
+
+    fn dialog(&self, call_and_tag: u64, now: u64) -> Option<(Path, u64)> {
+        self.dialogs.get(call_and_tag, now).map(|(words, until)| (Path::of(words), until))
     }
 
     /// Who has this tag in this call.
     pub(super) fn participant(&self, call_and_tag: u64, now: u64) -> Option<Path> {
-        self.dialogs.get(call_and_tag, now).map(|(words, _)| Path::of(words))
+        self.dialog(call_and_tag, now).map(|(path, _)| path)
     }
 
     /// A REGISTER names this contact; nothing is believed before it is accepted.
@@ -128,17 +156,23 @@ impl Paths {
         let (path, until) = (Path::of(words), now + REGISTRATION);
         self.contacts.put(mix(contact, aor), path.words(), until);
         // Phones behind different NATs have the same private address: for whom a request is then only its To can tell.
-        let mark = aor as u32 & !(1 << 31);
-        let other = |known: Path| known.mark == AMBIGUOUS || known.mark != mark && known.caller != path.caller;
-        let ambiguous = self.contacts.get(contact, now).is_some_and(|(words, _)| other(Path::of(words)));
-        let mark = if ambiguous { AMBIGUOUS } else { mark };
+        let mark = mark_of(aor);
+        let known = self.contacts.get(contact, now).map(|(words, until)| (Path::of(words), until));
+        let (mark, until) = match known {
+            Some((known, _)) if known.mark & !AMBIGUOUS != mark && known.caller != path.caller => {
+                (mark | AMBIGUOUS, until)
+            }
+            // As long as none but this one renews, nothing is added to the time for which it stands for several.
+            Some((known, until)) if known.mark & AMBIGUOUS != 0 => (mark | AMBIGUOUS, until),
+            _ => (mark, until),
+        };
         self.contacts.put(contact, Path { mark, ..path }.words(), until);
     }
 
     /// Who has registered `contact`, if possible for `aor`.
     pub(super) fn at_contact(&self, contact: u64, aor: Option<u64>, now: u64) -> Option<Path> {
         let get = |name| self.contacts.get(name, now).map(|(words, _)| Path::of(words));
-        aor.and_then(|aor| get(mix(contact, aor))).or_else(|| get(contact).filter(|path| path.mark != AMBIGUOUS))
+        aor.and_then(|aor| get(mix(contact, aor))).or_else(|| get(contact).filter(|path| path.mark & AMBIGUOUS == 0))
     }
 }
 

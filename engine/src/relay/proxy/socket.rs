@@ -11,7 +11,7 @@ use sip_parse::Index;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::tally::{Stray, Tally};
-use super::{Here, Line, Switchboard, line_of, socket_address};
+use super::{Line, Switchboard, line_of, socket_address};
 use crate::config::Config;
 use crate::relay::{Datagram, SendError};
 use crate::transmit::{End, Outgoing};
@@ -29,8 +29,6 @@ pub struct Proxy {
     v6: Option<UdpSocket>,
     tally: Arc<Tally>,
     index: Index,
-    /// The ends that callers of each family have last written to.
-    last: [Option<End>; 2],
     /// Which family's socket was read last.
     v6_last: bool,
 }
@@ -58,12 +56,11 @@ impl Proxy {
         let (v4, v6) = (socket(Ipv4Addr::UNSPECIFIED.into())?, socket(Ipv6Addr::UNSPECIFIED.into())?);
         let tally = Arc::new(Tally::default());
         board.tallies().push(Arc::clone(&tally));
-        Ok(Self { board: Arc::clone(board), v4, v6, tally, index: Index::new(), last: [None; 2], v6_last: false })
+        Ok(Self { board: Arc::clone(board), v4, v6, tally, index: Index::new(), v6_last: false })
     }
 
     /// Hands a datagram on. [`SendError::Absent`]: all backends are dead, or there is no way to this one.
     pub fn send(&mut self, datagram: &Datagram<'_>) -> Result<(), SendError> {
-        self.last[usize::from(!datagram.to.addr.is_v4())] = Some(datagram.to);
         let list = self.board.backends.list();
         let backend = self.board.inward(&list, datagram, &mut self.index).ok_or(SendError::Absent)?;
         let socket = if backend.address.is_ipv4() { &self.v4 } else { &self.v6 };
@@ -94,8 +91,7 @@ impl Proxy {
         let list = self.board.backends.list();
         let backend = list.at(from).ok_or(Stray::Stranger)?;
         self.tally.received(backend.slot);
-        let here = Here { homes: &self.board.homes.load(), last: self.last };
-        let path = self.board.outward(&list, backend, text, &here, &mut self.index, now)?;
+        let path = self.board.outward(&list, backend, text, &self.board.homes.load(), &mut self.index, now)?;
         Ok((path.own, path.caller))
     }
 

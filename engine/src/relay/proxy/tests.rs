@@ -36,8 +36,7 @@ fn passes(board: &Switchboard, text: &[u8], index: &mut Index) -> Result<paths::
     let brief = index.parse(text, Mode::Lenient).ok().and_then(|message| Brief::of(&message, &board.secret, |_| false));
     let datagram = Datagram { from: end(7, 5061), to: end(1, 5060), payload: text, brief: brief.as_ref(), now: NOW };
     let backend = board.inward(&list, &datagram, index).expect("it is alive");
-    let here = Here { homes: &board.homes.load(), last: [None; 2] };
-    board.outward(&list, backend, &text[line_of(text)..], &here, index, NOW)
+    board.outward(&list, backend, &text[line_of(text)..], &board.homes.load(), index, NOW)
 }
 
 #[test]
@@ -45,6 +44,46 @@ fn a_home_is_no_link_local_address() {
     let board = board();
     let ends = board.homes.load().ends.map(|end| end.map(|end| socket_address(&end).to_string()));
     assert_eq!(ends, [Some("192.0.2.1:5060".to_owned()), Some("[2001:db8::1]:5060".to_owned())]);
+}
+
+#[test]
+fn the_softswitchs_own_calls_leave_from_the_address_that_it_names() {
+    let own: [IpAddr; 4] =
+        ["192.0.2.1", "192.0.2.9", "2001:db8::1", "fe80::1"].map(|ip| ip.parse().expect("an address"));
+    let (board, mut index) = (board(), Index::new());
+    // 192.0.2.7 is no longer its own, 192.0.2.9 is what the interface has.
+    let homes = |first: &[&str]| {
+        let first: Vec<IpAddr> = first.iter().map(|ip| ip.parse().expect("an address")).collect();
+        Homes::of(&own, &first, &[5060, 5070])
+    };
+    board.homes.store(Arc::new(homes(&["192.0.2.7", "192.0.2.9"])));
+    let mut leaves_from = |via: &str, to: &str| {
+        // A stranger writes to another address of this host's just before.
+        let stranger = passes(&board, MESSAGES[0].as_bytes(), &mut index);
+        assert_eq!(stranger, Err(Stray::Nowhere));
+        let list = board.backends.list();
+        let text = MESSAGES[2]
+            .replace("192.0.2.7:5060", via)
+            .replace("1@10.0.0.1:5062", to)
+            .replace("Route: <sip:192.0.2.1;lr>, <sip:[2001:db8::7];lr>\r\n", "");
+        let text = text.replace("To: <sip:1@example.com>;tag=f", "To: <sip:1@example.com>");
+        let backend = list.iter().next().expect("there");
+        let path = board.outward(&list, backend, text.as_bytes(), &board.homes.load(), &mut Index::new(), NOW);
+        socket_address(&path.expect("an address").own).to_string()
+    };
+    for (via, to, from) in [
+        ("192.0.2.1:5070", "198.51.100.7", "192.0.2.1:5070"),
+        ("192.0.2.1", "198.51.100.7", "192.0.2.1:5060"),
+        // it listens there itself, which callers know nothing of
+        ("192.0.2.1:15060", "198.51.100.7", "192.0.2.1:5060"),
+        ("10.0.0.7:5060", "198.51.100.7", "192.0.2.9:5060"),
+        ("sip.example.com", "198.51.100.7", "192.0.2.9:5060"),
+        ("192.0.2.1", "[2001:db8:1::7]", "[2001:db8::1]:5060"),
+        ("[fe80::1]", "[2001:db8:1::7]", "[2001:db8::1]:5060"),
+    ] {
+        assert_eq!(leaves_from(via, to), from, "{via} to {to}");
+    }
+    assert_eq!(homes(&[]).ends[0].map(|end| socket_address(&end).to_string()).as_deref(), Some("192.0.2.1:5060"));
 }
 
 #[test]
@@ -71,4 +110,63 @@ fn no_message_makes_it_panic() {
         text.truncate(cut.index(text.len() * 2).max(1));
         let _whatever_comes_of_it = passes(&board, &text, &mut Index::new());
     });
+}
+
+/// A request of one call, or what is said to it; it is in the same transaction as others of this method.
+fn of_call(call: &str, method: &str, start: &str, to_tag: &str) -> String {
+    format!(
+        "{start}\r\nVia: SIP/2.0/UDP 203.0.113.7:5060;branch=z9hG4bK{call}{method}\r\nFrom: <sip:1@example.com>;tag=f\r\n\
+         To: <sip:2@example.com>{to_tag}\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\r\n"
+    )
+}
+
+#[test]
+fn a_call_that_is_answered_late_stays_where_it_was_while_that_is_drained() {
+    const SECOND: u64 = 1_000_000_000;
+    let backends = |drain| {
+        let backend = |(name, last, drain): (&str, u8, bool)| Backend {
+            name: name.into(),
+            address: SocketAddr::from(([192, 0, 2, last], 5060)),
+            drain,
+        };
+        let relay = crate::config::Relay { to: RelayTo::Proxy(None), ..crate::config::Relay::default() };
+        let backend = [("a", 7, false), ("b", 8, drain)].map(backend).into();
+        Config { relay, backend, ..Config::default() }
+    };
+    let board = Switchboard::open(&backends(true), &[], Secret::default()).expect("addresses").expect("proxy");
+    let mut index = Index::new();
+    let end = |last, port| End { addr: vos_common::rule::Addr::v4([203, 0, 113, last]), port };
+    let mut inward = |text: &str, now| {
+        let list = board.backends.list();
+        let mut own = Index::<64>::new();
+        let message = own.parse(text.as_bytes(), Mode::Lenient).expect("SIP");
+        let brief = Brief::of(&message, &board.secret, |_| false);
+        let (from, to) = (end(7, 5060), end(1, 5060));
+        let datagram = Datagram { from, to, payload: text.as_bytes(), brief: brief.as_ref(), now };
+        board.inward(&list, &datagram, &mut index).expect("it is alive").name.clone()
+    };
+    // Those that a would have, did it not come back only later, and those that are b's.
+    let calls: Vec<String> = (0..50).map(|number| format!("call-{number}")).collect();
+    let invite = |call: &str| of_call(call, "INVITE", "INVITE sip:2@example.com SIP/2.0", "");
+    for call in &calls {
+        assert_eq!(inward(&invite(call), NOW), "a");
+    }
+    let says = |call: &str, status: &str, tag: &str, after: u64| {
+        let list = board.backends.list();
+        let a = list.iter().find(|backend| backend.name == "a").expect("there");
+        let text = of_call(call, "INVITE", &format!("SIP/2.0 {status}"), tag);
+        let now = NOW + after * SECOND;
+        let path = board.outward(&list, a, text.as_bytes(), &board.homes.load(), &mut Index::new(), now);
+        assert_eq!(path.expect("asked").caller, end(7, 5060));
+    };
+    calls.iter().for_each(|call| says(call, "100 Trying", "", 1));
+    board.follow(&backends(false));
+    calls.iter().for_each(|call| says(call, "183 Session Progress", ";tag=t", 41));
+    calls.iter().for_each(|call| says(call, "200 OK", ";tag=t", 150));
+    for (method, after) in [("ACK", 151), ("BYE", 3_600)] {
+        for call in &calls {
+            let text = of_call(call, method, &format!("{method} sip:2@example.com SIP/2.0"), ";tag=t");
+            assert_eq!(inward(&text, NOW + after * SECOND), "a", "{method} of {call}");
+        }
+    }
 }

@@ -37,10 +37,16 @@ fn gets(backends: &Backends, call: u64, begins: bool, now: u64) -> Option<String
     backends.choose(&backends.list(), call, begins, now).map(|backend| backend.name.clone())
 }
 
+/// A 2xx of this call comes from there.
+fn stays(backends: &Backends, call: u64, name: &str, now: u64) {
+    let list = backends.list();
+    backends.stays(&list, call, list.iter().find(|backend| backend.name == name).expect("there"), now);
+}
+
 /// Begins a call, which is answered at once.
 fn answered(backends: &Backends, call: u64, now: u64) -> String {
     let name = gets(backends, call, true, now).expect("somebody");
-    backends.stays(&backends.list(), call, now);
+    stays(backends, call, &name, now);
     name
 }
 
@@ -154,11 +160,51 @@ fn a_call_that_a_backend_begins_is_its_own() {
     let begins = list.iter().find(|backend| backend.name == "c").expect("there");
     for call in calls() {
         backends.began(call, begins, START);
-        backends.rings(call, START);
+        backends.rings(call, begins, START);
         assert_eq!(gets(&backends, call, false, START + RINGING - 1).as_deref(), Some("c"));
-        backends.stays(&list, call, START);
+        backends.stays(&list, call, begins, START);
         assert_eq!(gets(&backends, call, false, START + CALL - 1).as_deref(), Some("c"));
     }
+}
+
+#[test]
+fn what_was_forgotten_is_known_again_by_who_answers() {
+    let (backends, _) = started(&["a", "b", "c"]);
+    let list = backends.list();
+    let c = list.iter().find(|backend| backend.name == "c").expect("there");
+    for call in calls() {
+        backends.rings(call, c, START);
+        assert_eq!(gets(&backends, call, false, START + RINGING - 1).as_deref(), Some("c"));
+        backends.stays(&list, !call, c, START);
+        assert_eq!(gets(&backends, !call, false, START + CALL - 1).as_deref(), Some("c"));
+    }
+}
+
+#[test]
+fn a_call_that_has_ended_is_soon_forgotten() {
+    let (backends, health) = started(&["a", "b"]);
+    declare(&backends, &health, "b", true);
+    let begun: Vec<u64> = calls().into_iter().inspect(|call| drop(answered(&backends, *call, START))).collect();
+    declare(&backends, &health, "b", false);
+    let at_b = |now| begun.iter().filter(|call| gets(&backends, **call, false, now).as_deref() == Some("b")).count();
+    assert_eq!(at_b(START + ENDED), 0);
+    begun.iter().for_each(|call| backends.ended(*call, START));
+    assert_eq!(at_b(START + ENDED - 1), 0);
+    assert!(at_b(START + ENDED) > 400);
+    // an answer that was late on the way makes nothing longer
+    begun.iter().for_each(|call| backends.ended(*call, START + ENDED));
+    assert!(at_b(START + ENDED) > 400);
+}
+
+#[test]
+fn crafted_calls_push_out_nobody() {
+    let (backends, health) = started(&["a", "b"]);
+    declare(&backends, &health, "b", true);
+    let call = calls()[0];
+    assert_eq!(answered(&backends, call, START), "a");
+    // In a table by the Call-ID's hash all of these are in its bucket, and live longer.
+    (1..=64).for_each(|low| drop(answered(&backends, call ^ low, START + low)));
+    assert!(backends.known(call, START + 100).is_some());
 }
 
 #[derive(Clone, Debug)]
@@ -210,7 +256,7 @@ proptest! {
                     let at = place(name);
                     prop_assert!(!dead[at]);
                     prop_assert!(!drained[at] || (0..4).all(|other| dead[other] || drained[other]));
-                    backends.stays(&backends.list(), call, now);
+                    stays(&backends, call, NAMES[at], now);
                     begun.push((call, at));
                 }
                 Step::GoesOn(which) => {

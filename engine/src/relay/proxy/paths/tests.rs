@@ -63,11 +63,36 @@ fn callers_and_softswitch_may_use_one_name() {
 #[test]
 fn a_caller_that_moves_is_followed_in_its_dialog() {
     let paths = Paths::new();
-    paths.takes_part(9, path(5060), false, NOW);
-    paths.takes_part(9, path(6000), true, NOW + SECOND);
+    paths.takes_part(9, Some(8), path(5060), NOW);
+    paths.takes_part(9, None, path(6000), NOW + SECOND);
     // an early answer does not cut its life short
-    assert_eq!(paths.participant(9, NOW + DIALOG - SECOND), Some(path(6000)));
+    assert_eq!(ends(paths.participant(9, NOW + DIALOG - SECOND)), ends(Some(path(6000))));
     assert_eq!(paths.participant(9, NOW + DIALOG), None);
+}
+
+#[test]
+fn a_dialog_that_has_ended_is_soon_forgotten() {
+    let paths = Paths::new();
+    let caller = path(5060).caller.addr;
+    let there = |own, at| paths.participant(own, at).is_some();
+    for (own, with) in [(1, 2), (2, 1), (3, 4), (5, 6), (6, 5), (7, 6)] {
+        // it rings elsewhere first
+        paths.takes_part(own, None, path(5060), NOW);
+        paths.takes_part(own, Some(with), path(5060), NOW);
+        paths.takes_part(own, Some(with), path(5060), NOW);
+    }
+    // One that was called twice by a fork.
+    paths.takes_part(6, Some(7), path(5060), NOW);
+    // The one hangs up, and the other says so.
+    assert!(paths.ended(2, 1, &caller, NOW) && paths.ended(1, 2, &caller, NOW + SECOND));
+    assert!(there(2, NOW + ENDED - 1) && !there(2, NOW + ENDED) && !there(1, NOW + SECOND + ENDED));
+    // another's word, another's tag, nobody's
+    let other = Addr::v4([203, 0, 113, 66]);
+    assert!(!paths.ended(3, 4, &other, NOW) && !paths.ended(3, 5, &caller, NOW) && !paths.ended(9, 9, &caller, NOW));
+    assert!(there(3, NOW + DIALOG - 1));
+    // The fork's second answer is ended, its first goes on.
+    assert!(!paths.ended(6, 7, &caller, NOW) && !paths.ended(7, 6, &caller, NOW));
+    assert!(there(6, NOW + DIALOG - 1) && there(5, NOW + DIALOG - 1) && !there(7, NOW + ENDED));
 }
 
 #[test]
@@ -98,6 +123,28 @@ fn one_contact_of_several_is_nobodys_but_for_whom_it_is_meant() {
     assert_eq!(ends(paths.at_contact(100, Some(7), NOW)), ends(Some(path(5060))));
     assert_eq!(ends(paths.at_contact(100, Some(8), NOW)), ends(Some(path(6060))));
     assert_eq!((paths.at_contact(100, Some(9), NOW), paths.at_contact(100, None, NOW)), (None, None));
+}
+
+#[test]
+fn a_contact_is_one_phones_again_when_the_other_renews_no_more() {
+    let paths = Paths::new();
+    let registers = |aor: u64, now| {
+        // its port says who it is
+        paths.would_register(aor, 100, path(aor as u16), now);
+        paths.registered(aor, 100, aor, now);
+    };
+    let hour = 3_600 * SECOND;
+    let at = |now| ends(paths.at_contact(100, None, now));
+    registers(7, NOW);
+    registers(8, NOW + SECOND);
+    // both renew, for days
+    (1..72).for_each(|hours| {
+        registers(7 + hours % 2, NOW + hours * hour);
+        assert_eq!(at(NOW + hours * hour), None);
+    });
+    // now only this one
+    (72..120).for_each(|hours| registers(7, NOW + hours * hour));
+    assert_eq!(at(NOW + 119 * hour), ends(Some(path(7))));
 }
 
 #[test]
