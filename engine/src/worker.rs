@@ -1,7 +1,8 @@
 //! The pinned loop of one queue: takes frames from the ring, has them judged, hands them on, gives the frames back.
 //!
-//! What is decided is `pipeline`'s business. Per packet there is no allocation, no lock (but for fragments), no log
-//! line, and no system call but the relay's.
+//! What is decided is `pipeline`'s business. Per packet there is no allocation, no log line, no lock but that of
+//! fragments, and no system call but the relay's and, where it matters who sends (a foreign domain, what is answered here, a
+//! softswitch that is behind), the look-up of the source. The clock is read once a batch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -21,8 +22,10 @@ use crate::config::{Config, RelayTo, Wait};
 use crate::events::{PeerChange, What};
 use crate::health::Health;
 use crate::live::{InForce, Live};
-use crate::pipeline::{self, Action, Answers, Brief, Checksum, Class, Context, Kind, Outcome, Scratch, Way};
-use crate::policy::{Answer, Observation, Secret};
+use crate::pipeline::{
+    self, Action, Answers, Brief, Checksum, Class, Context, Emergencies, Kind, Outcome, Scratch, Way, worth,
+};
+use crate::policy::{Answer, Observation, Secret, Sources};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
 use crate::relay::{Backlog, Counts, Relay, SendError, Waiting};
@@ -210,13 +213,18 @@ struct Desk {
     scratch: Scratch,
     /// A datagram of the relay's peer.
     buffer: Vec<u8>,
+    /// What is in force and what is behind, by references of its own: counting them anew for each batch would have all
+    /// workers write to one cache line.
+    live: Arc<Live>,
+    pressure: Arc<Pressure>,
 }
 
 impl Desk {
-    fn new(batch: usize, mtu: u32) -> Self {
-        let scratch = Scratch { answers: Answers::new(mtu), ..Scratch::default() };
+    fn of(worker: &Worker, batch: usize) -> Self {
+        let scratch = Scratch { answers: Answers::new(worker.transmitter.mtu()), ..Scratch::default() };
+        let (live, pressure) = (Arc::clone(&worker.live), Arc::clone(&worker.pressure));
         // Room for the longest datagram and a PROXY header in front of it.
-        Self { batch: Vec::with_capacity(batch), scratch, buffer: vec![0; 65_536 + 256] }
+        Self { batch: Vec::with_capacity(batch), scratch, buffer: vec![0; 65_536 + 256], live, pressure }
     }
 }
 
@@ -240,7 +248,7 @@ impl Worker {
         }
         let beat = u64::from(config.relay.heartbeat_ms) * 1_000_000;
         let spin = u64::from(worker.spin_us) * 1_000;
-        let mut desk = Desk::new(config.xsk.batch as usize, self.transmitter.mtu());
+        let mut desk = Desk::of(&self, config.xsk.batch as usize);
         let (mut next_beat, mut idle_since, mut has_room) = (0, 0, false);
         while !stop.load(Relaxed) {
             let now = now();
@@ -250,7 +258,7 @@ impl Worker {
                 next_beat = now + beat;
             }
             self.queue.refill();
-            let done = self.turn(&mut desk, &mut door) + self.bring_back(&mut desk, now);
+            let done = self.turn(&mut desk, &mut door, now) + self.bring_back(&mut desk, now);
             self.queue.flush();
             if done > 0 {
                 idle_since = 0;
@@ -284,34 +292,31 @@ impl Worker {
         self.rest(0);
         // Packets that were on their way to the ring when the heartbeat ended.
         std::thread::sleep(Duration::from_millis(10));
-        while self.turn(&mut desk, &mut door) > 0 {
+        while self.turn(&mut desk, &mut door, now()) > 0 {
             self.queue.flush();
         }
         // What has found no room until now finds none.
-        let live = Arc::clone(&self.live);
         while let Some((_, waiting)) = self.backlog.pop() {
-            self.give_up(waiting.what, &mut door, &live.in_force());
+            self.give_up(waiting, &mut door, &desk.live.in_force(), now());
         }
     }
 
-    /// One batch from the ring; returns how many packets there were.
-    fn turn(&mut self, desk: &mut Desk, door: &mut Door) -> usize {
+    /// One batch from the ring at `now`; returns how many packets there were.
+    fn turn(&mut self, desk: &mut Desk, door: &mut Door, now: u64) -> usize {
         let got = self.queue.receive(&mut desk.batch);
         if got == 0 && self.backlog.is_empty() {
             return 0;
         }
         add(&self.stats.received, got as u64);
         // One configuration for the batch.
-        let live = Arc::clone(&self.live);
-        let (in_force, pressure) = (live.in_force(), Arc::clone(&self.pressure));
-        let pressed = pressure.pressed();
+        let (in_force, pressed) = (desk.live.in_force(), desk.pressure.pressed());
         desk.scratch.answers.dead = self.softswitch_is_dead();
         let mut batch = std::mem::take(&mut desk.batch);
         for frame in batch.drain(..) {
-            self.handle(frame, &mut desk.scratch, door, &in_force, &pressed);
+            self.handle(frame, &mut desk.scratch, door, &in_force, &pressed, now);
         }
         desk.batch = batch;
-        got + self.catch_up(door, &in_force)
+        got + self.catch_up(door, &in_force, now)
     }
 
     /// Is nobody there, wherever packets would go?
@@ -329,14 +334,16 @@ impl Worker {
         door: &mut Door,
         in_force: &InForce,
         pressed: &Pressed,
+        now: u64,
     ) {
         let (rules, sources, fragments, secret) = (&in_force.ruleset, &self.sources, &*self.fragments, &self.secret);
         let (relay, shield) = (self.relay.way(), rules.shield.then_some(&*self.shield));
         let context = Context { rules, sources, fragments, secret, relay, shield, pressed };
         let length = frame.len();
+        scratch.answers.may_leave = self.queue.has_slot();
         let room = self.queue.room(&mut frame);
         let Outcome { action, kind, would, ack, brief, answered } =
-            pipeline::handle(room, length, scratch, &context, now);
+            pipeline::handle(room, length, scratch, &context, || now);
         let packet = &mut room[..length];
         add(&self.stats.kinds[kind as usize], 1);
         if let Some(reason) = would {
@@ -345,23 +352,28 @@ impl Worker {
         if let Some(ack) = ack {
             tell(&self.observations, &self.stats, Observation::Ack(ack));
         }
-        if let Some(answer) = answered {
-            tell(&self.observations, &self.stats, Observation::Answer(answer));
-        }
         match action {
-            Action::Relay(checksum) => return self.hand_on(Held { frame, checksum, brief }, door, in_force),
+            Action::Relay(checksum) => {
+                let held = Held { frame, checksum, brief };
+                return self.hand_on(held, &mut scratch.emergencies, door, in_force, now);
+            }
             Action::RelayWhole => {
                 // What is not in a frame cannot wait.
-                let sent = self.relay.send(&mut scratch.whole, Checksum::Whole, brief.as_ref(), now());
-                self.learn(&sent, &mut frame);
+                let sent = self.relay.send(&mut scratch.whole, Checksum::Whole, brief.as_ref(), now);
+                self.learn(&sent, &mut frame, now);
                 let mut held = Held { frame, checksum: Checksum::Whole, brief };
-                self.settle(sent, &mut held, door, in_force);
+                self.settle(sent, &mut held, door, in_force, now);
                 return self.queue.release(held.frame);
             }
             Action::Reply(length, reason) => {
-                self.stats.ended.add(reason);
                 let sent = self.transmitter.reply(&mut self.queue, frame, length);
                 add(&self.stats.sent[sent as usize], 1);
+                let left = matches!(sent, Sent::Ring | Sent::Kernel);
+                self.stats.ended.add(if left { reason } else { Reason::RelayError });
+                // What leaves by the kernel, the egress program sees.
+                if let (Sent::Ring, Some(answer)) = (sent, answered) {
+                    tell(&self.observations, &self.stats, Observation::Answer(answer));
+                }
                 return;
             }
             Action::Swallow(reason) => self.stats.ended.add(reason),
@@ -370,62 +382,73 @@ impl Worker {
                 if reason == Reason::GivenUp {
                     self.stats.give_up(brief.as_ref());
                 }
-                door.show(&in_force.kernel.sample, reason, packet, now());
+                door.show(&in_force.kernel.sample, reason, packet, now);
             }
         }
         self.queue.release(frame);
     }
 
     /// To the relay, or behind what waits for it.
-    fn hand_on(&mut self, mut held: Held, door: &mut Door, in_force: &InForce) {
+    fn hand_on(
+        &mut self,
+        mut held: Held,
+        emergencies: &mut Emergencies,
+        door: &mut Door,
+        in_force: &InForce,
+        now: u64,
+    ) {
         if self.backlog.is_empty() {
-            match self.send(&mut held) {
+            match self.send(&mut held, now) {
                 Err(SendError::Busy) => {}
                 sent => {
-                    self.settle(sent, &mut held, door, in_force);
+                    self.settle(sent, &mut held, door, in_force, now);
                     return self.queue.release(held.frame);
                 }
             }
         }
-        let class = held.brief.map_or(Class::Other, |brief| brief.class);
-        let waiting = Waiting { what: held, class, since: now() };
-        if let Some(gone) = self.backlog.push(waiting, in_force.ruleset.priority) {
-            self.give_up(gone.what, door, in_force);
+        let priority = in_force.ruleset.priority;
+        let is_known = || {
+            let flow = packet::flow(&&*self.queue.packet(&mut held.frame));
+            !priority || flow.is_some_and(|flow| self.sources.is_known(&flow.src))
+        };
+        let class = worth(held.brief.as_ref(), is_known, emergencies, now);
+        if let Some(gone) = self.backlog.push(Waiting { what: held, class, since: now }, priority) {
+            self.give_up(gone, door, in_force, now);
         }
     }
 
-    fn send(&mut self, held: &mut Held) -> Result<(), SendError> {
-        let sent = self.relay.send(self.queue.packet(&mut held.frame), held.checksum, held.brief.as_ref(), now());
-        self.learn(&sent, &mut held.frame);
+    fn send(&mut self, held: &mut Held, now: u64) -> Result<(), SendError> {
+        let sent = self.relay.send(self.queue.packet(&mut held.frame), held.checksum, held.brief.as_ref(), now);
+        self.learn(&sent, &mut held.frame, now);
         sent
     }
 
     /// How the sender of a frame is reached, unless that was refused: it may pretend to be anybody.
-    fn learn(&mut self, sent: &Result<(), SendError>, frame: &mut Frame) {
+    fn learn(&mut self, sent: &Result<(), SendError>, frame: &mut Frame, now: u64) {
         let packet = self.queue.packet(frame);
         if self.relay.way() == Way::Datagrams
             && sent.is_ok()
             && let Some(flow) = packet::flow(&&*packet)
         {
-            self.transmitter.learn(packet, &flow, now());
+            self.transmitter.learn(packet, &flow, now);
         }
     }
 
     /// Hands on what waits, as far as there is room now; returns how many packets went. What has waited too long is
     /// given up.
-    fn catch_up(&mut self, door: &mut Door, in_force: &InForce) -> usize {
-        let (mut done, now) = (0, now());
+    fn catch_up(&mut self, door: &mut Door, in_force: &InForce, now: u64) -> usize {
+        let mut done = 0;
         while let Some(old) = self.backlog.pop_old(now) {
-            self.give_up(old.what, door, in_force);
+            self.give_up(old, door, in_force, now);
         }
         while let Some((rank, mut waiting)) = self.backlog.pop() {
-            match self.send(&mut waiting.what) {
+            match self.send(&mut waiting.what, now) {
                 Err(SendError::Busy) => {
                     self.backlog.put_back(rank, waiting);
                     break;
                 }
                 sent => {
-                    self.settle(sent, &mut waiting.what, door, in_force);
+                    self.settle(sent, &mut waiting.what, door, in_force, now);
                     self.queue.release(waiting.what.frame);
                     done += 1;
                 }
@@ -435,13 +458,18 @@ impl Worker {
         done
     }
 
-    fn give_up(&mut self, mut held: Held, door: &mut Door, in_force: &InForce) {
-        self.settle(Err(SendError::Busy), &mut held, door, in_force);
+    fn give_up(&mut self, waiting: Waiting<Held>, door: &mut Door, in_force: &InForce, now: u64) {
+        let Waiting { what: mut held, class, .. } = waiting;
+        if let Some(brief) = &mut held.brief {
+            // By what it was worth it is counted.
+            brief.class = class;
+        }
+        self.settle(Err(SendError::Busy), &mut held, door, in_force, now);
         self.queue.release(held.frame);
     }
 
     /// Keeps the books of what came of handing a packet on.
-    fn settle(&mut self, sent: Result<(), SendError>, held: &mut Held, door: &mut Door, in_force: &InForce) {
+    fn settle(&mut self, sent: Result<(), SendError>, held: &mut Held, door: &mut Door, in_force: &InForce, now: u64) {
         let Err(error) = sent else {
             add(&self.stats.relayed, 1);
             add(&self.stats.partial_checksums, u64::from(held.checksum != Checksum::Whole));
@@ -465,7 +493,7 @@ impl Worker {
             }
         };
         self.stats.ended.add(reason);
-        door.show(&in_force.kernel.sample, reason, self.queue.packet(&mut held.frame), now());
+        door.show(&in_force.kernel.sample, reason, self.queue.packet(&mut held.frame), now);
     }
 
     /// What the relay's peer sends to callers, up to a batch of it.

@@ -119,6 +119,12 @@ pub fn mask(config: &Config) -> u64 {
     }
 }
 
+/// Do any INVITEs or REGISTERs go to the engine? What does not, it cannot give up.
+pub fn sees_new_calls(config: &Config) -> bool {
+    let new = 1u64 << Payload::Request(Class::Invite).code() | 1 << Payload::Request(Class::Register).code();
+    mask(config) & (new | new << KNOWN_SHIFT) != 0
+}
+
 /// The same in words, one a share.
 pub fn in_words(config: &Config) -> Vec<&'static str> {
     match config.relay.redirect {
@@ -191,6 +197,21 @@ mod tests {
         }
         assert!(to_engine.iter().all(|(payload, _)| matches!(payload, None | Some(Payload::Request(_)))));
         assert_eq!(in_words(&shielding).len(), 3);
+    }
+
+    #[test]
+    fn new_calls_are_seen_where_they_are_needed_for_something() {
+        let of = |redirect| config(redirect, &[]);
+        assert!(sees_new_calls(&of(Redirect::All)));
+        assert!(!sees_new_calls(&of(Redirect::Needed)) && !sees_new_calls(&of(Redirect::None)));
+        assert!(!sees_new_calls(&config(Redirect::None, &["example.com"])));
+        assert!(sees_new_calls(&config(Redirect::Needed, &["example.com"])));
+        let (mut shielding, mut refusing) = (of(Redirect::Needed), of(Redirect::Needed));
+        shielding.relay.shield = true;
+        refusing.answer.options = true;
+        assert!(sees_new_calls(&shielding) && !sees_new_calls(&refusing));
+        refusing.answer.refuse_calls = true;
+        assert!(sees_new_calls(&refusing));
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub(super) struct Answered {
 pub struct Answers {
     /// The softswitch is dead.
     pub dead: bool,
+    /// There is room to send an answer. While there is none, what would be answered goes on to the softswitch.
+    pub may_leave: bool,
     mtu: usize,
     text: Vec<u8>,
     turns: Turns,
@@ -91,7 +93,7 @@ impl Default for Answers {
 impl Answers {
     /// For an interface of this MTU, bytes.
     pub fn new(mtu: u32) -> Self {
-        Self { dead: false, mtu: mtu as usize, text: vec![0; mtu as usize], turns: Turns::default() }
+        Self { dead: false, may_leave: true, mtu: mtu as usize, text: vec![0; mtu as usize], turns: Turns::default() }
     }
 
     /// What becomes of `message`, if it is for the engine to end it.
@@ -118,7 +120,8 @@ impl Answers {
             };
         let greeted = !self.dead && method == Method::Options && asks_the_server(message, here, &rules.domains);
         let outside_dialog = || message.to().is_ok_and(|to| to.tag.is_none());
-        if !(refused || greeted) || !outside_dialog() || !context.sources.is_named(&ends.caller.addr) {
+        if !(refused || greeted) || !self.may_leave || !outside_dialog() || !context.sources.is_named(&ends.caller.addr)
+        {
             return None;
         }
         if refused {

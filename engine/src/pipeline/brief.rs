@@ -7,11 +7,12 @@ use crate::policy::Secret;
 use crate::relay::stable_hash;
 
 /// What a packet is worth when not all can be handed on: the more there is behind it that would be lost with it, the
-/// earlier it goes. A phone repeats a REGISTER and nobody hears it; a BYE that is lost leaves a call running.
+/// earlier it goes. A phone repeats a REGISTER and nobody hears it; a BYE that is lost leaves a call running. Text alone
+/// makes nothing worth more: see [`worth`](super::worth).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum Class {
-    /// A call to an emergency number, whatever it belongs to.
+    /// An INVITE that calls an emergency number, and what belongs to it.
     Emergency,
     /// A response of a caller's, without which the softswitch asks again.
     Response,
@@ -23,12 +24,14 @@ pub enum Class {
     Invite,
     /// A REGISTER.
     Register,
+    /// Whatever an unknown source sends: it costs nobody anything to write a BYE.
+    Unknown,
 }
 
 impl Class {
     /// All classes, those that go first in front; the position of each is its counter's.
-    pub const ALL: [Self; 6] =
-        [Self::Emergency, Self::Response, Self::InDialog, Self::Other, Self::Invite, Self::Register];
+    pub const ALL: [Self; 7] =
+        [Self::Emergency, Self::Response, Self::InDialog, Self::Other, Self::Invite, Self::Register, Self::Unknown];
 
     /// The word for it in JSON and metrics.
     pub const fn label(self) -> &'static str {
@@ -39,12 +42,13 @@ impl Class {
             Self::Other => "other",
             Self::Invite => "invite",
             Self::Register => "register",
+            Self::Unknown => "unknown",
         }
     }
 
-    /// Would it begin something that the softswitch has no room for now?
-    pub const fn is_new(self) -> bool {
-        matches!(self, Self::Invite | Self::Register)
+    /// Would it begin something that the softswitch has no room for now, or is it anybody's?
+    pub const fn gives_way(self) -> bool {
+        matches!(self, Self::Invite | Self::Register | Self::Unknown)
     }
 }
 
@@ -73,16 +77,21 @@ pub struct Brief {
 }
 
 impl Brief {
-    /// Of `message`, as far as it has what it needs; `emergency` says whether a user is one of the numbers.
+    /// Of `message`, as far as it has what it needs; `emergency` says whether one calls a number that goes first.
     pub fn of(message: &Message<'_>, secret: &Secret, emergency: impl Fn(&Message<'_>) -> bool) -> Option<Self> {
         let (call_id, cseq, via) = (message.call_id().ok()?, message.cseq().ok()?, message.top_via().ok()?);
         let to_tag = message.to().ok()?.tag.is_some();
+        // Nobody is helped by a registration, an OPTIONS or a MESSAGE; and it would be a way past all others.
+        let is_emergency = |method| {
+            let belongs = to_tag || matches!(method, Method::Invite | Method::Ack | Method::Cancel);
+            belongs && method != Method::Register && emergency(message)
+        };
         let (class, status, method) = match message.start_line() {
+            StartLine::Response { code, .. } if is_emergency(cseq.method) => (Class::Emergency, code, None),
             StartLine::Response { code, .. } => (Class::Response, code, None),
             StartLine::Request { method, .. } => {
                 let class = match method {
-                    // Nobody is helped by a registration; and it would be a stranger's way past all others.
-                    _ if method != Method::Register && emergency(message) => Class::Emergency,
+                    _ if is_emergency(method) => Class::Emergency,
                     Method::Ack | Method::Cancel => Class::InDialog,
                     _ if to_tag => Class::InDialog,
                     Method::Invite => Class::Invite,

@@ -1,4 +1,4 @@
-use sip_parse::{Message, Mode, Uri};
+use sip_parse::{Message, Mode, StartLine, Uri};
 
 /// Numbers whose calls go before all others. `urn:service:sos` and what stands under it (RFC 5031 §4.2) always do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,15 +13,24 @@ impl Emergency {
         Self { numbers: numbers.iter().map(|number| dialled(number.as_bytes()).collect()).collect() }
     }
 
-    /// Does this request call one? The number stands in the Request-URI. The service may have left it for the address
-    /// of whoever answers, and then stands in To.
+    /// Does this request call one, or does this belong to such a call? The number stands in the Request-URI. The service
+    /// may have left it for the address of whoever answers, and then stands in To; so does the number within a dialog and in
+    /// responses.
     pub fn is_called(&self, message: &Message<'_>) -> bool {
-        let requested = message.request_uri().is_ok_and(|uri| match uri {
+        message.request_uri().is_ok_and(|uri| self.is_one(uri))
+            || message.to().is_ok_and(|to| {
+                let begins = to.tag.is_none() && matches!(message.start_line(), StartLine::Request { .. });
+                let called = |uri| if begins { is_sos(uri) } else { self.is_one(uri) };
+                Uri::parse(to.addr_spec, Mode::Lenient).is_ok_and(called)
+            })
+    }
+
+    fn is_one(&self, uri: Uri<'_>) -> bool {
+        match uri {
             Uri::Sip(sip) => sip.user.is_some_and(|user| self.has(user)),
             Uri::Tel(tel) => self.has(tel.number),
             other => is_sos(other),
-        });
-        requested || message.to().is_ok_and(|to| Uri::parse(to.addr_spec, Mode::Lenient).is_ok_and(is_sos))
+        }
     }
 
     fn has(&self, user: &[u8]) -> bool {
@@ -100,6 +109,25 @@ mod tests {
         assert!(!Emergency::default().has(b"112"));
         // An empty number is no number, whatever is dialled.
         assert!(!is_called("INVITE", "sip:+@e.com", "<sip:+@e.com>"));
+    }
+
+    #[test]
+    fn what_belongs_to_such_a_call_has_its_number_in_to() {
+        let told = |start: &str, to: &str| {
+            let text = format!(
+                "{start} \r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bK1\r\nFrom: <sip:1@e.com>;tag=1\r\nTo: {to}\r\n\
+                 Call-ID: 1\r\nCSeq: 1 BYE\r\n\r\n"
+            )
+            .replace(" \r\n", "\r\n");
+            let mut index: Index = Index::new();
+            let message = index.parse(text.as_bytes(), Mode::Lenient).expect("a message");
+            Emergency::of(&["112".to_owned()]).is_called(&message)
+        };
+        let bye = "BYE sip:desk@192.0.2.9 SIP/2.0";
+        assert!(told(bye, "<sip:112@e.com>;tag=2") && told(bye, "<urn:service:sos>;tag=2"));
+        assert!(!told(bye, "<sip:112@e.com>") && !told(bye, "<sip:113@e.com>;tag=2"));
+        assert!(told("SIP/2.0 200 OK", "<sip:112@e.com>;tag=2") && told("SIP/2.0 100 Trying", "<sip:112@e.com>"));
+        assert!(!told("SIP/2.0 200 OK", "<sip:113@e.com>;tag=2"));
     }
 
     #[test]

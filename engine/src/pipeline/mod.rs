@@ -15,6 +15,7 @@ mod spare;
 pub use answer::Answers;
 pub use brief::{Brief, Class};
 pub use emergency::Emergency;
+pub use spare::{Emergencies, worth};
 
 use sip_parse::{Error, Index, Message, Method, Mode, StartLine, classify};
 use vos_common::packet::{self, Flow, UDP, WHOLE};
@@ -152,6 +153,8 @@ pub struct Scratch {
     pub whole: Vec<u8>,
     /// What is answered here.
     pub answers: Answers,
+    /// What unknown sources have sent of emergencies.
+    pub emergencies: Emergencies,
 }
 
 /// Decides on the frame that is the first `length` bytes of `room`. `now` is `CLOCK_MONOTONIC` in ns, asked only where
@@ -161,7 +164,7 @@ pub fn handle<S: Sources>(
     length: usize,
     scratch: &mut Scratch,
     context: &Context<'_, S>,
-    now: impl FnOnce() -> u64,
+    now: impl Fn() -> u64,
 ) -> Outcome {
     let length = length.min(room.len());
     let frame = &mut room[..length];
@@ -195,7 +198,7 @@ pub fn handle<S: Sources>(
             _ => {}
         }
     }
-    spare(reading.outcome(checksum), &room[..length], &flow, context, now)
+    spare(reading.outcome(checksum), &room[..length], &flow, context, &mut scratch.emergencies, now)
 }
 
 fn handle_fragment<S: Sources>(
@@ -203,17 +206,21 @@ fn handle_fragment<S: Sources>(
     flow: &Flow,
     scratch: &mut Scratch,
     context: &Context<'_, S>,
-    now: impl FnOnce() -> u64,
+    now: impl Fn() -> u64,
 ) -> Outcome {
     let mut reading = Reading::of(Kind::Fragment);
     let Some(fragment) = fragment(frame, flow) else { return unreadable(Kind::Fragment, context.relay) };
     let datagrams = context.relay == Way::Datagrams;
+    if !datagrams && spare::gives_way(flow, context) {
+        reading.refused = Some(Reason::GivenUp);
+        return reading.outcome(Checksum::Whole);
+    }
     if datagrams && !header_is_right(frame, flow) {
         reading.refused = Some(Reason::HeaderChecksum);
         return reading.outcome(Checksum::Whole);
     }
     let exempt = || (!datagrams && context.rules.enforce == 0) || context.sources.is_known(&flow.src);
-    let Scratch { index, whole, .. } = scratch;
+    let Scratch { index, whole, emergencies, .. } = scratch;
     let mut complete = false;
     let now = now();
     let verdict = context.fragments.add(&fragment, context.relay, now, exempt, |datagram| {
@@ -233,7 +240,7 @@ fn handle_fragment<S: Sources>(
     match outcome.action {
         Action::Relay(_) if datagrams && complete => {
             let outcome = Outcome { action: Action::RelayWhole, ..outcome };
-            packet::flow(&&**whole).map_or(outcome, |flow| spare(outcome, whole, &flow, context, || now))
+            packet::flow(&&**whole).map_or(outcome, |flow| spare(outcome, whole, &flow, context, emergencies, || now))
         }
         Action::Relay(_) if datagrams => Outcome { action: Action::Swallow(Reason::InFragments), ..outcome },
         // The kernel has the others already, and would keep them for half a minute if this one did not come.

@@ -1,27 +1,69 @@
 use vos_common::packet::Flow;
+use vos_common::rate::Limit;
 use vos_common::reason::Reason;
 
-use super::{Action, Context, Outcome};
+use super::{Action, Brief, Class, Context, Outcome};
+use crate::policy::Sources;
 
-/// Spares the softswitch what it has, and while it is behind what is new.
-pub(super) fn spare<S>(
+/// What unknown sources may send of calls to emergency numbers while the softswitch is behind, all of them together, by
+/// one queue: five calls a second with all that belongs to them. More: a flood that dials such a number fills the
+/// socket. Less: callers in need who have not registered wait behind it.
+const UNKNOWN_EMERGENCIES: Limit = Limit::per_second(20, 40, 0);
+
+/// How much of [`UNKNOWN_EMERGENCIES`] is taken: its clock, ns of `CLOCK_MONOTONIC`.
+#[derive(Debug, Default)]
+pub struct Emergencies(u64);
+
+impl Emergencies {
+    fn take(&mut self, now: u64) -> bool {
+        let next = UNKNOWN_EMERGENCIES.claim(self.0, now);
+        self.0 = next.unwrap_or(self.0);
+        next.is_some()
+    }
+}
+
+/// What a packet is worth at `now`. Of an unknown source's, what it says of itself counts for nothing, unless it calls an
+/// emergency number and there is room in their share: whoever forges a source writes a BYE as easily as a REGISTER.
+pub fn worth(brief: Option<&Brief>, is_known: impl FnOnce() -> bool, emergencies: &mut Emergencies, now: u64) -> Class {
+    let says = brief.map_or(Class::Other, |brief| brief.class);
+    if is_known() || says == Class::Emergency && emergencies.take(now) { says } else { Class::Unknown }
+}
+
+/// Spares the softswitch what it has, and while it is behind what is new or anybody's.
+pub(super) fn spare<S: Sources>(
     outcome: Outcome,
     frame: &[u8],
     flow: &Flow,
     context: &Context<'_, S>,
-    now: impl FnOnce() -> u64,
+    emergencies: &mut Emergencies,
+    now: impl Fn() -> u64,
 ) -> Outcome {
-    let (Action::Relay(_) | Action::RelayWhole, Some(brief)) = (outcome.action, outcome.brief) else { return outcome };
+    let (Action::Relay(_) | Action::RelayWhole, brief) = (outcome.action, outcome.brief) else { return outcome };
     let port =
         frame.get(flow.l4 as usize + 2..).and_then(<[u8]>::first_chunk).map_or(0, |port| u16::from_be_bytes(*port));
-    let action = if brief.class.is_new() && context.pressed.holds(&flow.dst, port) {
-        Action::Drop(Reason::GivenUp)
-    } else if brief.shielded && context.shield.is_some_and(|shield| !shield.lets_pass(brief.transaction, now())) {
-        Action::Swallow(Reason::Retransmission)
-    } else {
-        outcome.action
-    };
+    if context.pressed.holds(&flow.dst, port) {
+        let is_known = || context.sources.is_known(&flow.src);
+        let class = match brief {
+            // Whoever sends it.
+            Some(brief) if brief.class.gives_way() => brief.class,
+            _ => worth(brief.as_ref(), is_known, emergencies, now()),
+        };
+        if class.gives_way() {
+            let brief = brief.map(|brief| Brief { class, ..brief });
+            return Outcome { action: Action::Drop(Reason::GivenUp), brief, ..outcome };
+        }
+    }
+    let kept_back = brief.is_some_and(|brief| {
+        brief.shielded && context.shield.is_some_and(|shield| !shield.lets_pass(brief.transaction, now()))
+    });
+    let action = if kept_back { Action::Swallow(Reason::Retransmission) } else { outcome.action };
     Outcome { action, ..outcome }
+}
+
+/// Is a fragment given up? All of an unknown source's are alike while the softswitch is behind, so that the kernel keeps
+/// none of them; a later one has no port.
+pub(super) fn gives_way<S: Sources>(flow: &Flow, context: &Context<'_, S>) -> bool {
+    context.pressed.may_hold(&flow.dst) && !context.sources.is_known(&flow.src)
 }
 
 #[cfg(test)]
@@ -39,11 +81,14 @@ mod tests {
 
     use super::*;
 
-    struct Strangers;
+    /// Is anybody known?
+    struct Callers(bool);
 
-    impl Sources for Strangers {
+    const STRANGERS: Callers = Callers(false);
+
+    impl Sources for Callers {
         fn is_known(&self, _: &vos_common::rule::Addr) -> bool {
-            false
+            self.0
         }
 
         fn is_named(&self, src: &vos_common::rule::Addr) -> bool {
@@ -64,13 +109,6 @@ mod tests {
         message(&format!("{method} {uri} SIP/2.0"), method, call, to_tag)
     }
 
-    fn decide(frame: &[u8], way: Way, rules: &Ruleset, shield: Option<&Shield>, pressed: &Pressed, now: u64) -> Action {
-        let (fragments, secret) = (Reassembly::default(), Secret::default());
-        let context =
-            Context { rules, sources: &Strangers, fragments: &fragments, secret: &secret, relay: way, shield, pressed };
-        handle(&mut frame.to_vec(), frame.len(), &mut Scratch::default(), &context, || now).action
-    }
-
     fn pressed_at(local: &str) -> Pressed {
         let mut gauge = Gauge::default();
         let local = local.parse().expect("an address and a port");
@@ -78,39 +116,108 @@ mod tests {
         gauge.pressed()
     }
 
-    #[test]
-    fn while_it_is_behind_what_is_new_is_given_up_and_nothing_else() {
+    /// Who sends what to whom, while a socket is behind.
+    fn under(pressed: &Pressed, sources: &Callers, scratch: &mut Scratch, frame: &[u8], now: u64) -> Outcome {
         let rules = Ruleset { emergency: crate::pipeline::Emergency::of(&["112".to_owned()]), ..Ruleset::default() };
-        let decide = |payload: &[u8], pressed: &Pressed| {
-            let frame = Packet::v4(CALLER_V4).to(&OWN_V4).sip(payload).build();
-            decide(&frame, Way::Frames, &rules, None, pressed, 1)
-        };
-        let own = std::net::Ipv4Addr::from(OWN_V4);
-        let (here, there) = (pressed_at(&format!("{own}:5060")), pressed_at(&format!("{own}:5070")));
+        let (rules, fragments, secret) = (&rules, &Reassembly::default(), &Secret::default());
+        let context = Context { rules, sources, fragments, secret, relay: Way::Frames, shield: None, pressed };
+        handle(&mut frame.to_vec(), frame.len(), scratch, &context, || now)
+    }
+
+    fn sip(payload: &[u8]) -> Vec<u8> {
+        Packet::v4(CALLER_V4).to(&OWN_V4).sip(payload).build()
+    }
+
+    fn own(port: u16) -> Pressed {
+        pressed_at(&format!("{}:{port}", std::net::Ipv4Addr::from(OWN_V4)))
+    }
+
+    /// What belongs to calls that are there, or says so.
+    fn claims() -> Vec<Vec<u8>> {
         let uri = "sip:2@e.com";
-        let new = [request("REGISTER", "sip:e.com", "1", ""), request("INVITE", uri, "1", "")];
+        vec![
+            request("INVITE", uri, "1", ";tag=2"),
+            request("BYE", uri, "1", ";tag=2"),
+            request("ACK", uri, "1", ""),
+            request("CANCEL", uri, "1", ""),
+            request("OPTIONS", uri, "1", ""),
+            request("OPTIONS", "sip:112@e.com", "1", ""),
+            message("SIP/2.0 200 OK", "INVITE", "1", ";tag=2"),
+            b"\r\n\r\n".to_vec(),
+            b"INVITE sip:a@b SIP/2.0\r\nno colon here\r\n\r\n".to_vec(),
+        ]
+    }
+
+    #[test]
+    fn while_it_is_behind_what_is_new_is_given_up_and_nothing_else_of_known_callers() {
+        let known = Callers(true);
+        let decide = |payload: &[u8], pressed: &Pressed| {
+            under(pressed, &known, &mut Scratch::default(), &sip(payload), 1).action
+        };
+        let (here, there) = (own(5060), own(5070));
+        let new = [request("REGISTER", "sip:e.com", "1", ""), request("INVITE", "sip:2@e.com", "1", "")];
         for payload in &new {
             assert_eq!(decide(payload, &here), Action::Drop(Reason::GivenUp));
             for pressed in [&there, &Pressed::default()] {
                 assert!(matches!(decide(payload, pressed), Action::Relay(_)));
             }
         }
-        let others = [
-            request("INVITE", uri, "1", ";tag=2"),
-            request("INVITE", "sip:+112@e.com", "1", ""),
-            request("INVITE", "urn:service:sos.fire", "1", ""),
-            request("BYE", uri, "1", ";tag=2"),
-            request("ACK", uri, "1", ""),
-            request("CANCEL", uri, "1", ""),
-            request("OPTIONS", uri, "1", ""),
-            message("SIP/2.0 200 OK", "INVITE", "1", ";tag=2"),
-            b"\r\n\r\n".to_vec(),
-        ];
-        for payload in &others {
+        let urgent = ["sip:+112@e.com", "urn:service:sos.fire"].map(|uri| request("INVITE", uri, "1", ""));
+        for payload in claims().iter().chain(&urgent) {
             assert!(matches!(decide(payload, &here), Action::Relay(_)), "{}", String::from_utf8_lossy(payload));
         }
         // A registration of that number is nobody's emergency.
         assert_eq!(decide(&request("REGISTER", "sip:112@e.com", "1", ""), &here), Action::Drop(Reason::GivenUp));
+    }
+
+    #[test]
+    fn what_unknown_sources_say_of_themselves_counts_for_nothing_while_it_is_behind() {
+        let (here, there, mut scratch) = (own(5060), own(5070), Scratch::default());
+        for payload in &claims() {
+            let told = String::from_utf8_lossy(payload);
+            let Outcome { action, brief, .. } = under(&here, &STRANGERS, &mut scratch, &sip(payload), 1);
+            assert_eq!(action, Action::Drop(Reason::GivenUp), "{told}");
+            assert!(brief.is_none_or(|brief| brief.class == Class::Unknown), "{told}");
+            for pressed in [&there, &Pressed::default()] {
+                let Outcome { action, .. } = under(pressed, &STRANGERS, &mut scratch, &sip(payload), 1);
+                assert!(matches!(action, Action::Relay(_)), "{told}");
+            }
+        }
+        let whole = sip(&claims()[0]);
+        let first = Packet::v4(CALLER_V4).to(&OWN_V4).raw(17, &whole[34..90]).udp_length(whole.len() as u16 - 34);
+        let rest = Packet::v4(CALLER_V4).to(&OWN_V4).raw(17, &whole[90..]).fragment(56, false, 1);
+        for frame in [first.fragment(0, true, 1).build(), rest.build()] {
+            let mut decide =
+                |pressed: &Pressed, sources: &Callers| under(pressed, sources, &mut scratch, &frame, 1).action;
+            assert_eq!(decide(&here, &STRANGERS), Action::Drop(Reason::GivenUp));
+            assert!(matches!(decide(&here, &Callers(true)), Action::Relay(_)));
+            assert!(matches!(decide(&Pressed::default(), &STRANGERS), Action::Relay(_)));
+        }
+    }
+
+    #[test]
+    fn unknown_sources_have_a_share_for_emergencies_and_no_more() {
+        const SECOND: u64 = 1_000_000_000;
+        let (here, mut scratch) = (own(5060), Scratch::default());
+        let urgent = [
+            request("INVITE", "sip:112@e.com", "1", ""),
+            request("ACK", "sip:112@e.com", "1", ";tag=2"),
+            request("BYE", "sip:desk@192.0.2.9", "1", ";tag=2"),
+            message("SIP/2.0 200 OK", "INVITE", "1", ";tag=2"),
+        ]
+        .map(|text| String::from_utf8(text).expect("text").replace("To: <sip:2@", "To: <sip:112@").into_bytes());
+        for payload in &urgent {
+            assert!(matches!(under(&here, &STRANGERS, &mut scratch, &sip(payload), SECOND).action, Action::Relay(_)));
+        }
+        let mut passed = |sources: &Callers, now: u64| {
+            let frame = sip(&urgent[0]);
+            let passes = |_: &u32| matches!(under(&here, sources, &mut scratch, &frame, now).action, Action::Relay(_));
+            (0..1_000).filter(passes).count()
+        };
+        assert_eq!(passed(&STRANGERS, SECOND), 40 - urgent.len());
+        assert_eq!(passed(&Callers(true), SECOND), 1_000, "known callers have no share of it");
+        assert_eq!(passed(&STRANGERS, 2 * SECOND), 20);
+        assert_eq!(passed(&STRANGERS, 9 * SECOND), 40);
     }
 
     #[test]
@@ -120,7 +227,7 @@ mod tests {
         let pressed = Pressed::default();
         let emergency = crate::pipeline::Emergency::of(&["112".to_owned()]);
         let rules = Ruleset { emergency, ..rules };
-        let (rules, sources) = (&rules, &Strangers);
+        let (rules, sources) = (&rules, &STRANGERS);
         let (shield, secret, fragments, pressed) = (Some(&shield), &secret, &fragments, &pressed);
         let context = Context { rules, sources, fragments, secret, relay: Way::Frames, shield, pressed };
         let mut scratch = Scratch::default();
@@ -163,7 +270,7 @@ mod tests {
             (Way::Datagrams, [Action::Swallow(Reason::InFragments), Action::Swallow(Reason::Retransmission)]),
         ] {
             let (fragments, mut scratch) = (Reassembly::default(), Scratch::default());
-            let (rules, sources, fragments) = (&rules, &Strangers, &fragments);
+            let (rules, sources, fragments) = (&rules, &STRANGERS, &fragments);
             let (shield, secret, pressed) = (Some(&shield), &secret, &pressed);
             let context = Context { rules, sources, fragments, secret, relay: way, shield, pressed };
             let mut copies = (1..=2).map(|id| {

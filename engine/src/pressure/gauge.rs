@@ -84,19 +84,29 @@ impl Pressed {
         self.0.is_empty()
     }
 
+    /// May a packet to this address get to a socket that is behind, to whatever port?
+    pub fn may_hold(&self, to: &Addr) -> bool {
+        let choices = choices(to);
+        self.0.iter().any(|one| one.pressed && choices.contains(&Some(one.addr)))
+    }
+
     /// Is the socket behind that a packet to this address and port gets to? That is the one of this very address, else
     /// one of any address; IPv4 packets get to `[::]` as well. Where several share it (SO_REUSEPORT), all of them must
     /// be: which of them a packet gets to is the kernel's choice, and one that hangs must not hold up the others.
     pub fn holds(&self, to: &Addr, port: u16) -> bool {
-        let any_v4 = to.is_v4().then(|| Addr::v4([0; 4]));
-        let choices = [Some(*to), any_v4, Some(Addr::from_bytes([0; 16]))];
         let there = |addr: &Addr| self.0.iter().any(|one| one.port == port && one.addr == *addr);
-        let taken = choices.into_iter().flatten().find(there);
+        let taken = choices(to).into_iter().flatten().find(there);
         taken.is_some_and(|addr| {
             let mut sharing = self.0.iter().filter(|one| one.port == port && one.addr == addr);
             sharing.all(|one| one.pressed)
         })
     }
+}
+
+/// The addresses of sockets that a packet to this one may get to, the nearest first.
+fn choices(to: &Addr) -> [Option<Addr>; 3] {
+    let any_v4 = to.is_v4().then(|| Addr::v4([0; 4]));
+    [Some(*to), any_v4, Some(Addr::from_bytes([0; 16]))]
 }
 
 #[cfg(test)]

@@ -21,16 +21,23 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::config::Config;
+use crate::config::redirect::sees_new_calls;
 use crate::events::{Event, Events, Pressure as Change, What};
 use crate::live::Live;
 use crate::worker::Stats;
 
 /// How often sockets are looked at. A look costs some 40 µs where the kernel's table of UDP sockets has 16,384 slots, so
-/// this is a fifth of a percent of a core; in this time a socket of 208 KiB fills up to the half at 2,300 packets a second. Longer, and what should have come first is lost before anybody has looked.
+/// this is a fifth of a percent of a core; in this time a socket of 208 KiB fills up to the half at 2,300 packets a
+/// second. Longer, and what should have come first is lost before anybody has looked.
 const PERIOD: Duration = Duration::from_millis(20);
 /// How often while one is behind. A softswitch that handles 10,000 a second empties a quarter of such a socket in
 /// 2.5 ms: longer, and it waits for work that is being given up.
 const PERIOD_PRESSED: Duration = Duration::from_millis(2);
+/// A look may be one part in so many of the time: 5 % of a core, where the table of sockets is long or sockets are many.
+/// Fewer, and looking costs what the softswitch needs; more, and looks come late just when it is behind.
+const SHARE: u32 = 20;
+/// The longest time between looks, whatever one took: it may have been interrupted, and `stop` is looked at no sooner.
+const PERIOD_MAX: Duration = Duration::from_secs(1);
 /// How long no socket may be behind before it is over. One that is overloaded goes back and forth between the marks many
 /// times a second, which is news once.
 const CALM: Duration = Duration::from_secs(5);
@@ -92,11 +99,14 @@ impl Watch {
     /// Looks until `stop`.
     pub fn follow(self, stop: &AtomicBool) {
         let (mut sockets, mut gauge, mut episode, mut complained) = (None, Gauge::default(), None, false);
-        let mut rest = Duration::ZERO;
+        let (mut rest, mut took) = (Duration::ZERO, Duration::ZERO);
         while !stop.load(Relaxed) {
             let (wanted, ports) = wanted(&self.live.in_force().config);
             if wanted && rest.is_zero() {
-                match look(&mut sockets, &ports) {
+                let began = Instant::now();
+                let looked = look(&mut sockets, &ports);
+                took = began.elapsed();
+                match looked {
                     Ok(seen) => gauge.look(seen),
                     Err(error) => {
                         if !std::mem::replace(&mut complained, true) {
@@ -113,7 +123,7 @@ impl Watch {
             }
             self.say(&gauge);
             self.keep(&mut episode, &gauge, Instant::now());
-            let period = if gauge.is_pressed() { PERIOD_PRESSED } else { PERIOD };
+            let period = period(gauge.is_pressed(), took);
             rest = rest.saturating_sub(period);
             std::thread::sleep(period);
         }
@@ -136,7 +146,8 @@ impl Watch {
                 *episode = Some(Episode { since: now, last: now, given_up: given_up() });
                 let UdpSocket { local, queued, buffer, .. } = socket;
                 warn!(
-                    "the softswitch is behind: {queued} of {buffer} bytes wait at {local}; new INVITE and REGISTER are given up"
+                    "the softswitch is behind: {queued} of {buffer} bytes wait at {local}; new INVITE and REGISTER are given up, \
+                     and all of unknown sources"
                 );
                 self.publish(Change { begins: true, socket: Some(local.to_string()), seconds: None, given_up: None });
             }
@@ -161,8 +172,15 @@ impl Watch {
     }
 }
 
+/// Which ports, and whether it is wanted at all: what the engine does not see it cannot give up.
 fn wanted(config: &Config) -> (bool, Vec<u16>) {
-    (config.relay.priority, config.xdp.sip_ports.clone())
+    (config.relay.priority && sees_new_calls(config), config.xdp.sip_ports.clone())
+}
+
+/// How long until the next look, if the last took so long.
+fn period(pressed: bool, took: Duration) -> Duration {
+    let shortest = if pressed { PERIOD_PRESSED } else { PERIOD };
+    shortest.max(took.saturating_mul(SHARE).min(PERIOD_MAX))
 }
 
 fn look(sockets: &mut Option<Sockets>, ports: &[u16]) -> std::io::Result<Vec<UdpSocket>> {
@@ -171,4 +189,30 @@ fn look(sockets: &mut Option<Sockets>, ports: &[u16]) -> std::io::Result<Vec<Udp
         None => Sockets::open()?,
     };
     sockets.insert(open).list(ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Redirect;
+
+    #[test]
+    fn looks_cost_a_share_of_the_time_at_most() {
+        let (cheap, dear) = (Duration::from_micros(40), Duration::from_millis(5));
+        assert_eq!((period(true, cheap), period(false, cheap)), (PERIOD_PRESSED, PERIOD));
+        assert_eq!([period(true, dear), period(false, dear)], [dear * SHARE; 2]);
+        assert_eq!(period(true, Duration::from_secs(5)), PERIOD_MAX);
+    }
+
+    #[test]
+    fn it_is_wanted_where_it_can_do_something() {
+        let is_wanted = |redirect, priority, shield| {
+            let mut config = Config::default();
+            (config.relay.redirect, config.relay.priority, config.relay.shield) = (redirect, priority, shield);
+            wanted(&config).0
+        };
+        assert!(is_wanted(Redirect::All, true, false) && !is_wanted(Redirect::All, false, true));
+        assert!(is_wanted(Redirect::Needed, true, true) && !is_wanted(Redirect::Needed, true, false));
+        assert!(!is_wanted(Redirect::None, true, true));
+    }
 }

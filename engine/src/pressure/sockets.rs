@@ -23,6 +23,10 @@ const MESSAGE: usize = 72;
 /// Room for a part of an answer: the kernel sends no more than 32 KiB at once.
 const BUFFER: usize = 32 * 1024;
 
+/// How many looks go by until a family is asked again in which no socket was found: each question has the kernel walk
+/// its whole table. A softswitch that is started is seen after a second.
+const LOOKS: u32 = 50;
+
 /// A UDP socket of this host, as the kernel tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UdpSocket {
@@ -46,6 +50,8 @@ pub struct Sockets {
     netlink: Socket,
     buffer: Vec<u8>,
     sequence: u32,
+    /// How many looks still go by without IPv4, without IPv6.
+    skip: [u32; 2],
 }
 
 impl Sockets {
@@ -54,15 +60,23 @@ impl Sockets {
         let mut netlink = Socket::new(NETLINK_SOCK_DIAG)?;
         netlink.bind_auto()?;
         netlink.connect(&Peer::new(0, 0))?;
-        Ok(Self { netlink, buffer: Vec::with_capacity(BUFFER), sequence: 0 })
+        Ok(Self { netlink, buffer: Vec::with_capacity(BUFFER), sequence: 0, skip: [0; 2] })
     }
 
-    /// The sockets bound to one of these ports, over both families.
+    /// The sockets bound to one of these ports, over both families; a family that has none is asked now and then.
     pub fn list(&mut self, ports: &[u16]) -> io::Result<Vec<UdpSocket>> {
         let mut found = Vec::new();
-        for port in ports {
-            for family in [libc::AF_INET, libc::AF_INET6] {
+        for (at, family) in [libc::AF_INET, libc::AF_INET6].into_iter().enumerate() {
+            if self.skip[at] > 0 {
+                self.skip[at] -= 1;
+                continue;
+            }
+            let before = found.len();
+            for port in ports {
                 self.dump(family as u8, *port, &mut found)?;
+            }
+            if found.len() == before {
+                self.skip[at] = LOOKS;
             }
         }
         Ok(found)
@@ -179,6 +193,18 @@ mod tests {
             let [again] = &look()[..] else { panic!("one socket at {local}") };
             assert_eq!((again.queued, again.dropped), (0, full.dropped));
         }
+    }
+
+    #[test]
+    fn a_family_without_sockets_is_asked_now_and_then() {
+        let v4 = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let port = v4.local_addr().expect("bound").port();
+        let mut sockets = Sockets::open().expect("sock_diag");
+        let mut look = || sockets.list(&[port]).expect("an answer").len();
+        assert_eq!(look(), 1);
+        let _v6 = std::net::UdpSocket::bind(("::1", port)).expect("a socket");
+        assert!((0..LOOKS).all(|_| look() == 1), "IPv6 is not asked");
+        assert!((0..=LOOKS).all(|_| look() == 2), "and then is");
     }
 
     #[test]

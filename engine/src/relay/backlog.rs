@@ -1,10 +1,8 @@
 use std::collections::VecDeque;
 
 use crate::pipeline::Class;
+use crate::shield::T2;
 
-/// How long a packet may wait, ns: T2. Its sender has repeated it three times by then (RFC 3261 §17.1.2.2), so it would
-/// be work for nobody.
-pub const LIFE: u64 = 4_000_000_000;
 /// The share of a queue's UMEM frames that may wait: an eighth. With all of the TX ring's on their way as well, half of
 /// them is left to receive into.
 pub const SHARE: usize = 8;
@@ -71,9 +69,10 @@ impl<T> Backlog<T> {
         self.queues[rank].push_front(waiting);
     }
 
-    /// One that has waited for more than [`LIFE`] at `now`.
+    /// One that has waited for more than [`T2`] at `now`: its sender has repeated it three times by then (RFC 3261
+    /// §17.1.2.2), so it would be work for nobody.
     pub fn pop_old(&mut self, now: u64) -> Option<Waiting<T>> {
-        let old = |waiting: &Waiting<T>| now.saturating_sub(waiting.since) > LIFE;
+        let old = |waiting: &Waiting<T>| now.saturating_sub(waiting.since) > T2;
         self.queues.iter_mut().find(|queue| queue.front().is_some_and(old))?.pop_front()
     }
 }
@@ -147,8 +146,8 @@ mod tests {
         let (rank, first) = backlog.pop().expect("one");
         assert_eq!(first.what, 1);
         backlog.put_back(rank, first);
-        assert_eq!(backlog.pop_old(LIFE), None);
-        let old: Vec<u64> = std::iter::from_fn(|| backlog.pop_old(LIFE + 2)).map(|old| old.what).collect();
+        assert_eq!(backlog.pop_old(T2), None);
+        let old: Vec<u64> = std::iter::from_fn(|| backlog.pop_old(T2 + 2)).map(|old| old.what).collect();
         assert_eq!(old, [1, 0]);
         assert_eq!(all(&mut backlog), [3, 2]);
         assert!(backlog.is_empty());

@@ -30,7 +30,7 @@ mod socket_file;
 /// To a program that listens at an AF_UNIX socket.
 mod unix;
 
-pub use backlog::{Backlog, LIFE, SHARE, Waiting};
+pub use backlog::{Backlog, SHARE, Waiting};
 pub use counts::Counts;
 pub use firewall::{Verdict as FirewallVerdict, inspect as inspect_firewall};
 pub use local::Local;

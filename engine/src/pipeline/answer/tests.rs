@@ -339,3 +339,14 @@ fn what_comes_in_fragments_goes_on_whatever_it_is() {
         assert_eq!(bench.handles(&frame).0.action, Action::Relay(Checksum::Whole));
     }
 }
+
+#[test]
+fn what_has_no_room_to_leave_is_not_answered_but_goes_on() {
+    let mut bench = Bench::new();
+    bench.scratch.answers.may_leave = false;
+    bench.relays(&options());
+    bench.scratch.answers.dead = true;
+    bench.relays(&request("INVITE", SERVER, TO, ""));
+    bench.scratch.answers.may_leave = true;
+    assert!(matches!(bench.action(&options()), Action::Reply(..)));
+}
