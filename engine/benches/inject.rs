@@ -15,7 +15,7 @@ use vos_bench::{NetNs, VethPair};
 use vos_engine::config::{Attach, Config};
 use vos_engine::netlink::{Link, Netlink};
 use vos_engine::pipeline::Checksum;
-use vos_engine::relay::{Reentry, Tap};
+use vos_engine::relay::{Raw, Reentry, Tap};
 use vos_engine::sys;
 use vos_engine::xdp::{self, Filter};
 use vos_engine::xsk::chunk_for;
@@ -69,7 +69,29 @@ impl Way for Writev<'_> {
     }
 }
 
-/// The same with the header in front of the frame, as a UMEM's headroom would allow.
+/// The engine's other one: a raw socket and `lo`, with the kernel's checks made here.
+struct ByRawSocket {
+    raw: Raw,
+    frame: Vec<u8>,
+    begin: Instant,
+}
+
+impl Way for ByRawSocket {
+    fn name(&self) -> String {
+        "raw socket".to_owned()
+    }
+
+    fn send(&mut self, packets: usize) -> io::Result<()> {
+        for _ in 0..packets {
+            let now = self.begin.elapsed().as_nanos() as u64;
+            let sent = self.raw.send(&mut self.frame, Checksum::Whole, now);
+            sent.map_err(|error| io::Error::other(format!("{error:?}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// [`Writev`] with the header in front of the frame, as a UMEM's headroom would allow.
 struct Write<'a> {
     queue: OwnedFd,
     frames: &'a [Vec<u8>],
@@ -460,6 +482,8 @@ fn ways<'w, 'a: 'w>(
         rows.push(Row { way, batch, slices: Vec::new(), rounds: Vec::new(), least: f64::INFINITY, lost: None });
     };
     add(Box::new(Writev { reentry: Reentry::new(tap, nic, 0)?, frames }), 1);
+    let (raw, frame) = (Raw::new(nic, 0)?, frames[0][VNET_HEADER..].to_vec());
+    add(Box::new(ByRawSocket { raw, frame, begin: Instant::now() }), 1);
     add(Box::new(Write { queue: sys::tap_queue(tap.name())?, frames }), 1);
     for (vectored, sqpoll) in [(true, false), (false, false), (false, true)] {
         for batch in BATCHES {
