@@ -295,6 +295,9 @@ impl Worker {
         while self.turn(&mut desk, &mut door, now()) > 0 {
             self.queue.flush();
         }
+        // And what has been answered meanwhile.
+        self.bring_back(&mut desk, now());
+        self.queue.flush();
         // What has found no room until now finds none.
         while let Some((_, waiting)) = self.backlog.pop() {
             self.give_up(waiting, &mut door, &desk.live.in_force(), now());
