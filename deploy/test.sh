@@ -98,7 +98,7 @@ stage guest-6.12 guest trixie copy
 stage guest-6.1 guest bookworm copy
 
 printf '\n=== slowest tests\n'
-sed -n 's/^test \(.*\) \.\.\. .*<\([0-9.]*\)s>$/\2 s  \1/p' "$times" | sort -rn | head -n 5
+sed -n 's/^test \(.*\) \.\.\. .*<\([0-9.]*\)s>$/\2 s  \1/p' "$times" | sort -rn | sed -n 1,5p
 printf '\n=== stages\n'
 printf '%s\n' "${summary[@]}"
 if [ "$failed" = 0 ]; then echo "PASS in $SECONDS s"; else echo "FAIL after $SECONDS s" && exit 1; fi
