@@ -202,12 +202,14 @@ fn what_a_slow_consumer_has_no_room_for_waits_by_what_it_is_worth() {
     site.counted(&before, "redirected", MANY + THERE);
     let mut arrived = Vec::new();
     wait_until("nothing waits any more", PATIENCE, || {
+        // Asked before the last is read: what waited until then is with the consumer.
+        let over = waiting() == 0 && site.stats().workers("held") == [0; site::QUEUES as usize];
         let mut datagram = [0; 2_048];
         while let Ok(length) = consumer.recv(&mut datagram) {
             let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
             arrived.push(text.split_once("Call-ID: ").expect("a request").1.split("\r\n").next().unwrap().to_owned());
         }
-        waiting() == 0 && site.stats().workers("held") == [0; site::QUEUES as usize]
+        over
     });
     // What was in its queue, then calls that are there, then the newest of the others, in order.
     let first = arrived.iter().position(|call| call.starts_with("bye")).expect("a BYE");
