@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::{broadcast, watch};
 
@@ -131,6 +130,9 @@ pub struct RuleChange {
     /// Through which door it came in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub origin: String,
+    /// Who came. Text of unknown origin.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub who: String,
 }
 
 /// The softswitch is behind, or has caught up.
@@ -190,13 +192,8 @@ impl RuleChange {
             until: decision.until,
             reason: decision.reason.to_string(),
             origin: decision.origin.to_string(),
+            who: decision.who.to_string(),
         }
-    }
-
-    /// The time of a decision of this kind at this prefix is over.
-    pub fn ended(net: IpNet, rule: Kind) -> Self {
-        let (reason, origin) = (String::new(), String::new());
-        Self { change: Change::Ended, net: net.to_string(), rule, until: None, reason, origin }
     }
 }
 

@@ -15,6 +15,8 @@ pub mod egress;
 pub mod events;
 /// Why a packet goes where it goes, in words.
 pub mod explain;
+/// Where decisions come from without an operator.
+pub mod feed;
 /// Is the softswitch alive?
 pub mod health;
 /// What is in force, and the ways to change it while packets flow.

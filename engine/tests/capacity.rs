@@ -13,7 +13,7 @@ use aya::maps::{HashMap, LpmTrie, Map, MapData};
 use ipnet::IpNet;
 use vos_common::rule::{Addr, Rule, RuleKind};
 use vos_engine::control::clock::Clock;
-use vos_engine::control::decision::{Decision, Kind};
+use vos_engine::control::decision::{Decision, Kind, Made, Origin};
 use vos_engine::control::maps::{MapError, RuleMaps};
 use vos_engine::control::rules::{Change, RuleBook};
 use vos_engine::netlink::Link;
@@ -87,7 +87,15 @@ impl Random {
 
 fn decision(net: IpNet, kind: Kind, until: Option<u64>, clock: Clock) -> Decision {
     let until = until.map(|ttl| clock.wall_s() + ttl);
-    Decision { net, kind, until, reason: "".into(), origin: "test".into(), made: clock.wall_s() }
+    Decision {
+        net,
+        kind,
+        until,
+        reason: "".into(),
+        origin: Origin::Cli,
+        who: "".into(),
+        made: Made::at(clock.wall_s()),
+    }
 }
 
 /// A decision about each of so many prefixes of which no two are the same, and a second one about every tenth.

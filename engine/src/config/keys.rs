@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 46] = [
+const FIXED: [(&str, &str); 66] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -63,9 +63,39 @@ const FIXED: [(&str, &str); 46] = [
     ("egress.ifaces", "up to 16 names of network interfaces, such as [\"eth0\", \"eth1\"], or [] for the one of iface"),
     ("control.run_dir", "an absolute path"),
     ("control.state_dir", "an absolute path"),
-    ("control.socket_group", "the name of a group, or \"\" for the engine's own"),
+    ("control.socket_group", "the name of a group, or \"\" for vos where there is one, else the engine's own"),
+    ("control.widest_v4", "a prefix length from 0 to 32"),
+    ("control.widest_v6", "a prefix length from 0 to 128"),
+    ("control.widest_feed_v4", "a prefix length from 0 to 32"),
+    (
+        "file_feed",
+        "up to 64 tables with different path (and ttl, reason of up to 256 bytes, strict), such as path = \"/etc/vos/honeypot.list\"",
+    ),
+    (
+        "datagram_feed.listen",
+        "\"unix:/PATH\" (at most 80 bytes), an address and a port, such as \"127.0.0.1:5061\", or \"\"",
+    ),
+    ("datagram_feed.ttl", TTL),
+    ("amqp.url", "\"amqp://USER:PASSWORD@HOST:PORT/VHOST\", \"amqps://...\" or \"\""),
+    ("amqp.password_file", "an absolute path, or \"\""),
+    ("amqp.ca_file", "an absolute path, or \"\""),
+    ("amqp.queue", "up to 64 letters, digits, -, _ and ., such as \"vos.block\", or \"\""),
+    ("amqp.dead_letter", "up to 64 letters, digits, -, _ and ., other than amqp.queue"),
+    ("amqp.ttl", TTL),
+    ("cluster.node", "up to 64 letters, digits, -, _ and ., or \"\" for the host's name"),
+    ("cluster.log", "up to 64 letters, digits, -, _ and ., such as \"vos.decisions\", or \"\"; not without amqp.url"),
+    ("api.listen", "an address and a port, such as \"10.0.0.1:8080\", or \"\""),
+    ("api.token_file", "an absolute path"),
+    (
+        "api.allow",
+        "up to 64 addresses with prefix length, such as [\"10.0.0.0/24\"]; at least one where api.listen is set",
+    ),
+    ("honeypot.ports", "up to 64 different ports from 1 to 65535 that are no SIP ports, such as [5062]"),
+    ("honeypot.addresses", "up to 64 different addresses without prefix length, or [] for all of this host's"),
+    ("honeypot.ttl", TTL),
 ];
 
+const TTL: &str = "a time from 1s to 100years, such as \"1h\"";
 const RULE: &str = "\"enforce\", \"monitor\" or \"off\"";
 const RATE: &str = "a limit such as \"5/s burst 10\" or \"20/min burst 20\", or \"none\"";
 

@@ -15,6 +15,8 @@ mod cores;
 mod domains;
 /// Why a configuration is not taken.
 mod error;
+/// Who else may decide, and who is told.
+mod feeds;
 /// Every key, and what it takes.
 mod keys;
 /// One file of several that lie over each other.
@@ -48,6 +50,9 @@ pub use choice::{Admission, Attach, Bind, Inject, Mode, Wait};
 pub use cores::{CoreList, CoreListError};
 pub use domains::MAX_DOMAINS;
 pub use error::ConfigError;
+pub use feeds::{
+    Amqp, Api, Cluster, DatagramFeed, FileFeed, Honeypot, Listen, MAX_API_ALLOW, MAX_DECOYS, MAX_FILE_FEEDS, NAME_MAX,
+};
 pub use profile::Profile;
 pub use rate::{BURST_MAX, PERIOD_MAX, RATE_MAX, Rate, RateError};
 pub use rates::{Limits, Rates};
@@ -63,6 +68,8 @@ pub use stealth::Stealth;
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 use vos_common::reason::Reason;
+
+use crate::control::guard::Widest;
 
 /// Most SIP ports, beyond any site seen; the kernel holds a bit a port and would take them all.
 pub const MAX_SIP_PORTS: usize = 16;
@@ -107,6 +114,18 @@ pub struct Config {
     pub egress: Egress,
     /// Store, socket and those who may use it.
     pub control: ControlPlane,
+    /// Watched files of blocks, up to [`MAX_FILE_FEEDS`].
+    pub file_feed: Vec<FileFeed>,
+    /// Events as datagrams.
+    pub datagram_feed: DatagramFeed,
+    /// The message broker, and the queue of blocks.
+    pub amqp: Amqp,
+    /// Nodes that decide together.
+    pub cluster: Cluster,
+    /// The API over TCP.
+    pub api: Api,
+    /// Decoys.
+    pub honeypot: Honeypot,
 }
 
 /// `[xdp]`
@@ -175,8 +194,14 @@ pub struct ControlPlane {
     pub run_dir: PathBuf,
     /// Directory of the store, `IFACE.redb`.
     pub state_dir: PathBuf,
-    /// Group that may use the socket; empty: the engine's own.
+    /// Group that may use the socket; empty: `vos` where there is one, else the engine's own.
     pub socket_group: String,
+    /// The shortest IPv4 prefix that is decided about without insisting, 0 to 32.
+    pub widest_v4: u8,
+    /// The same for IPv6, 0 to 128, for feeds as well.
+    pub widest_v6: u8,
+    /// The shortest IPv4 prefix that a feed may block, 0 to 32; feeds cannot insist.
+    pub widest_feed_v4: u8,
 }
 
 impl Default for Config {
@@ -199,6 +224,12 @@ impl Default for Config {
             health: Health::default(),
             egress: Egress::default(),
             control: ControlPlane::default(),
+            file_feed: Vec::new(),
+            datagram_feed: DatagramFeed::default(),
+            amqp: Amqp::default(),
+            cluster: Cluster::default(),
+            api: Api::default(),
+            honeypot: Honeypot::default(),
         }
     }
 }
@@ -230,7 +261,15 @@ impl Default for Worker {
 
 impl Default for ControlPlane {
     fn default() -> Self {
-        Self { run_dir: "/run/vos".into(), state_dir: "/var/lib/vos".into(), socket_group: String::new() }
+        let widest = Widest::default();
+        Self {
+            run_dir: "/run/vos".into(),
+            state_dir: "/var/lib/vos".into(),
+            socket_group: String::new(),
+            widest_v4: widest.v4,
+            widest_v6: widest.v6,
+            widest_feed_v4: widest.feed_v4,
+        }
     }
 }
 
@@ -308,7 +347,9 @@ impl Config {
     /// stays as it is.
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
-        let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, health, .. } = new.clone();
+        let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, health, control, .. } = new.clone();
+        let ControlPlane { widest_v4, widest_v6, widest_feed_v4, .. } = control;
+        let Self { file_feed, datagram_feed, amqp, api, honeypot, .. } = new.clone();
         let Relay { redirect, priority, shield, emergency, .. } = relay;
         Self {
             profile,
@@ -320,6 +361,12 @@ impl Config {
             backend,
             answer,
             health,
+            control: ControlPlane { widest_v4, widest_v6, widest_feed_v4, ..self.control.clone() },
+            file_feed,
+            datagram_feed,
+            amqp,
+            api,
+            honeypot,
             ..self.clone()
         }
     }
@@ -351,7 +398,10 @@ impl Config {
         {
             check(key, path.is_absolute(), || format!("{path:?} is relative to wherever the engine is started"))?;
         }
-        Ok(())
+        within("control.widest_v4", self.control.widest_v4.into(), 0, 32)?;
+        within("control.widest_v6", self.control.widest_v6.into(), 0, 128)?;
+        within("control.widest_feed_v4", self.control.widest_feed_v4.into(), 0, 32)?;
+        self.validate_feeds()
     }
 }
 

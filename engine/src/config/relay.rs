@@ -201,26 +201,29 @@ impl<'de> Deserialize<'de> for RelayTo {
 }
 
 /// An address and a port, or "" for none.
-mod maybe {
-    use std::net::SocketAddr;
+pub(super) mod maybe {
+    use std::fmt::Display;
 
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
+    use super::{Deserialize, Deserializer, FromStr, Serializer};
 
-    #[expect(clippy::ref_option, reason = "serde's signature")]
-    pub(super) fn serialize<S: Serializer>(address: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
-        match address {
+    pub(in crate::config) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
             None => serializer.serialize_str(""),
-            Some(address) => serializer.collect_str(address),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    pub(in crate::config) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text.is_empty() {
             return Ok(None);
         }
-        text.parse().map(Some).map_err(|_| D::Error::custom(format!("`{text}` is no address and port")))
+        text.parse().map(Some).map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
     }
 }
 

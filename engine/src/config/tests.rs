@@ -444,7 +444,38 @@ fn what_needs_a_restart_is_documented() {
             target: Some("192.0.2.1:5060".parse().expect("an address")),
         },
         egress: Egress { ifaces: vec!["eth1".into()] },
-        control: ControlPlane { run_dir: "/a".into(), state_dir: "/b".into(), socket_group: "sip".into() },
+        control: ControlPlane {
+            run_dir: "/a".into(),
+            state_dir: "/b".into(),
+            socket_group: "sip".into(),
+            widest_v4: 9,
+            widest_v6: 33,
+            widest_feed_v4: 20,
+        },
+        file_feed: vec![FileFeed { path: "/a".into(), ttl: None, reason: String::new(), strict: true }],
+        datagram_feed: DatagramFeed {
+            listen: Some(Listen::Unix("/run/vos/events".into())),
+            ttl: Duration::from_secs(1),
+        },
+        amqp: Amqp {
+            url: "amqps://broker".into(),
+            password_file: "/p".into(),
+            ca_file: "/c".into(),
+            queue: "blocklist".into(),
+            dead_letter: "dead".into(),
+            ttl: Duration::from_secs(1),
+        },
+        cluster: Cluster { node: "a".into(), log: "b".into() },
+        api: Api {
+            listen: Some("127.0.0.1:8080".parse().expect("an address")),
+            token_file: "/t".into(),
+            allow: vec!["10.0.0.0/8".parse().expect("a net")],
+        },
+        honeypot: Honeypot {
+            ports: vec![5062],
+            addresses: vec!["192.0.2.9".parse().expect("an address")],
+            ttl: Duration::from_secs(1),
+        },
     };
     const NONE: Limits = Limits { all: Rate::None, register: Rate::None, invite: Rate::None, options: Rate::None };
     // unknown_method is off by default

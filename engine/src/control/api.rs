@@ -7,6 +7,7 @@
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
+//! | `GET /v1/feeds` | a list of [`feed::View`] |
 //! | `GET /v1/events[?reason=R][&frames=1]` | server-sent events, an [`Event`](crate::events::Event) each, from now on until the engine stops |
 //! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
 //! | `GET /v1/status` | [`Status`](crate::live::wire::Status) |
@@ -29,10 +30,11 @@ use axum::body::Bytes;
 use axum::extract::connect_info::Connected;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, RawQuery, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::IncomingStream;
+use nix::unistd::User;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -43,14 +45,17 @@ use tokio::sync::oneshot;
 mod switches;
 
 use crate::control::address;
-use crate::control::decide::{Ask, Control, Refusal};
-use crate::control::decision::Kind;
+use crate::control::ask::{Ask, By, Done, End, Refusal};
+use crate::control::client::AGENT;
+use crate::control::decide::{Control, Filter};
+use crate::control::decision::{Kind, Origin};
 use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
 use crate::control::stream;
 use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule, Rules};
-use crate::events::{Change, Event, Events, RuleChange, SoftswitchState, What};
+use crate::events::{Events, SoftswitchState};
+use crate::feed;
 use crate::live::Live;
 use crate::live::wire::Backend;
 
@@ -85,6 +90,11 @@ pub trait Engine: Send + Sync + 'static {
         None
     }
 
+    /// Who decides without an operator.
+    fn feeds(&self) -> Vec<feed::View> {
+        Vec::new()
+    }
+
     /// How is the softswitch? `None`: it is not asked.
     fn softswitch(&self) -> Option<SoftswitchState> {
         None
@@ -101,6 +111,19 @@ pub(super) struct Shared {
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     uid: Option<u32>,
+}
+
+impl Peer {
+    /// Who asks: vosctl or another program, of which user.
+    fn by(self, headers: &HeaderMap) -> By {
+        let tool = AGENT.split('/').next().unwrap_or_default();
+        let is_tool =
+            headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(tool.as_bytes()));
+        let name = |uid: u32| User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
+        let who = self.uid.map(|uid| name(uid).unwrap_or_else(|| format!("uid {uid}")));
+        let origin = if is_tool { Origin::Cli } else { Origin::Api };
+        By { origin, who: who.unwrap_or_default().into(), force: false, operator: None }
+    }
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
@@ -145,6 +168,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/rules", get(list).post(decide).delete(remove))
         .route("/v1/stats", get(stats))
         .route("/v1/suggest-allow", get(suggest_allow))
+        .route("/v1/feeds", get(feeds))
         .route("/v1/events", get(stream::follow))
         .route("/v1/events/recent", get(stream::recent))
         .merge(switches::routes())
@@ -219,13 +243,20 @@ impl From<Refusal> for Problem {
         let (status, code) = match &refusal {
             Refusal::Guarded { .. } => (StatusCode::CONFLICT, "guarded"),
             Refusal::Trusted { .. } => (StatusCode::CONFLICT, "trusted"),
+            Refusal::Allowed { .. } => (StatusCode::CONFLICT, "allowed"),
+            Refusal::TooWide { .. } => (StatusCode::CONFLICT, "too_wide"),
+            Refusal::NotForFeeds { .. } => (StatusCode::FORBIDDEN, "not_for_feeds"),
+            Refusal::Undone { .. } => (StatusCode::CONFLICT, "undone"),
             Refusal::NoSuchRule { .. } => (StatusCode::NOT_FOUND, "no_such_rule"),
+            Refusal::NothingToUndo | Refusal::NoSuchSet { .. } => (StatusCode::NOT_FOUND, "no_such_change"),
             Refusal::Covered { .. } => (StatusCode::NOT_FOUND, "covered"),
-            Refusal::Ttl { .. } => (StatusCode::BAD_REQUEST, "bad_ttl"),
+            Refusal::Ttl { .. } | Refusal::Past { .. } => (StatusCode::BAD_REQUEST, "bad_ttl"),
             Refusal::Reason { .. } => (StatusCode::BAD_REQUEST, "bad_reason"),
             Refusal::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "store"),
-            Refusal::Maps(MapError::Full { .. }) => (StatusCode::INSUFFICIENT_STORAGE, "map_full"),
-            Refusal::Maps(MapError::Os { .. }) | Refusal::Torn { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
+            Refusal::Maps(error) if matches!(**error, MapError::Full { .. }) => {
+                (StatusCode::INSUFFICIENT_STORAGE, "map_full")
+            }
+            Refusal::Maps(_) | Refusal::Torn { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
         };
         Self { status, code, error: refusal.to_string() }
     }
@@ -253,8 +284,8 @@ async fn list(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Answer
         }
     };
     blocking(move || {
-        let clock = shared.control.clock();
-        Json(Rules { rules: shared.control.list(kind).iter().map(|decision| Rule::view(decision, clock)).collect() })
+        let (clock, filter) = (shared.control.clock(), Filter { kind, ..Filter::default() });
+        Json(Rules { rules: shared.control.list(&filter).iter().map(|listed| Rule::listed(listed, clock)).collect() })
     })
     .await
 }
@@ -262,40 +293,63 @@ async fn list(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Answer
 async fn decide(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Made> {
     let rule: NewRule = read(&body?)?;
-    let ask = Ask {
-        net: address::parse(&rule.net)?,
-        kind: rule.kind,
-        ttl_s: rule.ttl_s,
-        reason: rule.reason.unwrap_or_default(),
-        origin: peer.uid.map_or_else(|| "api".to_owned(), |uid| format!("api uid {uid}")),
-        force: rule.force,
-        operator: rule.ssh_connection.as_deref().and_then(client_of),
+    let net = address::parse(&rule.net)?;
+    let end = match (rule.ttl_s, rule.until) {
+        (None, None) => End::Never,
+        (Some(ttl_s), None) => End::After(ttl_s),
+        (None, Some(until)) => End::At(until),
+        (Some(_), Some(_)) => return Err(Problem::bad_request("give ttl_s or until, not both")),
     };
+    let mut by = peer.by(&headers);
+    by.force = rule.force;
+    by.operator = rule.ssh_connection.as_deref().and_then(client_of);
+    let ask = Ask::Put { net, kind: rule.kind, end, reason: rule.reason.unwrap_or_default().into() };
+    let what = format!("{} {}", rule.kind, address::show(net));
     blocking(move || {
-        let taken = shared.control.decide(ask)?;
-        let change = RuleChange::of(Change::Made, &taken.decision);
-        shared.engine.events().publish(Event::now(What::Rule(change)));
+        let outcome = shared.control.submit(&by, vec![ask], Some(what));
         let view = |decision| Rule::view(decision, shared.control.clock());
-        Ok(Json(Made { rule: view(&taken.decision), replaced: taken.replaced.as_ref().map(view) }))
+        match outcome.results.into_iter().next() {
+            Some(Ok(Done::Made { decision, replaced })) => {
+                Ok(Json(Made { rule: view(&decision), replaced: replaced.as_ref().map(view), set: outcome.set }))
+            }
+            Some(Ok(Done::Already(decision))) => {
+                Ok(Json(Made { rule: view(&decision), replaced: Some(view(&decision)), set: None }))
+            }
+            Some(Err(refusal)) => Err(refusal.into()),
+            Some(Ok(Done::Removed { .. })) | None => Err(Problem::internal("a decision without an answer")),
+        }
     })
     .await?
 }
 
-async fn remove(State(shared): State<Shared>, uri: Uri, body: Result<Bytes, BytesRejection>) -> Answer<Removed> {
+async fn remove(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<Removed> {
     let rule: OldRule = match uri.query().filter(|query| !query.is_empty()) {
         Some(_) => Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.body_text()))?.0,
         None => read(&body?)?,
     };
-    let net = address::parse(&rule.net)?;
+    let (net, kind) = (address::parse(&rule.net)?, rule.kind);
+    let by = peer.by(&headers);
+    let what = format!("{} {}", kind.undo(), address::show(net));
     blocking(move || {
-        let back = shared.control.remove(net, rule.kind)?;
-        let change = RuleChange::of(Change::TakenBack, &back.removed);
-        shared.engine.events().publish(Event::now(What::Rule(change)));
+        let outcome = shared.control.submit(&by, vec![Ask::Remove { net, kind }], Some(what));
         let view = |decision| Rule::view(decision, shared.control.clock());
-        Ok(Json(Removed { removed: view(&back.removed), now: back.now.as_ref().map(view) }))
+        match outcome.results.into_iter().next() {
+            Some(Ok(Done::Removed { removed, now })) => {
+                Ok(Json(Removed { removed: view(&removed), now: now.as_ref().map(view), set: outcome.set }))
+            }
+            Some(Err(refusal)) => Err(refusal.into()),
+            _ => Err(Problem::internal("a decision without an answer")),
+        }
     })
     .await?
 }
@@ -304,13 +358,17 @@ async fn stats(State(shared): State<Shared>) -> Answer<Value> {
     blocking(move || Json(shared.engine.stats())).await
 }
 
+async fn feeds(State(shared): State<Shared>) -> Answer<Vec<feed::View>> {
+    blocking(move || Json(shared.engine.feeds())).await
+}
+
 async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
     blocking(move || Json(shared.engine.suggest_allow())).await
 }
 
 async fn no_such_path() -> Problem {
     let error =
-        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/events, /v1/events/recent, /v1/status, \
+        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
                  /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }

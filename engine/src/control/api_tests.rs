@@ -19,7 +19,7 @@ use crate::live::wire::Drain;
 
 struct Fake {
     site: Site,
-    events: Events,
+    events: Arc<Events>,
 }
 
 impl Engine for Fake {
@@ -76,14 +76,16 @@ impl Server {
         let directory = tempfile::tempdir().expect("a directory");
         let kernel = FakeKernel::default();
         let store = directory.path().join("state/eth0.redb");
-        let control = Control::open(&store, Box::new(kernel.clone()), || Clock::at(5_000_000_000_000, 1_000));
+        let control = Control::open(&store, Box::new(kernel.clone()), None, || Clock::at(5_000_000_000_000, 1_000));
         let control = Arc::new(control.expect("a sound store"));
         let socket = socket::bind(directory.path(), "eth0", "").expect("free");
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move {
             let _ = stopped.await;
         };
-        let engine = Arc::new(Fake { site: Site::start(text), events: Events::default() });
+        let events = Arc::new(Events::default());
+        control.tell(Arc::clone(&events));
+        let engine = Arc::new(Fake { site: Site::start(text), events });
         let served = tokio::spawn(serve(socket, Arc::clone(&control), Arc::clone(&engine) as Arc<dyn Engine>, stopped));
         let client = Client::new(Self::path(&directory));
         Self { directory, kernel, client, control, engine, stop: Some(stop), served }
@@ -140,7 +142,7 @@ async fn a_rule_is_made_listed_and_taken_back() {
     server.call(Method::DELETE, "/v1/rules", old).await.expect("it is there");
     let target = "/v1/rules?net=2001:db8::1%2F128&kind=allow";
     server.call(Method::DELETE, target, Value::Null).await.expect("by query as well");
-    assert!(server.control.list(None).is_empty());
+    assert!(server.control.list(&Filter::default()).is_empty());
 }
 
 #[tokio::test]
@@ -171,7 +173,7 @@ async fn every_refusal_has_its_status_and_code() {
     assert_eq!(server.post(block("10.0.0.1")).await, code(507, "map_full"));
     server.kernel.maps().writes_left = Some(0);
     assert_eq!(server.post(block("10.0.0.1")).await, code(500, "maps"));
-    assert!(server.control.list(None).is_empty());
+    assert!(server.control.list(&Filter::default()).is_empty());
     server.kernel.maps().writes_left = None;
     server.kernel.maps().capacity = None;
     server.post(block("10.0.0.0/8")).await.expect("room");
@@ -273,7 +275,7 @@ async fn many_at_once_all_count() {
     for post in posts.collect::<Vec<_>>() {
         post.await.expect("no panic").expect("room");
     }
-    assert_eq!(server.control.list(None).len(), 50);
+    assert_eq!(server.control.list(&Filter::default()).len(), 50);
 }
 
 #[tokio::test]

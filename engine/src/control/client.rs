@@ -60,6 +60,9 @@ pub enum ClientError {
     },
 }
 
+/// By this the engine knows that it was the operator's tool that asked.
+pub(super) const AGENT: &str = concat!("vosctl/", env!("CARGO_PKG_VERSION"));
+
 /// A way to the engine of one interface.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -179,6 +182,7 @@ impl Client {
             .method(method)
             .uri(target)
             .header(header::HOST, "localhost")
+            .header(header::USER_AGENT, AGENT)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|error| self.broken(error.to_string()))?;

@@ -1,172 +1,144 @@
 //! Taking decisions and taking them back: checked, on disk, in the kernel, and only then acknowledged.
+//!
+//! Many may ask at once. Who comes while others are being written waits, and then all who wait are written together: one
+//! commit costs a disk some hundred microseconds to some milliseconds, whether it holds one decision or a thousand.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::mem;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use thiserror::Error;
 
-use crate::control::address::show;
+use crate::control::ask::{Ask, By, Done, MAX_WHO, Outcome, Refusal};
 use crate::control::clock::Clock;
-use crate::control::decision::{Decision, Kind};
-use crate::control::maps::{MapError, RuleMaps};
+use crate::control::decision::{Decision, Key, Kind, Made, Origin};
+use crate::control::guard::{Guard, Widest};
+use crate::control::history::{SETS_MAX, STEPS_MAX, Set, Step};
+use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged};
+use crate::control::maps::RuleMaps;
 use crate::control::rules::{Change, RuleBook};
-use crate::control::store::{Store, StoreError};
+use crate::control::stamp::Stamp;
+use crate::control::store::{Batch, Store};
+use crate::events::{self, BEHIND_MAX, Change as What, Event, Events, RuleChange};
 
-/// The longest time a decision may be given, seconds: a hundred years. Whoever means longer means for good.
-pub const MAX_TTL: u64 = 100 * 366 * 24 * 3_600;
-/// The longest reason, bytes. A line in a list, not an essay; a million of them are held in memory.
-pub const MAX_REASON: usize = 256;
 /// Prefixes swept under one lock. More: an operator's command waits longer (some 2 µs each). Fewer: a commit to disk
 /// (some 300 µs) for each few.
 const SWEEP_BATCH: usize = 4_096;
+/// Changes in one transaction. More: whoever else asks waits longer (some 5 µs each). Fewer: an import is more commits.
+const RUN_MAX: usize = 65_536;
+/// How long it is remembered that a decision is gone, seconds: 30 days. A node that was cut off for longer than this may
+/// bring back what was taken back meanwhile. Longer: memory, some 100 bytes each.
+pub(crate) const GRAVES_KEPT: u64 = 30 * 86_400;
 
-/// A decision asked for.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// Whom it is about; host bits are zero.
-    pub net: IpNet,
-    /// What is decided.
-    pub kind: Kind,
-    /// How long it holds, seconds, 1 to [`MAX_TTL`]; `None` for good.
-    pub ttl_s: Option<u64>,
-    /// Why, at most [`MAX_REASON`] bytes.
-    pub reason: String,
-    /// Through which door it came in.
-    pub origin: String,
-    /// Block even what is guarded, or trusted.
-    pub force: bool,
-    /// Where the operator's own session comes from; never blocked without `force`.
-    pub operator: Option<IpAddr>,
+/// Who this node is in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What it is called; no other node is.
+    pub node: Arc<str>,
+    /// What the log is called; another name is another log.
+    pub log: String,
 }
 
-/// A decision taken.
-#[derive(Clone, Debug)]
-pub struct Taken {
-    /// As it is on disk and in force.
-    pub decision: Decision,
-    /// What it took the place of.
-    pub replaced: Option<Decision>,
+/// The one place where decisions are made. Shared by the API, the feeds and the sweeper; each call is short but for
+/// the disk, so call it from threads that may block.
+pub struct Control {
+    waiting: Mutex<Vec<Job>>,
+    inner: Mutex<Inner>,
+    clock: Box<dyn Fn() -> Clock + Send + Sync>,
+    /// Told when there is something for the log.
+    posted: tokio::sync::Notify,
 }
 
-/// A decision taken back.
-#[derive(Clone, Debug)]
-pub struct TakenBack {
-    /// What is no longer in force.
-    pub removed: Decision,
-    /// What applies to the prefix now.
-    pub now: Option<Decision>,
+/// What somebody asks, and where they find the answer.
+struct Job {
+    by: By,
+    asks: Vec<Ask>,
+    /// What it is called in the history.
+    what: Option<String>,
+    answer: Arc<Mutex<Option<Outcome>>>,
 }
 
-/// Why something is not done. The message names the fix.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The block would hit somebody who must never be blocked by mistake.
-    #[error("blocking {net} would block {guarded}, {why}: name a smaller prefix, or insist with --force", net = show(*net), guarded = show(*guarded))]
-    Guarded {
-        /// The block asked for.
-        net: IpNet,
-        /// The guarded address in it.
-        guarded: IpNet,
-        /// What that address is.
-        why: String,
-    },
-    /// The block would change nothing, because a trust outranks it.
-    #[error(
-        "{net} is trusted{by}, and a trust outranks every block: `vosctl untrust {trust}` first, or insist with --force on a block that waits until the trust is gone",
-        net = show(*net), by = elsewhere(*net, *by), trust = show(*by)
-    )]
-    Trusted {
-        /// The block asked for.
-        net: IpNet,
-        /// The prefix that is trusted.
-        by: IpNet,
-    },
-    /// There is no such decision.
-    #[error("there is no rule to {kind} {net}: `vosctl list` shows what there is", net = show(*net))]
-    NoSuchRule {
-        /// The prefix asked for.
-        net: IpNet,
-        /// The kind asked for.
-        kind: Kind,
-    },
-    /// There is no such decision, but a wider one that has the effect.
-    #[error("{net} is {is} by {by}: {undo} that, {exception}", net = show(*net), is = kind.participle(), by = show(*by), undo = kind.undo(), exception = exception(*net, *kind))]
-    Covered {
-        /// The prefix asked for.
-        net: IpNet,
-        /// The kind asked for.
-        kind: Kind,
-        /// The prefix whose decision applies.
-        by: IpNet,
-    },
-    /// The time is out of range.
-    #[error("a time to live of {ttl_s} s is out of range: give 1 s to 100 years, or none for a rule that stays")]
-    Ttl {
-        /// What was asked for.
-        ttl_s: u64,
-    },
-    /// The reason is too long.
-    #[error("the reason has {length} bytes, at most {MAX_REASON} are kept: shorten it")]
-    Reason {
-        /// Its length.
-        length: usize,
-    },
-    /// The disk refused; nothing was changed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The kernel refused; nothing was changed.
-    #[error(transparent)]
-    Maps(#[from] MapError),
-    /// The kernel refused, and then the disk refused to forget the decision.
-    #[error("{maps}; and the store still has the change, which the next start will try again: {store}")]
-    Torn {
-        /// What the kernel said.
-        maps: MapError,
-        /// What the store said.
-        store: StoreError,
-    },
+pub(super) struct Inner {
+    pub(super) book: RuleBook,
+    pub(super) store: Store,
+    pub(super) maps: Box<dyn RuleMaps + Send>,
+    pub(super) guard: Guard,
+    /// What others decided and this node's guard keeps from being in force here, and why.
+    pub(super) held: BTreeMap<Key, (Decision, String)>,
+    pub(super) graves: HashMap<Key, Grave>,
+    pub(super) member: Option<Member>,
+    pub(super) stamp: Stamp,
+    pub(super) sequence: u64,
+    pub(super) nodes: HashMap<Arc<str>, u64>,
+    /// The next offset of the log.
+    pub(super) next: Option<u64>,
+    pub(super) outbox: u64,
+    pub(super) sets: BTreeMap<u64, Set>,
+    /// The minute at which graves were looked through.
+    looked: u64,
+    events: Option<Arc<Events>>,
 }
 
-/// How to except `net` from what applies to a prefix around it.
-fn exception(net: IpNet, kind: Kind) -> String {
-    match kind {
-        Kind::Trust => "and trust the rest of it in smaller prefixes".to_owned(),
-        Kind::Block => format!("or allow {}", show(net)),
-        Kind::Allow => format!("or block {}", show(net)),
-    }
-}
-
-/// Names the prefix `by` where it is not `net` itself.
-fn elsewhere(net: IpNet, by: IpNet) -> String {
-    if net == by { String::new() } else { format!(" by {}", show(by)) }
+/// One step on its way to disk and kernel.
+pub(super) struct Planned {
+    pub(super) change: Change,
+    /// What there is at its key, in the book or held back.
+    before: Option<Decision>,
+    /// What there is at its key no more.
+    grave: Option<Grave>,
+    /// The set it belongs to.
+    set: Option<u64>,
 }
 
 /// What a sweep did.
 #[derive(Debug, Default)]
 pub struct Sweep {
     /// Decisions that ended.
-    pub ended: Vec<(IpNet, Kind)>,
+    pub ended: Vec<Decision>,
     /// How long until there is something to sweep; `None` if nothing ends by itself.
     pub next: Option<Duration>,
 }
 
-/// The one place where decisions are made. Shared by the API, the feeds and the sweeper; each call is short but for
-/// the disk, so call it from threads that may block.
-pub struct Control {
-    inner: Mutex<Inner>,
-    clock: Box<dyn Fn() -> Clock + Send + Sync>,
+/// Which decisions are listed.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this kind.
+    pub kind: Option<Kind>,
+    /// That came through this door.
+    pub origin: Option<Origin>,
+    /// That apply to all of this.
+    pub covering: Option<IpNet>,
+    /// Made by this node.
+    pub node: Option<String>,
+    /// Made at this unix second or later.
+    pub since: Option<u64>,
+    /// Made before this unix second.
+    pub before: Option<u64>,
 }
 
-struct Inner {
-    book: RuleBook,
-    store: Store,
-    maps: Box<dyn RuleMaps + Send>,
-    guarded: Vec<(IpNet, String)>,
+impl Filter {
+    /// Does it want this one?
+    pub fn wants(&self, decision: &Decision) -> bool {
+        let made = decision.made.stamp.seconds();
+        self.kind.is_none_or(|kind| decision.kind == kind)
+            && self.origin.is_none_or(|origin| decision.origin == origin)
+            && self.covering.is_none_or(|net| decision.net.contains(&net))
+            && self.node.as_ref().is_none_or(|node| *decision.made.node == **node)
+            && self.since.is_none_or(|since| made >= since)
+            && self.before.is_none_or(|before| made < before)
+    }
+}
+
+/// A decision, and what keeps it from being in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The decision.
+    pub decision: Decision,
+    /// Why this node holds it back; `None`: it is in force.
+    pub held: Option<String>,
 }
 
 impl fmt::Debug for Control {
@@ -181,72 +153,120 @@ impl Control {
     pub fn open(
         path: &Path,
         mut maps: Box<dyn RuleMaps + Send>,
+        member: Option<Member>,
         clock: impl Fn() -> Clock + Send + Sync + 'static,
     ) -> Result<Self, Refusal> {
-        let (mut store, decisions) = Store::open(path)?;
+        let (mut store, mut loaded) = Store::open(path)?;
         let now = clock();
         let has_ended = |decision: &Decision| decision.until.is_some_and(|until| until <= now.wall_s());
-        let (ended, live): (Vec<_>, Vec<_>) = decisions.into_iter().partition(has_ended);
+        let (ended, live): (Vec<_>, Vec<_>) = mem::take(&mut loaded.decisions).into_iter().partition(has_ended);
+        let purged = bury(&ended, member.is_some(), now);
         if !ended.is_empty() {
-            let purge: Vec<Change> = ended.iter().map(|ended| Change::Remove(ended.net, ended.kind)).collect();
-            store.commit(&purge)?;
+            store.commit(&purged)?;
         }
+        loaded.graves.extend(purged.graves.into_iter().filter_map(|(key, grave)| Some((key, grave?))));
+        let (held, live): (Vec<_>, Vec<_>) = live.into_iter().partition(|live| loaded.held.contains_key(&live.key()));
         let book = RuleBook::load(live, now, maps.as_mut())?;
-        let inner = Mutex::new(Inner { book, store, maps, guarded: Vec::new() });
-        Ok(Self { inner, clock: Box::new(clock) })
+        let why = |decision: Decision| {
+            let why = loaded.held.get(&decision.key()).cloned().unwrap_or_default();
+            (decision.key(), (decision, why))
+        };
+        let mut inner = Inner {
+            book,
+            store,
+            maps,
+            guard: Guard::default(),
+            held: held.into_iter().map(why).collect(),
+            graves: loaded.graves,
+            // a file that is new counts on from now: entries of an earlier life were others
+            sequence: if loaded.sequence == 0 { now.wall_ns() / 1_000_000 } else { loaded.sequence },
+            stamp: loaded.stamp,
+            nodes: loaded.nodes,
+            next: member.as_ref().and_then(|member| loaded.places.get(&member.log).copied()),
+            outbox: loaded.outbox,
+            sets: loaded.sets,
+            looked: 0,
+            events: None,
+            member,
+        };
+        inner.join()?;
+        let (waiting, inner) = (Mutex::default(), Mutex::new(inner));
+        Ok(Self { waiting, inner, clock: Box::new(clock), posted: tokio::sync::Notify::new() })
     }
 
     /// Whom no block may hit without `force`, and why: this host's addresses, its gateway, its resolvers. In place of
-    /// the list before.
+    /// the list before. What others decided and the list before kept from being in force is, if nothing keeps it now.
     pub fn set_guarded(&self, guarded: Vec<(IpNet, String)>) {
-        self.lock().guarded = guarded;
-    }
-
-    /// Takes a decision; when this returns it is on disk and in force.
-    pub fn decide(&self, ask: Ask) -> Result<Taken, Refusal> {
-        if ask.reason.len() > MAX_REASON {
-            return Err(Refusal::Reason { length: ask.reason.len() });
-        }
         let mut inner = self.lock();
-        let clock = (self.clock)();
-        let until = ask.ttl_s.map(|ttl_s| until(ttl_s, clock)).transpose()?;
-        if ask.kind == Kind::Block && !ask.force {
-            inner.check_guard(ask.net, ask.operator)?;
-            inner.check_trust(ask.net, clock.mono_ns())?;
+        if inner.guard.listed != guarded {
+            inner.guard.listed = guarded;
+            inner.release((self.clock)());
         }
-        let decision = Decision {
-            net: ask.net,
-            kind: ask.kind,
-            until,
-            reason: ask.reason.into(),
-            origin: ask.origin.into(),
-            made: clock.wall_s(),
-        };
-        let replaced = inner.carry_out(Change::Put(decision.clone()), clock)?;
-        Ok(Taken { decision, replaced })
     }
 
-    /// Takes back the decision of this kind at this very prefix; what it covered applies again.
-    pub fn remove(&self, net: IpNet, kind: Kind) -> Result<TakenBack, Refusal> {
+    /// Which prefixes are too wide. In place of what was so before.
+    pub fn set_widest(&self, widest: Widest) {
+        self.lock().guard.widest = widest;
+    }
+
+    /// Takes decisions and takes them back, each for itself and in this order; when this returns, what is said to be
+    /// done is on disk and in force. `what` names it in the history, from which it can be undone; feeds have none.
+    pub fn submit(&self, by: &By, asks: Vec<Ask>, what: Option<String>) -> Outcome {
+        let answer = Arc::default();
+        let job = Job { by: by.clone(), asks, what, answer: Arc::clone(&answer) };
+        unpoisoned(&self.waiting).push(job);
         let mut inner = self.lock();
-        let clock = (self.clock)();
-        let now = clock.mono_ns();
-        if inner.book.get(&net, kind, now).is_none() {
-            return Err(match inner.book.covering(&net, now) {
-                Some(applies) if applies.kind == kind => Refusal::Covered { net, kind, by: applies.net },
-                _ => Refusal::NoSuchRule { net, kind },
-            });
+        // Whoever had the lock before may have done it along with their own.
+        if let Some(outcome) = unpoisoned(&answer).take() {
+            return outcome;
         }
-        let removed = inner.carry_out(Change::Remove(net, kind), clock)?;
-        let removed = removed.ok_or(Refusal::NoSuchRule { net, kind })?;
-        Ok(TakenBack { removed, now: inner.book.covering(&net, now).cloned() })
+        let jobs = mem::take(&mut *unpoisoned(&self.waiting));
+        let before = inner.outbox;
+        inner.carry_out(jobs, &*self.clock);
+        if inner.outbox > before {
+            self.posted.notify_one();
+        }
+        let outcome = unpoisoned(&answer).take();
+        drop(inner);
+        outcome.unwrap_or_else(|| Outcome { results: Vec::new(), set: None })
     }
 
-    /// Every decision in force, or those of one kind, by address.
-    pub fn list(&self, kind: Option<Kind>) -> Vec<Decision> {
+    /// Where decisions that come and go are told. Said once, before anybody asks.
+    pub fn tell(&self, events: Arc<Events>) {
+        self.lock().events = Some(events);
+    }
+
+    /// One of [`submit`](Self::submit).
+    pub fn ask(&self, by: &By, ask: Ask) -> Result<Done, Refusal> {
+        let (net, kind) = ask.key();
+        // one answer for one question
+        self.submit(by, vec![ask], None).results.pop().unwrap_or(Err(Refusal::NoSuchRule { net, kind }))
+    }
+
+    /// The decisions in force, and those that this node holds back, by address.
+    pub fn list(&self, filter: &Filter) -> Vec<Listed> {
         let inner = self.lock();
-        let now = (self.clock)().mono_ns();
-        inner.book.iter(now).filter(|decision| kind.is_none_or(|kind| decision.kind == kind)).cloned().collect()
+        let clock = (self.clock)();
+        let in_force = inner.book.iter(clock.mono_ns()).filter(|decision| filter.wants(decision));
+        let mut listed: Vec<_> = in_force.map(|decision| Listed { decision: decision.clone(), held: None }).collect();
+        let held = inner.held.values().filter(|(decision, _)| filter.wants(decision) && is_live(decision, clock));
+        let before = listed.len();
+        listed.extend(held.map(|(decision, why)| Listed { decision: decision.clone(), held: Some(why.clone()) }));
+        if listed.len() > before {
+            listed.sort_by_key(|listed| listed.decision.key());
+        }
+        listed
+    }
+
+    /// How many decisions of each kind there are, those that are held back among them, those that have ended and are
+    /// not swept yet as well.
+    pub fn count(&self) -> [usize; Kind::ALL.len()] {
+        let inner = self.lock();
+        let mut count = inner.book.count();
+        for (_, kind) in inner.held.keys() {
+            count[*kind as usize] += 1;
+        }
+        count
     }
 
     /// Removes what has ended from book, maps and disk. Call it every second or when [`Sweep::next`] has passed; a
@@ -256,14 +276,20 @@ impl Control {
         loop {
             let mut guard = self.lock();
             let inner = &mut *guard;
-            let now = (self.clock)().mono_ns();
-            let swept = inner.book.expire(now, SWEEP_BATCH, inner.maps.as_mut());
-            let purge: Vec<Change> = swept.ended.iter().map(|(net, kind)| Change::Remove(*net, *kind)).collect();
-            if !purge.is_empty() {
+            let clock = (self.clock)();
+            let now = clock.mono_ns();
+            let mut swept = inner.book.expire(now, SWEEP_BATCH, inner.maps.as_mut());
+            swept.ended.extend(inner.expire_held(clock));
+            let mut purged = bury(&swept.ended, inner.member.is_some(), clock);
+            purged.graves.extend(inner.forgotten(clock));
+            if !purged.changes.is_empty() || !purged.graves.is_empty() {
                 // What stays on disk for a refusal is purged at the next start.
-                inner.store.commit(&purge)?;
+                inner.store.commit(&purged)?;
+                inner.dig(&purged.graves);
             }
-            ended.extend(swept.ended);
+            inner.release(clock);
+            inner.tell(swept.ended.iter().map(|ended| (What::Ended, ended)));
+            ended.append(&mut swept.ended);
             if let Some(error) = swept.error {
                 return Err(error.into());
             }
@@ -279,256 +305,398 @@ impl Control {
         (self.clock)()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // After a panic in between, the store is ahead of the book at worst; the next start brings both together.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until something is posted for the log.
+    pub async fn posted(&self) {
+        self.posted.notified().await;
     }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        // After a panic in between, the store is ahead of the book at worst; the next start brings both together.
+        unpoisoned(&self.inner)
+    }
+
+    pub(super) fn notify_posted(&self) {
+        self.posted.notify_one();
+    }
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn is_live(decision: &Decision, clock: Clock) -> bool {
+    decision.until.is_none_or(|until| until > clock.wall_s())
+}
+
+/// The rows of what has ended go; in a cluster, it is remembered that they were there.
+fn bury(ended: &[Decision], in_cluster: bool, clock: Clock) -> Batch {
+    let changes = ended.iter().map(|ended| Change::Remove(ended.net, ended.kind)).collect();
+    let held = ended.iter().map(|ended| (ended.key(), None)).collect();
+    let grave = |ended: &Decision| {
+        let grave = Grave { made: ended.made.clone(), keep: clock.wall_s() + GRAVES_KEPT };
+        (ended.key(), Some(grave))
+    };
+    let graves = if in_cluster { ended.iter().map(grave).collect() } else { Vec::new() };
+    Batch { changes, held, graves, ..Batch::default() }
 }
 
 impl Inner {
-    fn check_guard(&self, net: IpNet, operator: Option<IpAddr>) -> Result<(), Refusal> {
-        let operator = operator.map(|address| (IpNet::from(address), "where your own session comes from"));
-        let listed = self.guarded.iter().map(|(guarded, why)| (*guarded, why.as_str()));
-        let mut hit = operator.into_iter().chain(listed);
-        match hit.find(|(guarded, _)| net.contains(guarded) || guarded.contains(&net)) {
-            Some((guarded, why)) => Err(Refusal::Guarded { net, guarded, why: why.to_owned() }),
-            None => Ok(()),
+    /// Carries out all jobs, in their order; steps of the same sort go to disk together, whoever asked for them.
+    fn carry_out(&mut self, jobs: Vec<Job>, clock: &dyn Fn() -> Clock) {
+        let mut results: Vec<Vec<Option<Result<Done, Refusal>>>> =
+            jobs.iter().map(|job| job.asks.iter().map(|_| None).collect()).collect();
+        let mut sets: Vec<Option<Set>> = Vec::with_capacity(jobs.len());
+        for job in &jobs {
+            let before = sets.iter().flatten().count() as u64;
+            sets.push(self.new_set(job, before, clock()));
+        }
+        let steps = jobs.iter().enumerate().flat_map(|(at, job)| (0..job.asks.len()).map(move |step| (at, step)));
+        let mut steps = steps.peekable();
+        while let Some(first) = steps.next() {
+            let sort = |(at, step): (usize, usize)| mem::discriminant(&jobs[at].asks[step]);
+            let key = |(at, step): (usize, usize)| jobs[at].asks[step].key();
+            let (mut run, mut keys) = (vec![first], HashSet::from([key(first)]));
+            // The guard asks what is trusted and allowed: a run changes one kind, so what it asks is as it was.
+            while let Some(next) = steps.next_if(|next| {
+                sort(*next) == sort(first)
+                    && key(*next).1 == key(first).1
+                    && run.len() < RUN_MAX
+                    && keys.insert(key(*next))
+            }) {
+                run.push(next);
+            }
+            let asked: Vec<_> = run.iter().map(|(at, step)| (&jobs[*at].by, &jobs[*at].asks[*step], *at)).collect();
+            let done = self.run(&asked, &mut sets, clock());
+            for ((at, step), done) in run.into_iter().zip(done) {
+                results[at][step] = Some(done);
+            }
+        }
+        for ((job, results), set) in jobs.into_iter().zip(results).zip(sets) {
+            let set = set.filter(|set| set.count > 0).map(|set| set.number);
+            let results: Vec<_> = results.into_iter().flatten().collect();
+            self.tell(results.iter().filter_map(|result| match result {
+                Ok(Done::Made { decision, .. }) => Some((What::Made, decision)),
+                Ok(Done::Removed { removed, .. }) => Some((What::TakenBack, removed)),
+                Ok(Done::Already(_)) | Err(_) => None,
+            }));
+            *unpoisoned(&job.answer) = Some(Outcome { results, set });
         }
     }
 
-    /// A block in what is trusted looks like a success and does nothing. One around it does something beside it.
-    fn check_trust(&self, net: IpNet, now: u64) -> Result<(), Refusal> {
-        match self.book.covering(&net, now).filter(|applies| applies.kind == Kind::Trust) {
-            Some(trust) => Err(Refusal::Trusted { net, by: trust.net }),
-            None => Ok(()),
+    /// Tells whoever watches; not of more than they could follow.
+    pub(super) fn tell<'a>(&self, changes: impl Iterator<Item = (What, &'a Decision)>) {
+        let Some(events) = &self.events else { return };
+        for (what, decision) in changes.take(BEHIND_MAX) {
+            events.publish(Event::now(events::What::Rule(RuleChange::of(what, decision))));
         }
     }
 
-    /// Disk, then kernel; if the kernel refuses, the disk is put back.
-    fn carry_out(&mut self, change: Change, clock: Clock) -> Result<Option<Decision>, Refusal> {
-        let (net, kind) = match &change {
-            Change::Put(decision) => (decision.net, decision.kind),
-            Change::Remove(net, kind) => (*net, *kind),
+    pub(super) fn tell_planned(&self, planned: &[Planned], results: &[Result<(), Refusal>]) {
+        let done = planned.iter().zip(results).filter(|(_, result)| result.is_ok()).map(|(planned, _)| planned);
+        self.tell(done.filter_map(|planned| match &planned.change {
+            Change::Put(decision) => Some((What::Made, decision)),
+            Change::Remove(..) => Some((What::TakenBack, planned.before.as_ref()?)),
+        }));
+    }
+
+    /// What an operator does is remembered as a set.
+    fn new_set(&self, job: &Job, others: u64, clock: Clock) -> Option<Set> {
+        let what = job.what.clone()?;
+        let number = self.sets.last_key_value().map_or(0, |(number, _)| *number) + 1 + others;
+        let (origin, who) = (job.by.origin, cut(&job.by.who));
+        Some(Set { number, time: clock.wall_s(), origin, who, what, count: 0, undone_by: None, undoes: None })
+    }
+
+    /// Steps of one sort about one kind, no key twice: checked, then all of them together.
+    fn run(
+        &mut self,
+        asked: &[(&By, &Ask, usize)],
+        sets: &mut [Option<Set>],
+        clock: Clock,
+    ) -> Vec<Result<Done, Refusal>> {
+        let stamp = self.stamp.next(clock);
+        let mut results: Vec<Option<Result<Done, Refusal>>> = Vec::with_capacity(asked.len());
+        let (mut planned, mut places) = (Vec::new(), Vec::new());
+        for (place, (by, ask, at)) in asked.iter().enumerate() {
+            let change = self.change(by, ask, stamp, clock);
+            results.push(match change {
+                Ok(Err(done)) => Some(Ok(done)),
+                Err(refusal) => Some(Err(refusal)),
+                Ok(Ok(change)) => {
+                    let set = sets[*at].as_ref().map(|set| set.number);
+                    planned.push(self.plan(change, stamp, set, clock));
+                    places.push((place, *at));
+                    None
+                }
+            });
+        }
+        let done = self.make(&planned, stamp, sets, clock);
+        for (((place, _), done), planned) in places.into_iter().zip(done).zip(&planned) {
+            results[place] = Some(done.and_then(|()| self.done(planned, clock)));
+        }
+        results.into_iter().flatten().collect()
+    }
+
+    /// The change that is asked for; the inner error: there is nothing to change.
+    fn change(&self, by: &By, ask: &Ask, stamp: Stamp, clock: Clock) -> Result<Result<Change, Done>, Refusal> {
+        let now = clock.mono_ns();
+        self.guard.check(ask, by, &self.book, now)?;
+        let (net, kind) = ask.key();
+        let there = self.there(&(net, kind), clock);
+        match ask {
+            Ask::Put { end, reason, .. } => {
+                let until = end.at(clock)?;
+                let lasts = |there: &Decision| there.until.is_none_or(|t| until.is_some_and(|until| t >= until));
+                let same = |there: &Decision| there.until == until && there.reason == *reason;
+                let settled = there.filter(|there| if by.origin.is_operator() { same(there) } else { lasts(there) });
+                if let Some(there) = settled.filter(|there| !self.held.contains_key(&there.key())) {
+                    return Ok(Err(Done::Already(there.clone())));
+                }
+                let made = Made { stamp, node: self.node(), offset: Made::UNLOGGED };
+                let (reason, who) = (Arc::clone(reason), cut(&by.who));
+                Ok(Ok(Change::Put(Decision { net, kind, until, reason, origin: by.origin, who, made })))
+            }
+            Ask::Remove { .. } if there.is_some() => Ok(Ok(Change::Remove(net, kind))),
+            Ask::Remove { .. } => Err(match self.book.covering(&net, now) {
+                Some(applies) if applies.kind == kind => Refusal::Covered { net, kind, by: applies.net },
+                _ => Refusal::NoSuchRule { net, kind },
+            }),
+        }
+    }
+
+    /// What this node is called; empty where there is no cluster.
+    pub(super) fn node(&self) -> Arc<str> {
+        self.member.as_ref().map(|member| Arc::clone(&member.node)).unwrap_or_default()
+    }
+
+    /// The live decision at this very key, in force or held back.
+    pub(super) fn there(&self, key: &Key, clock: Clock) -> Option<&Decision> {
+        let held = self.held.get(key).map(|(decision, _)| decision).filter(|decision| is_live(decision, clock));
+        held.or_else(|| self.book.get(&key.0, key.1, clock.mono_ns()))
+    }
+
+    pub(super) fn plan(&self, change: Change, stamp: Stamp, set: Option<u64>, clock: Clock) -> Planned {
+        let key = change.key();
+        let grave = match (&change, &self.member) {
+            (Change::Remove(..), Some(member)) => {
+                let made = Made { stamp, node: Arc::clone(&member.node), offset: Made::UNLOGGED };
+                Some(Grave { made, keep: clock.wall_s() + GRAVES_KEPT })
+            }
+            _ => None,
         };
-        let back = match self.book.get(&net, kind, clock.mono_ns()) {
+        Planned { before: self.there(&key, clock).cloned(), change, grave, set }
+    }
+
+    fn done(&self, planned: &Planned, clock: Clock) -> Result<Done, Refusal> {
+        match (&planned.change, planned.before.clone()) {
+            (Change::Put(decision), replaced) => Ok(Done::Made { decision: decision.clone(), replaced }),
+            (Change::Remove(net, _), Some(removed)) => {
+                Ok(Done::Removed { removed, now: self.book.covering(net, clock.mono_ns()).cloned() })
+            }
+            (Change::Remove(net, kind), None) => Err(Refusal::NoSuchRule { net: *net, kind: *kind }),
+        }
+    }
+
+    /// Disk, then kernel; if the kernel refuses, the disk is put back. What fails together is tried by halves, so that
+    /// what there is room for is done.
+    pub(super) fn make(
+        &mut self,
+        planned: &[Planned],
+        stamp: Stamp,
+        sets: &mut [Option<Set>],
+        clock: Clock,
+    ) -> Vec<Result<(), Refusal>> {
+        if planned.is_empty() {
+            return Vec::new();
+        }
+        match self.make_all(planned, stamp, sets, clock) {
+            Ok(()) => planned.iter().map(|_| Ok(())).collect(),
+            Err(Refusal::Maps(_)) if planned.len() > 1 => {
+                let (first, second) = planned.split_at(planned.len() / 2);
+                let mut results = self.make(first, stamp, sets, clock);
+                results.extend(self.make(second, stamp, sets, clock));
+                results
+            }
+            Err(refusal) => planned.iter().map(|_| Err(refusal.clone())).collect(),
+        }
+    }
+
+    fn make_all(
+        &mut self,
+        planned: &[Planned],
+        stamp: Stamp,
+        sets: &mut [Option<Set>],
+        clock: Clock,
+    ) -> Result<(), Refusal> {
+        let batch = self.batch(planned, stamp, sets);
+        self.store.commit(&batch)?;
+        let in_book = |planned: &&Planned| {
+            matches!(planned.change, Change::Put(_)) || !self.held.contains_key(&planned.change.key())
+        };
+        let changes = planned.iter().filter(in_book).map(|planned| planned.change.clone()).collect();
+        if let Err(maps) = self.book.apply(changes, clock, self.maps.as_mut()) {
+            return Err(match self.store.commit(&self.back(&batch, planned)) {
+                Ok(()) => maps.into(),
+                Err(store) => Refusal::Torn { maps: Arc::new(maps), store: Arc::new(store) },
+            });
+        }
+        self.dig(&batch.graves);
+        for planned in planned {
+            self.held.remove(&planned.change.key());
+        }
+        self.outbox += batch.posted.len() as u64;
+        if let Some((stamp, sequence)) = batch.clock {
+            (self.stamp, self.sequence) = (stamp, sequence);
+        }
+        for set in batch.sets {
+            for own in sets.iter_mut().flatten().filter(|own| own.number == set.number) {
+                own.count = set.count;
+            }
+            self.sets.insert(set.number, set);
+        }
+        if let Some(last) = batch.forget {
+            self.sets.retain(|number, _| *number > last);
+        }
+        Ok(())
+    }
+
+    fn batch(&self, planned: &[Planned], stamp: Stamp, sets: &[Option<Set>]) -> Batch {
+        let mut batch = Batch::default();
+        for Planned { change, before, grave, set } in planned {
+            let key = change.key();
+            batch.changes.push(change.clone());
+            if grave.is_some() || self.graves.contains_key(&key) {
+                batch.graves.push((key, grave.clone()));
+            }
+            if self.held.contains_key(&key) {
+                batch.held.push((key, None));
+            }
+            if let Some(set) = set {
+                batch.steps.push((*set, Step { key, made: stamp, before: before.clone() }));
+            }
+        }
+        let sequence = self.post(planned, stamp, &mut batch);
+        batch.clock = Some((stamp, sequence));
+        for set in sets.iter().flatten() {
+            let count = batch.steps.iter().filter(|(number, _)| *number == set.number).count() as u64;
+            if count > 0 {
+                batch.sets.push(Set { count: set.count + count, ..set.clone() });
+            }
+        }
+        batch.forget = self.too_many(&batch.sets);
+        batch
+    }
+
+    /// What other nodes are told of it. Returns the last sequence.
+    fn post(&self, planned: &[Planned], stamp: Stamp, batch: &mut Batch) -> u64 {
+        let Some(member) = &self.member else { return self.sequence };
+        let mut sequence = self.sequence;
+        for planned in planned.chunks(ENTRY_MAX) {
+            let changes = planned.iter().map(|planned| match &planned.change {
+                Change::Put(decision) => Logged::put(decision),
+                Change::Remove(net, kind) => Logged::removed((*net, *kind), stamp),
+            });
+            sequence += 1;
+            batch.posted.push(Entry { node: Arc::clone(&member.node), sequence, changes: changes.collect() });
+        }
+        sequence
+    }
+
+    /// What undoes a batch that is on disk already.
+    fn back(&self, batch: &Batch, planned: &[Planned]) -> Batch {
+        let before = |planned: &Planned| match &planned.before {
             Some(before) => Change::Put(before.clone()),
-            None => Change::Remove(net, kind),
+            None => {
+                let (net, kind) = planned.change.key();
+                Change::Remove(net, kind)
+            }
         };
-        self.store.commit(std::slice::from_ref(&change))?;
-        match self.book.apply(vec![change], clock, self.maps.as_mut()) {
-            Ok(mut replaced) => Ok(replaced.pop().flatten()),
-            Err(maps) => match self.store.commit(&[back]) {
-                Ok(()) => Err(maps.into()),
-                Err(store) => Err(Refusal::Torn { maps, store }),
-            },
+        let grave = |(key, _): &(Key, _)| (*key, self.graves.get(key).cloned());
+        let held = |(key, _): &(Key, _)| (*key, self.held.get(key).map(|(_, why)| why.clone()));
+        let posted = batch.posted.iter().map(|entry| entry.sequence);
+        Batch {
+            changes: planned.iter().map(before).collect(),
+            graves: batch.graves.iter().map(grave).collect(),
+            held: batch.held.iter().map(held).collect(),
+            sent: posted.collect(),
+            clock: Some((self.stamp, self.sequence)),
+            sets: batch.sets.iter().filter_map(|set| self.sets.get(&set.number).cloned()).collect(),
+            lost_sets: batch.sets.iter().map(|set| set.number).filter(|n| !self.sets.contains_key(n)).collect(),
+            lost_steps: batch.steps.iter().map(|(number, step)| (*number, step.key)).collect(),
+            ..Batch::default()
+        }
+    }
+
+    /// The last set that is forgotten for those that come.
+    fn too_many(&self, new: &[Set]) -> Option<u64> {
+        let all: BTreeMap<u64, u64> = self.sets.values().chain(new).map(|set| (set.number, set.count)).collect();
+        let (mut sets, mut steps, mut last) = (all.len(), all.values().sum::<u64>(), None);
+        for (number, count) in &all {
+            if sets <= SETS_MAX && steps <= STEPS_MAX || new.iter().any(|set| set.number == *number) {
+                break;
+            }
+            (sets, steps, last) = (sets - 1, steps - count, Some(*number));
+        }
+        last
+    }
+
+    /// Brings the memory of what is gone up to date.
+    pub(super) fn dig(&mut self, graves: &[(Key, Option<Grave>)]) {
+        for (key, grave) in graves {
+            match grave {
+                Some(grave) => drop(self.graves.insert(*key, grave.clone())),
+                None => drop(self.graves.remove(key)),
+            }
+        }
+    }
+
+    fn expire_held(&mut self, clock: Clock) -> Vec<Decision> {
+        let mut ended = Vec::new();
+        self.held.retain(|_, (decision, _)| {
+            let live = is_live(decision, clock);
+            if !live {
+                ended.push(decision.clone());
+            }
+            live
+        });
+        ended
+    }
+
+    /// Graves whose time is over, once a minute: a few at a time, since a month of them may end together.
+    fn forgotten(&mut self, clock: Clock) -> Vec<(Key, Option<Grave>)> {
+        let minute = clock.wall_s() / 60;
+        if mem::replace(&mut self.looked, minute) == minute {
+            return Vec::new();
+        }
+        let over = self.graves.iter().filter(|(_, grave)| grave.keep <= clock.wall_s());
+        over.take(SWEEP_BATCH).map(|(key, _)| (*key, None)).collect()
+    }
+
+    /// What nothing keeps back any longer comes into force.
+    pub(super) fn release(&mut self, clock: Clock) {
+        let free = |(key, _): &(&Key, &(Decision, String))| self.guard.hits(key.0).is_none();
+        let free: Vec<Decision> = self.held.iter().filter(free).map(|(_, (decision, _))| decision.clone()).collect();
+        for decision in free {
+            let key = decision.key();
+            // the kernel may have no room still
+            if self.book.apply(vec![Change::Put(decision)], clock, self.maps.as_mut()).is_err() {
+                return;
+            }
+            self.held.remove(&key);
+            // What stays on disk is released again at the next start.
+            let _only_a_mark = self.store.commit(&Batch { held: vec![(key, None)], ..Batch::default() });
         }
     }
 }
 
-fn until(ttl_s: u64, clock: Clock) -> Result<u64, Refusal> {
-    let range = (1..=MAX_TTL).contains(&ttl_s);
-    range.then(|| clock.wall_after(ttl_s)).flatten().ok_or(Refusal::Ttl { ttl_s })
+/// A name no longer than is kept, cut between characters.
+fn cut(who: &Arc<str>) -> Arc<str> {
+    if who.len() <= MAX_WHO {
+        return Arc::clone(who);
+    }
+    let end = (0..=MAX_WHO).rev().find(|end| who.is_char_boundary(*end)).unwrap_or(0);
+    who[..end].into()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use tempfile::TempDir;
-    use vos_common::rule::RuleKind;
-
-    use super::*;
-    use crate::control::fake_kernel::FakeKernel;
-
-    const NS: u64 = 1_000_000_000;
-
-    /// A control plane whose clock the test turns.
-    struct Bench {
-        directory: TempDir,
-        kernel: FakeKernel,
-        seconds: Arc<AtomicU64>,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().expect("a directory");
-            Self { directory, kernel: FakeKernel::default(), seconds: Arc::default() }
-        }
-
-        fn open(&self) -> Control {
-            let (path, seconds) = (self.directory.path().join("eth0.redb"), Arc::clone(&self.seconds));
-            let clock = move || {
-                let now = seconds.load(Ordering::Relaxed) * NS;
-                Clock::at(1_000_000 * NS + now, NS + now)
-            };
-            Control::open(&path, Box::new(self.kernel.clone()), clock).expect("a sound store")
-        }
-
-        fn kind(&self, source: &str) -> u32 {
-            let now = NS + self.seconds.load(Ordering::Relaxed) * NS;
-            self.kernel.lookup(source.parse().expect(source), now)
-        }
-    }
-
-    fn net(text: &str) -> IpNet {
-        crate::control::address::parse(text).expect(text)
-    }
-
-    fn ask(text: &str, kind: Kind) -> Ask {
-        Ask {
-            net: net(text),
-            kind,
-            ttl_s: None,
-            reason: String::new(),
-            origin: "test".into(),
-            force: false,
-            operator: None,
-        }
-    }
-
-    #[test]
-    fn what_is_acknowledged_is_in_force_and_survives_a_restart() {
-        let bench = Bench::new();
-        let control = bench.open();
-        control.decide(ask("10.0.0.0/8", Kind::Block)).expect("room");
-        control.decide(Ask { ttl_s: Some(60), ..ask("10.0.0.1", Kind::Allow) }).expect("room");
-        assert_eq!(bench.kind("10.0.0.1"), RuleKind::Allowed as u32);
-        drop(control);
-        // a reboot: the maps are empty, the minute goes on
-        *bench.kernel.maps() = Default::default();
-        bench.seconds.store(59, Ordering::Relaxed);
-        let control = bench.open();
-        assert_eq!(bench.kind("10.0.0.1"), RuleKind::Allowed as u32);
-        assert_eq!(bench.kind("10.0.0.2"), RuleKind::Blocked as u32);
-        drop(control);
-        bench.seconds.store(60, Ordering::Relaxed);
-        assert_eq!(bench.kind("10.0.0.1"), RuleKind::Blocked as u32);
-        assert_eq!(bench.open().list(None).len(), 1);
-    }
-
-    #[test]
-    fn the_sweeper_forgets_on_disk_as_well() {
-        let bench = Bench::new();
-        let control = bench.open();
-        for i in 0..10 {
-            control.decide(Ask { ttl_s: Some(5), ..ask(&format!("10.0.0.{i}"), Kind::Block) }).expect("room");
-        }
-        let sweep = control.sweep().expect("nothing refuses");
-        assert_eq!((sweep.ended.len(), sweep.next), (0, Some(Duration::from_secs(5))));
-        bench.seconds.store(5, Ordering::Relaxed);
-        assert!(control.list(None).is_empty(), "what has ended is not listed, swept or not");
-        let sweep = control.sweep().expect("nothing refuses");
-        assert_eq!((sweep.ended.len(), sweep.next), (10, None));
-        drop(control);
-        let (_, decisions) = Store::open(&bench.directory.path().join("eth0.redb")).expect("sound");
-        assert!(decisions.is_empty() && bench.kernel.maps().entries.is_empty());
-    }
-
-    #[test]
-    fn a_refusing_kernel_leaves_disk_and_book_as_they_were() {
-        let bench = Bench::new();
-        let control = bench.open();
-        control.decide(Ask { reason: "first".into(), ..ask("10.0.0.1", Kind::Block) }).expect("room");
-        bench.kernel.maps().capacity = Some(1);
-        let refusal = control.decide(ask("10.0.0.2", Kind::Block)).expect_err("full");
-        assert!(matches!(refusal, Refusal::Maps(MapError::Full { .. })), "{refusal}");
-        bench.kernel.maps().writes_left = Some(0);
-        control.remove(net("10.0.0.1"), Kind::Block).expect_err("no write succeeds");
-        bench.kernel.maps().writes_left = None;
-        assert_eq!(control.list(None).len(), 1);
-        drop(control);
-        let listed = bench.open().list(None);
-        assert_eq!(listed.iter().map(|d| (d.net, &*d.reason)).collect::<Vec<_>>(), [(net("10.0.0.1"), "first")]);
-    }
-
-    #[test]
-    fn unblocking_what_a_wider_rule_blocks_says_so() {
-        let bench = Bench::new();
-        let control = bench.open();
-        control.decide(ask("10.1.0.0/16", Kind::Block)).expect("room");
-        let refusal = control.remove(net("10.1.2.3"), Kind::Block).expect_err("no such rule");
-        assert_eq!(refusal.to_string(), "10.1.2.3 is blocked by 10.1.0.0/16: unblock that, or allow 10.1.2.3");
-        let refusal = control.remove(net("10.2.0.0/16"), Kind::Block).expect_err("no such rule");
-        assert!(matches!(refusal, Refusal::NoSuchRule { .. }), "{refusal}");
-        control.decide(ask("10.1.2.3", Kind::Block)).expect("room");
-        let back = control.remove(net("10.1.2.3"), Kind::Block).expect("it is there");
-        assert_eq!(back.now.map(|d| d.net), Some(net("10.1.0.0/16")));
-    }
-
-    #[test]
-    fn nobody_blocks_the_host_its_gateway_or_the_own_session_by_mistake() {
-        let bench = Bench::new();
-        let control = bench.open();
-        control.set_guarded(vec![(net("192.0.2.1"), "the default gateway".into())]);
-        let refusal = control.decide(ask("192.0.2.0/24", Kind::Block)).expect_err("guarded");
-        assert_eq!(
-            refusal.to_string(),
-            "blocking 192.0.2.0/24 would block 192.0.2.1, the default gateway: name a smaller prefix, or insist with --force"
-        );
-        let operator = Some("203.0.113.9".parse().expect("an address"));
-        let own = Ask { operator, ..ask("203.0.113.9", Kind::Block) };
-        assert!(matches!(control.decide(own.clone()), Err(Refusal::Guarded { .. })));
-        control.decide(Ask { force: true, ..own }).expect("insisted");
-        control.decide(ask("192.0.2.0/24", Kind::Allow)).expect("only blocks are guarded");
-        control.decide(ask("192.0.2.2", Kind::Block)).expect("a neighbour");
-    }
-
-    #[test]
-    fn a_block_in_what_is_trusted_is_refused_and_insisted_on_it_waits() {
-        let bench = Bench::new();
-        let control = bench.open();
-        control.set_guarded(vec![(net("203.0.113.1"), "this host".into())]);
-        control.decide(Ask { ttl_s: Some(60), ..ask("203.0.113.0/24", Kind::Trust) }).expect("only blocks are guarded");
-        let refusal = control.decide(ask("203.0.113.7", Kind::Block)).expect_err("without effect");
-        assert_eq!(
-            refusal.to_string(),
-            "203.0.113.7 is trusted by 203.0.113.0/24, and a trust outranks every block: `vosctl untrust 203.0.113.0/24` first, or insist with --force on a block that waits until the trust is gone"
-        );
-        control.decide(ask("203.0.113.8", Kind::Allow)).expect("an allow contradicts nothing");
-        control.decide(Ask { force: true, ..ask("203.0.113.7", Kind::Block) }).expect("insisted");
-        control.decide(Ask { force: true, ..ask("203.0.112.0/23", Kind::Block) }).expect("around it");
-        let kinds = |sources: [&str; 3]| sources.map(|source| bench.kind(source));
-        let sources = ["203.0.113.7", "203.0.113.9", "203.0.112.9"];
-        let (trusted, blocked) = (RuleKind::Trusted as u32, RuleKind::Blocked as u32);
-        assert_eq!(kinds(sources), [trusted, trusted, blocked]);
-        bench.seconds.store(60, Ordering::Relaxed);
-        assert_eq!(kinds(sources), [blocked; 3]);
-        control.decide(ask("203.0.113.9", Kind::Block)).expect("the trust has ended");
-    }
-
-    #[test]
-    fn a_trust_survives_a_restart_and_taking_it_back_says_what_applies_then() {
-        let bench = Bench::new();
-        let control = bench.open();
-        control.decide(ask("10.0.0.0/8", Kind::Block)).expect("room");
-        control.decide(ask("10.0.0.0/24", Kind::Trust)).expect("room");
-        drop(control);
-        *bench.kernel.maps() = Default::default();
-        let control = bench.open();
-        assert_eq!(bench.kind("10.0.0.1"), RuleKind::Trusted as u32);
-        let refusal = control.remove(net("10.0.0.1"), Kind::Trust).expect_err("no such rule");
-        assert_eq!(
-            refusal.to_string(),
-            "10.0.0.1 is trusted by 10.0.0.0/24: untrust that, and trust the rest of it in smaller prefixes"
-        );
-        let refusal = control.decide(ask("10.0.0.0/24", Kind::Block)).expect_err("without effect");
-        assert!(refusal.to_string().starts_with("10.0.0.0/24 is trusted, and"), "{refusal}");
-        let back = control.remove(net("10.0.0.0/24"), Kind::Trust).expect("it is there");
-        assert_eq!(back.now.map(|now| (now.net, now.kind)), Some((net("10.0.0.0/8"), Kind::Block)));
-        assert_eq!(bench.kind("10.0.0.1"), RuleKind::Blocked as u32);
-    }
-
-    #[test]
-    fn ends_and_reasons_out_of_range_are_refused() {
-        let bench = Bench::new();
-        let control = bench.open();
-        for ttl_s in [0, MAX_TTL + 1, u64::MAX] {
-            let asked = Ask { ttl_s: Some(ttl_s), ..ask("10.0.0.1", Kind::Block) };
-            assert!(matches!(control.decide(asked), Err(Refusal::Ttl { .. })), "{ttl_s}");
-        }
-        let asked = Ask { reason: "x".repeat(MAX_REASON + 1), ..ask("10.0.0.1", Kind::Block) };
-        assert!(matches!(control.decide(asked), Err(Refusal::Reason { length: 257 })));
-        assert!(control.list(None).is_empty());
-    }
-}
+mod tests;

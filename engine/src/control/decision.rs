@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vos_common::rule::RuleKind;
 
+use crate::control::stamp::Stamp;
+
 /// What is decided. The order is the rank at one and the same prefix, highest first; a trust outranks what lies beneath
 /// its prefix as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,6 +84,97 @@ impl FromStr for Kind {
     }
 }
 
+/// Through which door a decision came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// `vosctl` on the node itself.
+    Cli,
+    /// A program that speaks to the API.
+    Api,
+    /// A watched file.
+    File,
+    /// A message queue.
+    Amqp,
+    /// OpenSIPS' `event_datagram`, or whoever else sends datagrams.
+    Datagram,
+    /// The engine itself: who offends, who speaks to a decoy.
+    Detector,
+}
+
+impl Origin {
+    /// Every door.
+    pub const ALL: [Self; 6] = [Self::Cli, Self::Api, Self::File, Self::Amqp, Self::Datagram, Self::Detector];
+
+    /// The word in JSON, in the store and on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Cli => "cli",
+            Self::Api => "api",
+            Self::File => "file",
+            Self::Amqp => "amqp",
+            Self::Datagram => "datagram",
+            Self::Detector => "detector",
+        }
+    }
+
+    /// Does a person (or their program) stand behind it, who can be asked to insist?
+    pub const fn is_operator(self) -> bool {
+        matches!(self, Self::Cli | Self::Api)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A word that is no origin.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("`{0}` is not an origin: write cli, api, file, amqp, datagram or detector")]
+pub struct UnknownOrigin(String);
+
+impl FromStr for Origin {
+    type Err = UnknownOrigin;
+
+    fn from_str(word: &str) -> Result<Self, UnknownOrigin> {
+        Self::ALL.into_iter().find(|origin| origin.word() == word).ok_or_else(|| UnknownOrigin(word.to_owned()))
+    }
+}
+
+/// What orders two decisions about one thing, on every node alike: the later [`Stamp`] wins, and of two with the same
+/// stamp the one that is later in the cluster's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// When.
+    pub stamp: Stamp,
+    /// The node that made it; empty where there is no cluster.
+    pub node: Arc<str>,
+    /// Its place in the cluster's log; [`Made::UNLOGGED`] until it is there.
+    pub offset: u64,
+}
+
+impl Made {
+    /// Not in the log yet: whatever is there already comes before it.
+    pub const UNLOGGED: u64 = u64::MAX;
+
+    /// Made at a unix second, by a node without a cluster.
+    pub fn at(seconds: u64) -> Self {
+        Self { stamp: Stamp::of_seconds(seconds), node: Arc::default(), offset: Self::UNLOGGED }
+    }
+
+    /// Does this take the place of `other`?
+    pub fn outranks(&self, other: &Self) -> bool {
+        (self.stamp, self.offset) > (other.stamp, other.offset)
+    }
+
+    /// Is this the very same, met again?
+    pub fn is(&self, other: &Self) -> bool {
+        self.stamp == other.stamp && self.node == other.node
+    }
+}
+
 /// One decision about one prefix. A prefix can have one of each [`Kind`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -94,8 +187,20 @@ pub struct Decision {
     /// Why, in the words of whoever decided. Not to be trusted when it is shown. Shared, because a list of a million
     /// addresses has one reason.
     pub reason: Arc<str>,
-    /// Through which door it came in (`api uid 0`, a feed's name).
-    pub origin: Arc<str>,
-    /// When it was made, unix seconds.
-    pub made: u64,
+    /// Through which door it came in, on the node that made it.
+    pub origin: Origin,
+    /// Who it was: a user, a file, a queue. Not to be trusted when it is shown.
+    pub who: Arc<str>,
+    /// When it was made, and where.
+    pub made: Made,
 }
+
+impl Decision {
+    /// What there is one of.
+    pub fn key(&self) -> Key {
+        (self.net, self.kind)
+    }
+}
+
+/// What there is one decision of.
+pub type Key = (IpNet, Kind);

@@ -9,6 +9,9 @@ pub mod session;
 /// What is decided about a source.
 pub mod decision;
 
+/// When it was decided, on a clock that a cluster shares.
+pub mod stamp;
+
 /// Two clocks at one instant: the operator's and the kernel's.
 pub mod clock;
 
@@ -24,8 +27,23 @@ pub mod rules;
 /// Decisions on disk.
 pub mod store;
 
+/// What is asked, by whom, and what comes of it.
+pub mod ask;
+
+/// What nobody may do by mistake.
+pub mod guard;
+
 /// Taking decisions and taking them back.
 pub mod decide;
+
+/// What was done, so that it can be undone.
+pub mod history;
+
+/// What nodes of a cluster tell each other.
+pub mod log;
+
+/// What others told, brought into force here.
+pub mod merge;
 
 /// What API and client say to each other.
 pub mod wire;

@@ -19,7 +19,7 @@ use prefix_trie::joint::map::JointPrefixMap;
 use vos_common::rule::{GATE_BLOCKS, GateBlock, Rule, RuleKind};
 
 use crate::control::clock::Clock;
-use crate::control::decision::{Decision, Kind};
+use crate::control::decision::{Decision, Key, Kind};
 use crate::control::gate::Gate;
 use crate::control::maps::{MapError, RuleMaps};
 
@@ -32,11 +32,21 @@ pub enum Change {
     Remove(IpNet, Kind),
 }
 
+impl Change {
+    /// What it is about.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Put(decision) => decision.key(),
+            Self::Remove(net, kind) => (*net, *kind),
+        }
+    }
+}
+
 /// What a sweep found.
 #[derive(Debug, Default)]
 pub struct Swept {
     /// Decisions that have ended and are gone from the book.
-    pub ended: Vec<(IpNet, Kind)>,
+    pub ended: Vec<Decision>,
     /// More is due than the sweep was allowed to do.
     pub more: bool,
     /// A map refused; what is left is tried again by the next sweep.
@@ -212,7 +222,7 @@ impl RuleBook {
             node.is_stale = false;
             for held in &mut node.own {
                 if let Some(ended) = held.take_if(|held| !is_live(held.ends, now)) {
-                    swept.ended.push((net, ended.decision.kind));
+                    swept.ended.push(ended.decision);
                 }
             }
             // What lies beneath knows already: this decision's end was part of its sequence.
@@ -250,6 +260,25 @@ impl RuleBook {
     pub fn iter(&self, now: u64) -> impl Iterator<Item = &Decision> {
         let held = self.nodes.values().flat_map(|node| node.own.iter().flatten());
         held.filter(move |held| is_live(held.ends, now)).map(|held| &held.decision)
+    }
+
+    /// Every decision, live or not swept yet, by address.
+    pub fn all(&self) -> impl Iterator<Item = &Decision> {
+        self.nodes.values().flat_map(|node| node.own.iter().flatten()).map(|held| &held.decision)
+    }
+
+    /// The decision at this very key, live or not swept yet.
+    pub fn any(&self, (net, kind): &Key) -> Option<&Decision> {
+        Some(&self.nodes.get(net)?.own[*kind as usize].as_ref()?.decision)
+    }
+
+    /// Decisions of each kind, live or not swept yet, by [`Kind`].
+    pub fn count(&self) -> [usize; Kind::ALL.len()] {
+        let mut count = [0; Kind::ALL.len()];
+        for decision in self.all() {
+            count[decision.kind as usize] += 1;
+        }
+        count
     }
 
     /// Prefixes that have decisions.

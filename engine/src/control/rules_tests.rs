@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::control::decision::{Made, Origin};
 use crate::control::fake_kernel::FakeKernel;
 
 const NS: u64 = 1_000_000_000;
@@ -22,7 +23,15 @@ fn net(text: &str) -> IpNet {
 
 fn decision(text: &str, kind: Kind, until: Option<u64>) -> Decision {
     let until = until.map(|second| BOOT + second);
-    Decision { net: net(text), kind, until, reason: "".into(), origin: "test".into(), made: BOOT }
+    Decision {
+        net: net(text),
+        kind,
+        until,
+        reason: "".into(),
+        origin: Origin::Cli,
+        who: "".into(),
+        made: Made::at(BOOT),
+    }
 }
 
 /// A book, its kernel, and the decisions as a plain list with ends in seconds after boot.
@@ -53,7 +62,7 @@ impl World {
         let swept = self.book.expire(self.now * NS, usize::MAX, &mut self.kernel);
         assert!(swept.error.is_none() && !swept.more);
         self.model.retain(|(.., until)| until.is_none_or(|until| self.now < until));
-        swept.ended
+        swept.ended.iter().map(Decision::key).collect()
     }
 
     fn at(&self, source: &str, second: u64) -> RuleKind {

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::clock::Clock;
-use crate::control::decision::{Decision, Kind};
+use crate::control::decide::Listed;
+use crate::control::decision::{self, Decision, Kind, Origin};
 use crate::events::Event;
 
 /// Body of `POST /v1/rules`.
@@ -14,13 +15,16 @@ pub struct NewRule {
     pub net: String,
     /// `trust`, `block` or `allow`.
     pub kind: Kind,
-    /// Seconds; absent: for good.
+    /// How long, seconds; absent: for good, or until `until`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_s: Option<u64>,
+    /// When it ends, unix seconds; not beside `ttl_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Block even what is guarded, or trusted.
+    /// Do what the guard refuses.
     #[serde(default)]
     pub force: bool,
     /// The client's `SSH_CONNECTION`, so that operators do not block themselves.
@@ -52,9 +56,18 @@ pub struct Rule {
     /// Why. Text of unknown origin.
     pub reason: String,
     /// Through which door it came in.
-    pub origin: String,
+    pub origin: Origin,
+    /// Who came: a user, a file, a queue. Text of unknown origin.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub who: String,
+    /// The node of the cluster that made it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node: String,
     /// When it was made, unix seconds.
     pub made: u64,
+    /// Why this node holds back what another has decided; absent: it is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 impl Rule {
@@ -66,9 +79,17 @@ impl Rule {
             until: decision.until,
             left_s: decision.until.map(|until| clock.seconds_until(until)),
             reason: decision.reason.to_string(),
-            origin: decision.origin.to_string(),
-            made: decision.made,
+            origin: decision.origin,
+            who: decision.who.to_string(),
+            node: decision.made.node.to_string(),
+            made: decision.made.stamp.seconds(),
+            held: None,
         }
+    }
+
+    /// The view of what is listed.
+    pub fn listed(listed: &Listed, clock: Clock) -> Self {
+        Self { held: listed.held.clone(), ..Self::view(&listed.decision, clock) }
     }
 
     /// The decision that this is a view of; `None`: `net` is no CIDR.
@@ -78,8 +99,9 @@ impl Rule {
             kind: self.kind,
             until: self.until,
             reason: self.reason.as_str().into(),
-            origin: self.origin.as_str().into(),
-            made: self.made,
+            origin: self.origin,
+            who: self.who.as_str().into(),
+            made: decision::Made { node: self.node.as_str().into(), ..decision::Made::at(self.made) },
         })
     }
 }
@@ -98,6 +120,9 @@ pub struct Made {
     pub rule: Rule,
     /// What it took the place of.
     pub replaced: Option<Rule>,
+    /// The number by which it can be undone; absent: it was in force already, just so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<u64>,
 }
 
 /// Answer to `DELETE /v1/rules`.
@@ -107,6 +132,9 @@ pub struct Removed {
     pub removed: Rule,
     /// What applies to the prefix now.
     pub now: Option<Rule>,
+    /// The number by which it can be undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<u64>,
 }
 
 /// Answer to `GET /v1/events/recent`.

@@ -5,7 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use crate::config::ConfigError;
-use crate::control::decide::Refusal;
+use crate::control::ask::Refusal;
 use crate::control::socket::SocketError;
 use crate::relay::ResolveError;
 use crate::xdp::{AttachError, LoadError};

@@ -4,6 +4,8 @@
 mod backends;
 /// Why it does not start, or does not go on.
 mod error;
+/// What runs beside the packets and follows the configuration.
+mod services;
 /// Whom the engine asks whether the softswitch lives.
 mod softswitch;
 /// From a configuration to workers ready to run.
@@ -23,13 +25,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::{Control, api, socket};
 use crate::egress::{Observer, Pings};
-use crate::events::{Event, Events, RuleChange, What};
+use crate::events::Events;
 use crate::health::Health;
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
@@ -41,6 +44,7 @@ use crate::worker::{Stats, Worker};
 use crate::xdp;
 use crate::xdp::{AttachError, Counters, Filter, Settings};
 use error::io;
+use services::{Reach, Services};
 use start::{Connected, check_queues, find, own_addresses};
 use view::{Shape, View};
 
@@ -141,6 +145,7 @@ struct Running {
     board: Option<Arc<Switchboard>>,
     health: Arc<Health>,
     asked: softswitch::Round,
+    services: Services,
 }
 
 impl Running {
@@ -175,6 +180,7 @@ impl Running {
         let stop = Arc::new(AtomicBool::new(false));
         let stats: Vec<_> = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let events = Arc::new(Events::default());
+        control.tell(Arc::clone(&events));
         let samples = Samples::new(Arc::clone(&events));
         let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
         let workers = parts.workers.into_iter().zip(doors);
@@ -206,6 +212,7 @@ impl Running {
             let stop = Arc::clone(&stop);
             observers.push(std::thread::spawn(move || watch.follow(&stop)));
         }
+        let reach = Reach { control: Arc::clone(&control), tallies: Arc::default(), runtime: Handle::current() };
         let mut running = Self {
             config: config.clone(),
             link,
@@ -229,9 +236,11 @@ impl Running {
             board: parts.board,
             health: parts.health,
             asked: softswitch::Round::default(),
+            services: Services::new(reach),
         };
         running.ask_softswitch();
         running.guard();
+        running.services.follow(config);
         running.wait_until_live();
         Ok(running)
     }
@@ -264,6 +273,7 @@ impl Running {
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
+            tallies: Arc::clone(&self.services.reach.tallies),
             board: self.board.clone(),
             health: Arc::clone(&self.health),
         }
@@ -294,13 +304,9 @@ impl Running {
         }
         self.guard();
         self.ask_softswitch();
-        match self.control.sweep() {
-            Ok(swept) => {
-                for (net, kind) in swept.ended {
-                    self.events.publish(Event::now(What::Rule(RuleChange::ended(net, kind))));
-                }
-            }
-            Err(error) => warn!("sweeping ended rules: {error}"),
+        self.services.follow(&self.live.in_force().config);
+        if let Err(error) = self.control.sweep() {
+            warn!("sweeping ended rules: {error}");
         }
         if self.workers.iter().chain(&self.observers).any(JoinHandle::is_finished) {
             return Err(StartError::WorkerDied);

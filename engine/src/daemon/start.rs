@@ -14,9 +14,11 @@ use super::backends::{Followers, resolving};
 use super::error::io;
 use super::view::Shape;
 use super::{Options, Read, StartError, lock};
-use crate::config::{self, Bind, Config, Fallback, Inject, Mode, RelayTo};
+use crate::config::{self, Bind, Cluster, Config, ControlPlane, Fallback, Inject, Mode, RelayTo};
 use crate::control::Control;
 use crate::control::clock::Clock;
+use crate::control::decide::Member;
+use crate::control::guard::Widest;
 use crate::health::Health;
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
@@ -61,7 +63,8 @@ impl Connected {
         let state_dir = &config.control.state_dir;
         fs::create_dir_all(state_dir).map_err(io("making control.state_dir"))?;
         let store = state_dir.join(format!("{}.redb", config.iface));
-        let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), Clock::now)?);
+        let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), member(config), Clock::now)?);
+        control.set_widest(widest(config));
         let attachment = filter.attach(config.xdp.attach, options.replace, netlink)?;
         let followers = Followers { settings: filter.settings(), board: board.clone(), config: config.clone() };
         let reader = resolving(reader(read, config), board.clone());
@@ -73,6 +76,20 @@ impl Connected {
         }
         Ok(Self { own, control, live, parts })
     }
+}
+
+/// Who this node is, if it is one of a cluster.
+fn member(config: &Config) -> Option<Member> {
+    let Cluster { node, log } = &config.cluster;
+    let host = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let node = if node.is_empty() { host() } else { node.clone() };
+    (!log.is_empty()).then(|| Member { node: node.into(), log: log.clone() })
+}
+
+/// Which prefixes are too wide.
+pub(super) fn widest(config: &Config) -> Widest {
+    let ControlPlane { widest_v4: v4, widest_v6: v6, widest_feed_v4: feed_v4, .. } = config.control;
+    Widest { v4, v6, feed_v4 }
 }
 
 /// What is made once the program is attached, and before threads run.

@@ -6,10 +6,12 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::config::{Inject, Mode};
+use crate::control::decide::Filter;
 use crate::control::decision::Kind;
 use crate::control::{Control, Engine};
 use crate::egress::Pings;
 use crate::events::{Events, SoftswitchState};
+use crate::feed::{self, Tallies};
 use crate::health::Health;
 use crate::live::Live;
 use crate::live::wire::Backend;
@@ -40,6 +42,7 @@ pub(super) struct View {
     pub(super) events: Arc<Events>,
     pub(super) control: Arc<Control>,
     pub(super) live: Arc<Live>,
+    pub(super) tallies: Arc<Tallies>,
     pub(super) board: Option<Arc<Switchboard>>,
     pub(super) health: Arc<Health>,
 }
@@ -98,8 +101,9 @@ impl Engine for View {
     }
 
     fn suggest_allow(&self) -> Value {
-        let rules = [Kind::Trust, Kind::Allow].into_iter().flat_map(|kind| self.control.list(Some(kind)));
-        let allowed: Vec<IpNet> = rules.map(|rule| rule.net).collect();
+        let list = |kind| self.control.list(&Filter { kind: Some(kind), ..Filter::default() });
+        let rules = [Kind::Trust, Kind::Allow].into_iter().flat_map(list);
+        let allowed: Vec<IpNet> = rules.map(|rule| rule.decision.net).collect();
         let candidates: Vec<Value> = self
             .pings
             .list()
@@ -112,5 +116,9 @@ impl Engine for View {
 
     fn events(&self) -> &Events {
         &self.events
+    }
+
+    fn feeds(&self) -> Vec<feed::View> {
+        self.tallies.views()
     }
 }

@@ -189,7 +189,7 @@ impl Cause {
                 is,
                 until: decision.until,
                 why: text(decision.reason.as_bytes()),
-                origin: text(decision.origin.as_bytes()),
+                origin: text(format!("{} {}", decision.origin, decision.who).trim_end().as_bytes()),
             },
             None => {
                 let until = (trace.until != 0).then(|| Clock::now().wall_ns_of(trace.until) / 1_000_000_000);

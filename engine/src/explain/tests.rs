@@ -6,7 +6,7 @@ use vos_common::reason::Reason;
 
 use super::*;
 use crate::control::address;
-use crate::control::decision::Kind as Says;
+use crate::control::decision::{Kind as Says, Made, Origin};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -24,8 +24,9 @@ fn decisions(clock: Clock) -> Vec<Decision> {
                 kind,
                 until,
                 reason: "why\u{1b}[2J".into(),
-                origin: "api uid 0".into(),
-                made: 1,
+                origin: Origin::Api,
+                who: "uid 0".into(),
+                made: Made::at(1),
             });
         }
     }

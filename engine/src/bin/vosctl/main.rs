@@ -303,6 +303,7 @@ async fn make(client: &Client, cli: &Cli, kind: Kind, rules: &NewRules) -> Resul
             net: net.to_string(),
             kind,
             ttl_s: rules.ttl.map(|ttl| ttl.as_secs()),
+            until: None,
             reason: rules.reason.clone(),
             force: rules.force,
             ssh_connection: ssh_connection.clone(),
@@ -398,7 +399,8 @@ fn print_rules(rules: &[Rule]) -> Result<(), Failure> {
     let mut rows = vec![["ADDRESS", "RULE", "LEFT", "ORIGIN", "REASON"].map(str::to_owned)];
     rows.extend(rules.iter().map(|rule| {
         let left = rule.left_s.map_or_else(|| "for good".to_owned(), span);
-        let [origin, reason] = [&rule.origin, &rule.reason].map(|text| printable(text).into_owned());
+        let [who, reason] = [&rule.who, &rule.reason].map(|text| printable(text).into_owned());
+        let origin = format!("{} {who}", rule.origin).trim_end().to_owned();
         [bare(&rule.net), rule.kind.word().to_owned(), left, origin, reason]
     }));
     print_table(&rows)

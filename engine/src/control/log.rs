@@ -1,0 +1,120 @@
+//! What nodes of a cluster tell each other: entries of a log that every node reads from its beginning to its end.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::control::decision::{Decision, Key, Kind, Made, Origin};
+use crate::control::stamp::Stamp;
+
+/// Most changes in one entry: an entry is one message, and some 200 bytes a change stay far under the megabyte that
+/// brokers like. Fewer: an import is more messages. More: whoever reads waits longer for each.
+pub const ENTRY_MAX: usize = 1_000;
+
+/// What one node did at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Who made it.
+    pub node: Arc<str>,
+    /// One more with each entry of this node; an entry that is met again has the same.
+    pub sequence: u64,
+    /// What changed, each key once.
+    pub changes: Vec<Logged>,
+}
+
+/// One decision, or that there is none any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Logged {
+    /// A CIDR.
+    pub net: IpNet,
+    /// What is decided.
+    pub kind: Kind,
+    /// Is it taken back? Then until, reason, origin and who say nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub removed: bool,
+    /// When it ends, unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<u64>,
+    /// Why.
+    #[serde(skip_serializing_if = "str::is_empty", default)]
+    pub reason: Arc<str>,
+    /// Through which door.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origin: Option<Origin>,
+    /// By whom.
+    #[serde(skip_serializing_if = "str::is_empty", default)]
+    pub who: Arc<str>,
+    /// When it was made.
+    pub made: Stamp,
+    /// In a snapshot, which holds what many nodes made: which one. Else the entry says it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub node: Option<Arc<str>>,
+    /// In a snapshot: its place in the log, if it had one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offset: Option<u64>,
+}
+
+impl Logged {
+    /// A decision, for an entry of the node that made it.
+    pub fn put(decision: &Decision) -> Self {
+        Self {
+            net: decision.net,
+            kind: decision.kind,
+            removed: false,
+            until: decision.until,
+            reason: Arc::clone(&decision.reason),
+            origin: Some(decision.origin),
+            who: Arc::clone(&decision.who),
+            made: decision.made.stamp,
+            node: None,
+            offset: None,
+        }
+    }
+
+    /// That a decision is gone.
+    pub fn removed((net, kind): Key, made: Stamp) -> Self {
+        let (reason, who) = Default::default();
+        Self { net, kind, removed: true, until: None, reason, origin: None, who, made, node: None, offset: None }
+    }
+
+    /// The same for a snapshot.
+    #[must_use]
+    pub fn of(self, made: &Made) -> Self {
+        let offset = (made.offset != Made::UNLOGGED).then_some(made.offset);
+        Self { made: made.stamp, node: Some(Arc::clone(&made.node)), offset, ..self }
+    }
+
+    /// What it is about.
+    pub fn key(&self) -> Key {
+        (self.net, self.kind)
+    }
+
+    /// The decision; `None`: it is taken back.
+    pub fn decision(&self, made: Made) -> Option<Decision> {
+        (!self.removed).then(|| Decision {
+            net: self.net,
+            kind: self.kind,
+            until: self.until,
+            reason: Arc::clone(&self.reason),
+            origin: self.origin.unwrap_or(Origin::Api),
+            who: Arc::clone(&self.who),
+            made,
+        })
+    }
+
+    /// Is it such as an engine writes? Every node must say the same of the same entry, whatever its clock shows.
+    pub fn is_sound(&self) -> bool {
+        let length = self.reason.len() <= super::ask::MAX_REASON && self.who.len() <= super::ask::MAX_WHO;
+        self.net.trunc() == self.net && self.made <= Stamp::MAX && length
+    }
+}
+
+/// A decision that is no more, remembered so that an older one which comes late does not bring it back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grave {
+    /// When it was taken back; of one that has ended: when it was made.
+    pub made: Made,
+    /// When it is forgotten, unix seconds.
+    pub keep: u64,
+}
