@@ -1,6 +1,8 @@
 //! The engine of vos-fastpath, in the order of a packet's journey: what is dropped at the NIC, what the workers
 //! take from the rings, what they decide, how it gets to the softswitch, and who says what is to be done.
 
+/// The way to the broker.
+pub mod amqp;
 /// The Internet checksum.
 pub mod checksum;
 /// What is configured.
