@@ -80,6 +80,9 @@ pub mod daemon;
 
 // What all of them stand on.
 
+/// Timers and port, as RFC 3261 has them.
+pub mod sip;
+
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
 

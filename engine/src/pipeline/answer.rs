@@ -14,6 +14,7 @@ use vos_common::state::mix;
 
 use super::Context;
 use crate::policy::{self, Domains, Secret, Sources};
+use crate::sip;
 use crate::transmit::{End, Link, build, packet_length};
 use crate::xdp::ip;
 
@@ -26,8 +27,6 @@ const CAPABILITIES: [(&str, &str); 2] = [
     ),
     ("Accept", "application/sdp"),
 ];
-/// The port of a sent-by without one (RFC 3261 §18.2.2).
-const SIP_PORT: u16 = 5060;
 /// Sources of a queue whose OPTIONS are counted, 96 KiB a worker. Of more, those that ask least often begin anew: more
 /// of their OPTIONS go on to the softswitch than `answer.options_pass_every` says, never fewer.
 const SOURCES: usize = 1 << 12;
@@ -152,7 +151,7 @@ impl Answers {
             return None;
         }
         let Ends { caller, here } = *ends;
-        let port = if via.rport == Rport::Absent { via.port.unwrap_or(SIP_PORT) } else { caller.port };
+        let port = if via.rport == Rport::Absent { via.port.unwrap_or(sip::PORT) } else { caller.port };
         if port == 0 {
             return None;
         }

@@ -77,7 +77,8 @@ mod tests {
     use crate::pressure::{Gauge, Pressed, UdpSocket};
     use crate::reassembly::Reassembly;
     use crate::ruleset::Ruleset;
-    use crate::shield::{Shield, T2};
+    use crate::shield::Shield;
+    use crate::sip::T2;
 
     use super::*;
 

@@ -10,9 +10,10 @@ use std::hash::{BuildHasher, Hash};
 use sip_parse::{Aor, CSeq, Method, Via};
 use vos_common::state::mix;
 
-/// How long a challenge or an answer is remembered, ns: 64·T1, as long as SIP itself tries again (RFC 3261 §17.1.1.2,
-/// §13.3.1.4).
-pub(super) const LIFE: u64 = 32_000_000_000;
+use crate::sip;
+
+/// How long a challenge or an answer is remembered, ns: as long as SIP itself tries again (RFC 3261 §17.1.1.2, §13.3.1.4).
+pub(super) const LIFE: u64 = sip::TRANSACTION;
 
 /// Ways of a [`Recent`] bucket.
 const WAYS: usize = 8;

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use crate::pipeline::Class;
-use crate::shield::T2;
+use crate::sip::T2;
 
 /// The share of a queue's UMEM frames that may wait: an eighth. With all of the TX ring's on their way as well, half of
 /// them is left to receive into.

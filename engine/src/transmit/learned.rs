@@ -8,10 +8,11 @@ use vos_common::rule::Addr;
 use vos_common::state::mix;
 
 use super::Link;
+use crate::sip;
 
-/// How long a caller's header is believed, ns: as long as SIP waits for an answer (64·T1, RFC 3261 §17.1.1.2). Longer,
+/// How long a caller's header is believed, ns: as long as SIP waits for an answer (RFC 3261 §17.1.1.2). Longer,
 /// and after a failover of the gateway answers go to a MAC address that nobody has any more.
-pub const LIFE: u64 = 32_000_000_000;
+pub const LIFE: u64 = sip::TRANSACTION;
 /// Callers of a queue that are remembered, 1 MiB a worker.
 const ENTRIES: usize = 1 << 14;
 /// Ways of a bucket; the oldest goes.

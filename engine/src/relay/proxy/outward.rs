@@ -9,7 +9,8 @@ use super::choice::stable_hash;
 use super::inward::forms_dialog;
 use super::paths::Path;
 use super::tally::Stray;
-use super::{Homes, SIP_PORT, Switchboard};
+use super::{Homes, Switchboard};
+use crate::sip;
 use crate::transmit::End;
 use crate::xdp::addr;
 
@@ -102,7 +103,7 @@ impl Switchboard {
         let is_here =
             |ip: &IpAddr| here.is(ip) || list.iter().any(|backend| backend.address.ip() == *ip) || !is_far(ip);
         let literal = |uri: &Uri<'_>| match uri {
-            Uri::Sip(uri) => Some((uri.host.ip()?, uri.port.unwrap_or(SIP_PORT))),
+            Uri::Sip(uri) => Some((uri.host.ip()?, uri.port.unwrap_or(sip::PORT))),
             _ => None,
         };
         let mut routes = message.routes().flatten().filter_map(|route| route.uri().ok());
