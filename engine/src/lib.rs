@@ -83,6 +83,9 @@ pub mod daemon;
 /// Timers and port, as RFC 3261 has them.
 pub mod sip;
 
+/// Counters with one writer.
+pub mod counter;
+
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
 

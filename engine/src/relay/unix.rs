@@ -103,14 +103,14 @@ impl Unix {
                     return None;
                 }
             };
-            self.counts.received.add();
+            self.counts.received.count();
             // Longer than the buffer: MSG_TRUNC tells the true length.
             match buffer.get(..length).and_then(proxy_v2::read) {
                 Some(Message::Datagram { source, destination, payload }) => {
                     return Some(Outgoing { from: destination, to: source, payload });
                 }
                 Some(Message::Local) => {}
-                None => self.counts.bad.add(),
+                None => self.counts.bad.count(),
             }
         }
         None
@@ -156,7 +156,7 @@ impl Unix {
             Ok(connection) => {
                 self.connection = Some(connection);
                 self.why = None;
-                self.counts.came.add();
+                self.counts.came.count();
             }
             Err(error) => self.why = Some(error),
         }

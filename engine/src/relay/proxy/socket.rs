@@ -84,11 +84,11 @@ impl Proxy {
             let start = line_of(datagram);
             match self.meant(&datagram[start..], &from, now) {
                 Ok((from, to)) => {
-                    self.counts.received.add();
+                    self.counts.received.count();
                     return Some(Outgoing { from, to, payload: start..length });
                 }
                 Err(stray) => {
-                    self.counts.bad.add();
+                    self.counts.bad.count();
                     self.tally.stray(stray);
                 }
             }
@@ -129,7 +129,7 @@ impl Proxy {
         }
         let alive = self.here();
         if alive && !self.counts.present() {
-            self.counts.came.add();
+            self.counts.came.count();
         }
         alive
     }
