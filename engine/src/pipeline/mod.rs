@@ -132,6 +132,8 @@ pub struct Outcome {
     pub brief: Option<Brief>,
     /// What it was answered.
     pub answered: Option<policy::Answer>,
+    /// Where the headers are of what goes on: of the frame, or of [`Scratch::whole`]; none if they cannot be read.
+    pub flow: Option<Flow>,
 }
 
 /// Where what survives goes, as far as it makes a difference to what is done here.
@@ -167,38 +169,51 @@ pub fn handle<S: Sources>(
     now: impl Fn() -> u64,
 ) -> Outcome {
     let length = length.min(room.len());
-    let frame = &mut room[..length];
     // XDP has walked these headers already; a frame that cannot be read here was changed on the way.
-    let Some(flow) = packet::flow(&&*frame) else { return unreadable(Kind::Unparsed, context.relay) };
-    if flow.fragment != WHOLE {
-        return handle_fragment(frame, &flow, scratch, context, now);
-    }
+    let Some(flow) = packet::flow(&&room[..length]) else { return unreadable(Kind::Unparsed, context.relay) };
+    let outcome = match flow.fragment {
+        WHOLE => handle_datagram(room, length, &flow, scratch, context, now),
+        _ => handle_fragment(&room[..length], &flow, scratch, context, now),
+    };
+    Outcome { flow: outcome.flow.or(Some(flow)), ..outcome }
+}
+
+fn handle_datagram<S: Sources>(
+    room: &mut [u8],
+    length: usize,
+    flow: &Flow,
+    scratch: &mut Scratch,
+    context: &Context<'_, S>,
+    now: impl Fn() -> u64,
+) -> Outcome {
+    let frame = &mut room[..length];
     let (l4, end) = (flow.l4 as usize, flow.end as usize);
     let Some(l4_bytes) = frame.get(l4..end.min(frame.len())) else {
         return unreadable(Kind::Unparsed, context.relay);
     };
     let payload = udp_payload(l4_bytes, flow.src.is_v4());
     let Scratch { index, answers, .. } = scratch;
-    let ends = Ends::of(&flow, l4_bytes);
+    let ends = Ends::of(flow, l4_bytes);
     let end = |message: &Message<'_>| answers.end(message, ends.as_ref()?, context);
     let mut reading = read(payload, &flow.src, index, context, end);
-    let checksum = offloaded(frame, &flow);
-    if context.relay == Way::Datagrams && reading.refused.is_none() {
-        reading.refused = unsound(frame, &flow, checksum);
-    }
+    let checksum = offloaded(frame, flow);
     if reading.refused.is_none() {
-        match reading.ending.take() {
-            Some(Ending::Taken(reason)) => return reading.ended(Action::Swallow(reason), None),
-            // What the kernel would not take is left to it.
-            Some(Ending::Answered(answered)) if unsound(frame, &flow, checksum).is_none() => {
-                if let Some(length) = answers.place(&answered, room, &flow) {
+        let past_kernel = context.relay == Way::Datagrams;
+        let is_checked = past_kernel || matches!(reading.ending, Some(Ending::Answered(_)));
+        let unsound = is_checked.then(|| unsound(frame, flow, checksum)).flatten();
+        match (unsound, reading.ending.take()) {
+            // What the kernel would not take is left to it, where it gets it.
+            (Some(_), _) => reading.refused = unsound.filter(|_| past_kernel),
+            (None, Some(Ending::Taken(reason))) => return reading.ended(Action::Swallow(reason), None),
+            (None, Some(Ending::Answered(answered))) => {
+                if let Some(length) = answers.place(&answered, room, flow) {
                     return reading.ended(Action::Reply(length, answered.reason), Some(answered.seen));
                 }
             }
-            _ => {}
+            (None, None) => {}
         }
     }
-    spare(reading.outcome(checksum), &room[..length], &flow, context, &mut scratch.emergencies, now)
+    spare(reading.outcome(checksum), &room[..length], flow, context, &mut scratch.emergencies, now)
 }
 
 fn handle_fragment<S: Sources>(
@@ -221,10 +236,11 @@ fn handle_fragment<S: Sources>(
     }
     let exempt = || (!datagrams && context.rules.enforce == 0) || context.sources.is_known(&flow.src);
     let Scratch { index, whole, emergencies, .. } = scratch;
-    let mut complete = false;
+    let (mut complete, mut of_whole) = (false, None);
     let now = now();
     let verdict = context.fragments.add(&fragment, context.relay, now, exempt, |datagram| {
-        reading = read_whole(datagram, flow, index, context);
+        of_whole = packet::flow(&datagram);
+        reading = read_whole(datagram, flow, of_whole.as_ref(), index, context);
         if datagrams {
             whole.clear();
             whole.extend_from_slice(datagram);
@@ -234,15 +250,15 @@ fn handle_fragment<S: Sources>(
     });
     reading.refused = verdict.err();
     if datagrams && complete && reading.refused.is_none() {
-        reading.refused = sound_whole(whole);
+        reading.refused = sound_whole(whole, of_whole.as_ref());
     }
     let outcome = reading.outcome(Checksum::Whole);
-    match outcome.action {
-        Action::Relay(_) if datagrams && complete => {
-            let outcome = Outcome { action: Action::RelayWhole, ..outcome };
-            packet::flow(&&**whole).map_or(outcome, |flow| spare(outcome, whole, &flow, context, emergencies, || now))
+    match (outcome.action, &of_whole) {
+        (Action::Relay(_), Some(flow)) if datagrams && complete => {
+            let outcome = Outcome { action: Action::RelayWhole, flow: of_whole, ..outcome };
+            spare(outcome, whole, flow, context, emergencies, || now)
         }
-        Action::Relay(_) if datagrams => Outcome { action: Action::Swallow(Reason::InFragments), ..outcome },
+        (Action::Relay(_), _) if datagrams => Outcome { action: Action::Swallow(Reason::InFragments), ..outcome },
         // The kernel has the others already, and would keep them for half a minute if this one did not come.
         _ => Outcome { brief: None, ..outcome },
     }
@@ -272,8 +288,8 @@ fn header_is_right(frame: &[u8], flow: &Flow) -> bool {
 }
 
 /// The same of a datagram put together from fragments, whose own headers were right: its header is completed.
-fn sound_whole(whole: &mut [u8]) -> Option<Reason> {
-    let Some(flow) = packet::flow(&&*whole) else { return Some(Reason::BadLength) };
+fn sound_whole(whole: &mut [u8], flow: Option<&Flow>) -> Option<Reason> {
+    let Some(flow) = flow else { return Some(Reason::BadLength) };
     if flow.src.is_v4()
         && let Some(header) = whole.get_mut(flow.l3 as usize..flow.l4 as usize)
     {
@@ -281,7 +297,7 @@ fn sound_whole(whole: &mut [u8]) -> Option<Reason> {
         let sum = !checksum::sum(header);
         header[10..12].copy_from_slice(&sum.to_be_bytes());
     }
-    unsound(whole, &flow, Checksum::Whole)
+    unsound(whole, flow, Checksum::Whole)
 }
 
 /// What a datagram says, and what the rules say to it.
@@ -306,14 +322,20 @@ impl Reading {
     }
 
     fn ended(self, action: Action, answered: Option<policy::Answer>) -> Outcome {
-        Outcome { action, kind: self.kind, would: self.would, ack: self.ack, brief: self.brief, answered }
+        Outcome { action, kind: self.kind, would: self.would, ack: self.ack, brief: self.brief, answered, flow: None }
     }
 }
 
 /// A datagram that came in fragments: first what XDP would say to the whole, which it has not seen.
-fn read_whole<S: Sources>(frame: &[u8], flow: &Flow, index: &mut Index, context: &Context<'_, S>) -> Reading {
+fn read_whole<S: Sources>(
+    frame: &[u8],
+    flow: &Flow,
+    of_whole: Option<&Flow>,
+    index: &mut Index,
+    context: &Context<'_, S>,
+) -> Reading {
     let judged = judge_whole(frame, flow, context.rules, context.sources);
-    let l4_bytes = packet::flow(&frame).and_then(|flow| frame.get(flow.l4 as usize..));
+    let l4_bytes = of_whole.and_then(|flow| frame.get(flow.l4 as usize..));
     let payload = udp_payload(l4_bytes.unwrap_or_default(), flow.src.is_v4());
     // Its other fragments may be with the kernel already, which waits for the last.
     let mut reading = Reading { ending: None, ..read(payload, &flow.src, index, context, |_| None) };

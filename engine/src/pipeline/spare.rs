@@ -39,9 +39,8 @@ pub(super) fn spare<S: Sources>(
     now: impl Fn() -> u64,
 ) -> Outcome {
     let (Action::Relay(_) | Action::RelayWhole, brief) = (outcome.action, outcome.brief) else { return outcome };
-    let port =
-        frame.get(flow.l4 as usize + 2..).and_then(<[u8]>::first_chunk).map_or(0, |port| u16::from_be_bytes(*port));
-    if context.pressed.holds(&flow.dst, port) {
+    let to = || frame.get(flow.l4 as usize + 2..)?.first_chunk().map(|port| u16::from_be_bytes(*port));
+    if !context.pressed.is_empty() && to().is_some_and(|port| context.pressed.holds(&flow.dst, port)) {
         let is_known = || context.sources.is_known(&flow.src);
         let class = match brief {
             // Whoever sends it.

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use vos_common::packet::{self, Flow};
 
 use crate::checksum::{UDP_HEADER, udp_of};
+use crate::policy::Answer;
 use crate::xsk::{Frame, Frames};
 
 /// A datagram on its way to a caller.
@@ -38,6 +39,8 @@ pub struct Outgoing {
     pub to: End,
     /// Where its payload stands in the buffer that it was read into.
     pub payload: std::ops::Range<usize>,
+    /// What it answers, if it is a response.
+    pub answer: Option<Answer>,
 }
 
 /// Which way a datagram left.
@@ -82,16 +85,16 @@ pub struct Beside {
 /// One worker's way to the callers.
 #[derive(Debug)]
 pub struct Transmitter {
-    learned: Learned,
+    learned: Option<Learned>,
     mtu: usize,
     own: Arc<Own>,
     beside: Option<Beside>,
 }
 
 impl Transmitter {
-    /// For an interface of this MTU, bytes.
-    pub fn new(mtu: u32, seed: u64, own: Arc<Own>, beside: Option<Beside>) -> Self {
-        Self { learned: Learned::new(seed), mtu: mtu as usize, own, beside }
+    /// For an interface of this MTU, bytes. Without `learned` and `beside` it answers, and sends nothing else.
+    pub fn new(mtu: u32, own: Arc<Own>, learned: Option<Learned>, beside: Option<Beside>) -> Self {
+        Self { learned, mtu: mtu as usize, own, beside }
     }
 
     /// The interface's MTU, bytes.
@@ -102,7 +105,9 @@ impl Transmitter {
     /// A frame came in and was taken by the relay at `now` (ns of `CLOCK_MONOTONIC`). Not for what is dropped: that may
     /// pretend to be anybody.
     pub fn learn(&mut self, frame: &[u8], flow: &Flow, now: u64) {
-        self.learned.learn(frame, flow, now);
+        if let Some(learned) = &mut self.learned {
+            learned.learn(frame, flow, now);
+        }
     }
 
     /// Sends a datagram: by the ring, that is with the queue's next flush, or by the kernel.
@@ -130,7 +135,7 @@ impl Transmitter {
             return None;
         }
         let reached = self.beside.as_ref().and_then(|beside| beside.known.reached(&from.addr, &to.addr, now));
-        let link = choose(reached, self.learned.link(&to.addr, now))?;
+        let link = choose(reached, self.learned.as_mut().and_then(|learned| learned.link(&to.addr, now)))?;
         let mut frame = frames.take()?;
         let sent = match build(frames.room(&mut frame), &link, from, to, payload) {
             Some(length) => frames.transmit(frame, length),

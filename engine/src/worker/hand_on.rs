@@ -1,9 +1,9 @@
-use vos_common::packet;
+use vos_common::packet::Flow;
 use vos_common::reason::Reason;
 
 use super::{Worker, rest};
 use crate::live::InForce;
-use crate::pipeline::{Brief, Checksum, Emergencies, Way, worth};
+use crate::pipeline::{Brief, Checksum, Emergencies, worth};
 use crate::policy::Sources;
 use crate::relay::{SendError, Waiting};
 use crate::samples::Door;
@@ -13,6 +13,7 @@ use crate::xsk::Frame;
 #[derive(Debug)]
 pub struct Held {
     pub(super) frame: Frame,
+    pub(super) flow: Option<Flow>,
     pub(super) checksum: Checksum,
     pub(super) brief: Option<Brief>,
 }
@@ -37,10 +38,7 @@ impl Worker {
             }
         }
         let priority = in_force.ruleset.priority;
-        let is_known = || {
-            let flow = packet::flow(&&*self.queue.packet(&mut held.frame));
-            !priority || flow.is_some_and(|flow| self.sources.is_known(&flow.src))
-        };
+        let is_known = || !priority || held.flow.is_some_and(|flow| self.sources.is_known(&flow.src));
         let class = worth(held.brief.as_ref(), is_known, emergencies, now);
         if let Some(gone) = self.backlog.push(Waiting { what: held, class, since: now }, priority) {
             self.give_up(gone, door, in_force, now);
@@ -48,19 +46,16 @@ impl Worker {
     }
 
     fn send(&mut self, held: &mut Held, now: u64) -> Result<(), SendError> {
-        let sent = self.relay.send(self.queue.packet(&mut held.frame), held.checksum, held.brief.as_ref(), now);
-        self.learn(&sent, &mut held.frame, now);
+        let Held { frame, flow, checksum, brief } = held;
+        let sent = self.relay.send(self.queue.packet(frame), flow.as_ref(), *checksum, brief.as_ref(), now);
+        self.learn(&sent, held, now);
         sent
     }
 
     /// How the sender of a frame is reached, unless that was refused: it may pretend to be anybody.
-    pub(super) fn learn(&mut self, sent: &Result<(), SendError>, frame: &mut Frame, now: u64) {
-        let packet = self.queue.packet(frame);
-        if self.relay.way() == Way::Datagrams
-            && sent.is_ok()
-            && let Some(flow) = packet::flow(&&*packet)
-        {
-            self.transmitter.learn(packet, &flow, now);
+    pub(super) fn learn(&mut self, sent: &Result<(), SendError>, held: &mut Held, now: u64) {
+        if let (Ok(()), Some(flow)) = (sent, &held.flow) {
+            self.transmitter.learn(self.queue.packet(&mut held.frame), flow, now);
         }
     }
 

@@ -20,8 +20,8 @@ use aya::maps::{Array, MapData};
 use crossbeam_channel::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use sip_parse::Mode;
 use tracing::{info, warn};
+use vos_common::packet;
 use vos_common::reason::Reason;
 
 use crate::config::{Config, RelayTo, Wait};
@@ -29,14 +29,14 @@ use crate::events::{PeerChange, What};
 use crate::health::Health;
 use crate::live::{InForce, Live};
 use crate::pipeline::{self, Action, Answers, Checksum, Context, Outcome, Scratch};
-use crate::policy::{Answer, Observation, Secret};
+use crate::policy::{Observation, Secret};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
 use crate::relay::{Backlog, Relay};
 use crate::samples::Door;
 use crate::shield::Shield;
 use crate::sys;
-use crate::transmit::{Sent, Transmitter};
+use crate::transmit::{Outgoing, Sent, Transmitter};
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
 
@@ -218,7 +218,7 @@ impl Worker {
         let length = frame.len();
         scratch.answers.may_leave = self.queue.has_slot();
         let room = self.queue.room(&mut frame);
-        let Outcome { action, kind, would, ack, brief, answered } =
+        let Outcome { action, kind, would, ack, brief, answered, flow } =
             pipeline::handle(room, length, scratch, &context, || now);
         let packet = &mut room[..length];
         self.stats.kinds[kind as usize].count();
@@ -230,14 +230,15 @@ impl Worker {
         }
         match action {
             Action::Relay(checksum) => {
-                let held = Held { frame, checksum, brief };
+                let held = Held { frame, flow, checksum, brief };
                 return self.hand_on(held, &mut scratch.emergencies, door, in_force, now);
             }
             Action::RelayWhole => {
                 // What is not in a frame cannot wait.
-                let sent = self.relay.send(&mut scratch.whole, Checksum::Whole, brief.as_ref(), now);
-                self.learn(&sent, &mut frame, now);
-                let mut held = Held { frame, checksum: Checksum::Whole, brief };
+                let sent = self.relay.send(&mut scratch.whole, flow.as_ref(), Checksum::Whole, brief.as_ref(), now);
+                let flow = packet::flow(&&*packet);
+                let mut held = Held { frame, flow, checksum: Checksum::Whole, brief };
+                self.learn(&sent, &mut held, now);
                 self.settle(sent, &mut held, door, in_force, now);
                 return self.queue.release(held.frame);
             }
@@ -269,15 +270,14 @@ impl Worker {
     fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
         for done in 0..desk.batch.capacity() {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
-            let payload = desk.buffer.get(outgoing.payload.clone()).unwrap_or_default();
-            let sent = match self.live.serves(outgoing.from.port) {
-                true => self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now),
+            let Outgoing { from, to, payload, answer } = outgoing;
+            let payload = desk.buffer.get(payload).unwrap_or_default();
+            let sent = match self.live.serves(from.port) {
+                true => self.transmitter.send(&mut self.queue, &from, &to, payload, now),
                 false => Sent::Foreign,
             };
             self.stats.sent[sent as usize].count();
-            if let Ok(message) = desk.scratch.index.parse(payload, Mode::Lenient)
-                && let Some(answer) = Answer::of(&message, &outgoing.to.addr, &self.secret)
-            {
+            if let Some(answer) = answer {
                 // Even if it is lost: the softswitch has it for the next copy.
                 self.shield.answered(answer.transaction);
                 // What leaves by the kernel, the egress program sees.

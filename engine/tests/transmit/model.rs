@@ -20,7 +20,7 @@ use vos_engine::pressure::Pressed;
 use vos_engine::reassembly::Reassembly;
 use vos_engine::ruleset::Ruleset;
 use vos_engine::shield::Shield;
-use vos_engine::transmit::{End, Own, Sent, Transmitter};
+use vos_engine::transmit::{End, Learned, Own, Sent, Transmitter};
 use vos_engine::xsk::{Frame, Frames};
 use xsk_rs::config::{FrameSize, UmemConfig};
 use xsk_rs::{FrameDesc, Umem};
@@ -127,7 +127,7 @@ impl Model {
             fill: VecDeque::new(),
             tx: VecDeque::new(),
             outgoing: VecDeque::new(),
-            transmitter: Transmitter::new(MTU, 1, Arc::new(own), None),
+            transmitter: Transmitter::new(MTU, Arc::new(own), Some(Learned::new(1)), None),
             scratch: Scratch::default(),
             fragments: Reassembly::default(),
             secret: Secret::default(),
