@@ -20,8 +20,8 @@ pub mod worker;
 /// Bytes in, action out.
 pub mod pipeline;
 
-/// The Internet checksum.
-pub mod checksum;
+/// A UDP datagram in a frame, and the Internet checksum.
+pub mod datagram;
 
 /// A view of datagrams that arrive in fragments.
 pub mod reassembly;

@@ -13,9 +13,10 @@ use vos_common::rule::Addr;
 use vos_common::state::mix;
 
 use super::Context;
+use crate::datagram::{End, Udp};
 use crate::policy::{self, Domains, Secret, Sources};
 use crate::sip;
-use crate::transmit::{End, Link, build, packet_length};
+use crate::transmit::{Link, build, packet_length};
 use crate::xdp::ip;
 
 /// What softswitches can, who differ in nothing that a peer asks for by OPTIONS (RFC 3261 §11.2). Headers that are not
@@ -42,12 +43,9 @@ pub(super) struct Ends {
     pub(super) here: End,
 }
 
-impl Ends {
-    /// Of a datagram that begins with its UDP header.
-    pub(super) fn of(flow: &Flow, datagram: &[u8]) -> Option<Self> {
-        let [a, b, c, d] = *datagram.first_chunk()?;
-        let caller = End { addr: flow.src, port: u16::from_be_bytes([a, b]) };
-        Some(Self { caller, here: End { addr: flow.dst, port: u16::from_be_bytes([c, d]) } })
+impl From<Udp<'_>> for Ends {
+    fn from(udp: Udp<'_>) -> Self {
+        Self { caller: udp.from, here: udp.to }
     }
 }
 

@@ -23,7 +23,7 @@ use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_common::verdict;
 
-use crate::checksum::{self, UDP_HEADER, pseudo_header, udp_is_right, udp_of};
+use crate::datagram::{UDP_HEADER, Udp, pseudo_header, sum, udp_is_right, udp_of};
 use crate::policy::{self, Ack, Secret, Sources};
 use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
@@ -186,16 +186,15 @@ fn handle_datagram<S: Sources>(
     context: &Context<'_, S>,
     now: impl Fn() -> u64,
 ) -> Outcome {
-    let frame = &mut room[..length];
-    let (l4, end) = (flow.l4 as usize, flow.end as usize);
-    let Some(l4_bytes) = frame.get(l4..end.min(frame.len())) else {
+    let frame = &room[..length];
+    if flow.l4 > flow.end.min(length as u64) {
         return unreadable(Kind::Unparsed, context.relay);
-    };
-    let payload = udp_payload(l4_bytes, flow.src.is_v4());
+    }
+    let udp = Udp::of(frame, flow);
+    let ends = udp.map(Ends::from);
     let Scratch { index, answers, .. } = scratch;
-    let ends = Ends::of(flow, l4_bytes);
     let end = |message: &Message<'_>| answers.end(message, ends.as_ref()?, context);
-    let mut reading = read(payload, &flow.src, index, context, end);
+    let mut reading = read(payload_of(udp), &flow.src, index, context, end);
     let checksum = offloaded(frame, flow);
     if reading.refused.is_none() {
         let past_kernel = context.relay == Way::Datagrams;
@@ -213,7 +212,7 @@ fn handle_datagram<S: Sources>(
             (None, None) => {}
         }
     }
-    spare(reading.outcome(checksum), &room[..length], flow, context, &mut scratch.emergencies, now)
+    spare(reading.outcome(checksum), ends.as_ref(), context, &mut scratch.emergencies, now)
 }
 
 fn handle_fragment<S: Sources>(
@@ -256,7 +255,8 @@ fn handle_fragment<S: Sources>(
     match (outcome.action, &of_whole) {
         (Action::Relay(_), Some(flow)) if datagrams && complete => {
             let outcome = Outcome { action: Action::RelayWhole, flow: of_whole, ..outcome };
-            spare(outcome, whole, flow, context, emergencies, || now)
+            let ends = Udp::of(whole, flow).map(Ends::from);
+            spare(outcome, ends.as_ref(), context, emergencies, || now)
         }
         (Action::Relay(_), _) if datagrams => Outcome { action: Action::Swallow(Reason::InFragments), ..outcome },
         // The kernel has the others already, and would keep them for half a minute if this one did not come.
@@ -272,7 +272,7 @@ fn unreadable(kind: Kind, relay: Way) -> Outcome {
 }
 
 /// What the kernel would refuse of a packet that goes past it: a wrong checksum (RFC 1122 §3.2.1.2, §4.1.3.4).
-fn unsound(frame: &mut [u8], flow: &Flow, checksum: Checksum) -> Option<Reason> {
+fn unsound(frame: &[u8], flow: &Flow, checksum: Checksum) -> Option<Reason> {
     if !header_is_right(frame, flow) {
         return Some(Reason::HeaderChecksum);
     }
@@ -284,7 +284,7 @@ fn unsound(frame: &mut [u8], flow: &Flow, checksum: Checksum) -> Option<Reason> 
 
 fn header_is_right(frame: &[u8], flow: &Flow) -> bool {
     let v4_header = || frame.get(flow.l3 as usize..)?.get(..usize::from(frame[flow.l3 as usize] & 15) * 4);
-    !flow.src.is_v4() || v4_header().is_some_and(|header| checksum::sum(header) == 0xffff)
+    !flow.src.is_v4() || v4_header().is_some_and(|header| sum(header) == 0xffff)
 }
 
 /// The same of a datagram put together from fragments, whose own headers were right: its header is completed.
@@ -294,8 +294,8 @@ fn sound_whole(whole: &mut [u8], flow: Option<&Flow>) -> Option<Reason> {
         && let Some(header) = whole.get_mut(flow.l3 as usize..flow.l4 as usize)
     {
         header[10..12].fill(0);
-        let sum = !checksum::sum(header);
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        let complete = !sum(header);
+        header[10..12].copy_from_slice(&complete.to_be_bytes());
     }
     unsound(whole, flow, Checksum::Whole)
 }
@@ -335,8 +335,7 @@ fn read_whole<S: Sources>(
     context: &Context<'_, S>,
 ) -> Reading {
     let judged = judge_whole(frame, flow, context.rules, context.sources);
-    let l4_bytes = of_whole.and_then(|flow| frame.get(flow.l4 as usize..));
-    let payload = udp_payload(l4_bytes.unwrap_or_default(), flow.src.is_v4());
+    let payload = payload_of(of_whole.and_then(|flow| Udp::of(frame, flow)));
     // Its other fragments may be with the kernel already, which waits for the last.
     let mut reading = Reading { ending: None, ..read(payload, &flow.src, index, context, |_| None) };
     if judged.verdict.action == verdict::Action::Drop {
@@ -346,12 +345,9 @@ fn read_whole<S: Sources>(
     reading
 }
 
-/// What stands behind the UDP header, as far as its length says; 0 over IPv6 means all (RFC 2675 §4).
-fn udp_payload(datagram: &[u8], v4: bool) -> &[u8] {
-    let Some(header) = datagram.first_chunk::<UDP_HEADER>() else { return &[] };
-    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let length = if length == 0 && !v4 { datagram.len() } else { length };
-    datagram.get(UDP_HEADER..length.min(datagram.len())).unwrap_or_default()
+/// What a datagram carries; nothing if it has no header.
+fn payload_of(udp: Option<Udp<'_>>) -> &[u8] {
+    udp.map_or(&[], |udp| udp.payload)
 }
 
 fn read<S: Sources>(

@@ -5,7 +5,7 @@ use std::io;
 
 use vos_common::packet::{self, Flow};
 
-use crate::checksum::sum;
+use crate::datagram::sum;
 
 /// IPv4: more fragments follow (RFC 791 §3.1).
 const MORE_V4: u16 = 0x2000;
@@ -152,7 +152,7 @@ mod tests {
             let frame = packet().sip(&payload).build();
             let flow = packet::flow(&&frame[..]).unwrap();
             let mut datagram = frame[flow.l4 as usize..].to_vec();
-            crate::checksum::write_udp(&mut datagram, flow.src, flow.dst);
+            crate::datagram::write_udp(&mut datagram, flow.src, flow.dst);
             let (first, last) = datagram.split_at(2_048);
             let length = datagram.len() as u16;
             let frames = [

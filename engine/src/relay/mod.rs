@@ -48,9 +48,9 @@ use std::sync::Arc;
 use vos_common::packet::{Flow, WHOLE};
 use vos_common::reason::Reason;
 
-use crate::checksum::{UDP_HEADER, udp_of};
+use crate::datagram::{End, Udp};
 use crate::pipeline::{Brief, Checksum, Way};
-use crate::transmit::{End, Outgoing};
+use crate::transmit::Outgoing;
 
 /// Why a packet did not get through the relay.
 #[derive(Debug)]
@@ -190,17 +190,9 @@ fn admit(
 }
 
 /// The datagram in a frame; `None` in a part of one.
-fn datagram<'a>(frame: &'a mut [u8], flow: &Flow, brief: Option<&'a Brief>, now: u64) -> Option<Datagram<'a>> {
-    if flow.fragment != WHOLE {
-        return None;
-    }
-    let [source, destination] = {
-        let header = frame.get(flow.l4 as usize..)?.first_chunk::<4>()?;
-        [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])]
-    };
-    let payload = udp_of(frame, flow)?.get(UDP_HEADER..)?;
-    let (from, to) = (End { addr: flow.src, port: source }, End { addr: flow.dst, port: destination });
-    Some(Datagram { from, to, payload, brief, now })
+fn datagram<'a>(frame: &'a [u8], flow: &Flow, brief: Option<&'a Brief>, now: u64) -> Option<Datagram<'a>> {
+    let udp = Udp::of(frame, flow).filter(|udp| udp.complete && flow.fragment == WHOLE)?;
+    Some(Datagram { from: udp.from, to: udp.to, payload: udp.payload, brief, now })
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Headers around a UDP payload: the frame that goes out.
 
 use vos_common::packet::{Flow, UDP};
-use vos_common::rule::Addr;
 
-use crate::checksum::{UDP_HEADER, sum, write_udp};
+use crate::datagram::{End, UDP_HEADER, sum, write_udp};
 
 /// Ethernet header with two VLAN tags, bytes.
 const LINK_MAX: usize = 22;
@@ -54,15 +53,6 @@ impl Link {
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
-}
-
-/// One end of a UDP datagram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct End {
-    /// Address.
-    pub addr: Addr,
-    /// UDP port.
-    pub port: u16,
 }
 
 /// Bytes of the IP packet around a payload.

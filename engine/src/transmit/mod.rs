@@ -16,7 +16,8 @@ mod neighbours;
 /// Which addresses are this host's.
 mod own;
 
-pub use build::{End, Link, PAYLOAD_MAX, build, packet_length};
+pub use crate::datagram::End;
+pub use build::{Link, PAYLOAD_MAX, build, packet_length};
 pub use kernel::Kernel;
 pub use learned::{LIFE, Learned};
 pub use neighbours::{ANSWERS, Known, Neighbours, REFRESH, Reached, neighbours};
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use vos_common::packet::{self, Flow};
 
-use crate::checksum::{UDP_HEADER, udp_of};
+use crate::datagram::Udp;
 use crate::policy::Answer;
 use crate::xsk::{Frame, Frames};
 
@@ -124,8 +125,9 @@ impl Transmitter {
     /// Sends what was built in the frame of what it answers, its first `length` bytes.
     pub fn reply(&self, frames: &mut Frames, frame: Frame, length: usize) -> Sent {
         let Err(mut frame) = frames.transmit(frame, length) else { return Sent::Ring };
-        let packet = frames.room(&mut frame).get_mut(..length).unwrap_or_default();
-        let sent = datagram(packet).map_or(Sent::Lost, |(from, to, payload)| self.by_kernel(&from, &to, payload));
+        let packet: &[u8] = frames.room(&mut frame).get(..length).unwrap_or_default();
+        let udp = packet::flow(&packet).and_then(|flow| Udp::of(packet, &flow));
+        let sent = udp.map_or(Sent::Lost, |udp| self.by_kernel(&udp.from, &udp.to, udp.payload));
         frames.release(frame);
         sent
     }
@@ -165,15 +167,6 @@ fn choose(reached: Option<Reached>, learned: Option<Link>) -> Option<Link> {
         (Some(Reached::Perhaps(link)), learned) => learned.filter(|learned| *learned == link),
         (Some(Reached::Unasked), _) => None,
     }
-}
-
-/// Who sends what to whom in this frame.
-fn datagram(packet: &mut [u8]) -> Option<(End, End, &[u8])> {
-    let flow = packet::flow(&&*packet)?;
-    let datagram = udp_of(packet, &flow)?;
-    let (header, payload) = datagram.split_at_checked(UDP_HEADER)?;
-    let port = |at| u16::from_be_bytes([header[at], header[at + 1]]);
-    Some((End { addr: flow.src, port: port(0) }, End { addr: flow.dst, port: port(2) }, payload))
 }
 
 #[cfg(test)]

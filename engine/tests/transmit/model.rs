@@ -373,7 +373,7 @@ fn in_two(frame: &[u8], id: u32) -> Vec<Vec<u8>> {
             let field = (offset / 8) as u16 | u16::from(more) << 13;
             head[l3 + 6..l3 + 8].copy_from_slice(&field.to_be_bytes());
             head[l3 + 10..l3 + 12].fill(0);
-            let sum = vos_engine::checksum::sum(&head[l3..l4]);
+            let sum = vos_engine::datagram::sum(&head[l3..l4]);
             head[l3 + 10..l3 + 12].copy_from_slice(&(!sum).to_be_bytes());
         } else {
             head[l3 + 4..l3 + 6].copy_from_slice(&((8 + bytes.len()) as u16).to_be_bytes());
