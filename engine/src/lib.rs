@@ -83,6 +83,9 @@ pub mod daemon;
 /// Timers and port, as RFC 3261 has them.
 pub mod sip;
 
+/// What was seen lately, in a table that does not grow.
+mod recent;
+
 /// Counters with one writer.
 pub mod counter;
 

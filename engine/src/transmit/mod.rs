@@ -137,7 +137,7 @@ impl Transmitter {
             return None;
         }
         let reached = self.beside.as_ref().and_then(|beside| beside.known.reached(&from.addr, &to.addr, now));
-        let link = choose(reached, self.learned.as_mut().and_then(|learned| learned.link(&to.addr, now)))?;
+        let link = choose(reached, self.learned.as_ref().and_then(|learned| learned.link(&to.addr, now)))?;
         let mut frame = frames.take()?;
         let sent = match build(frames.room(&mut frame), &link, from, to, payload) {
             Some(length) => frames.transmit(frame, length),
