@@ -15,6 +15,7 @@ mod spare;
 pub use answer::Answers;
 pub use brief::{Brief, Class};
 pub use emergency::Emergency;
+pub(crate) use fragments::fragment_headers;
 pub use spare::{Emergencies, worth};
 
 use sip_parse::{Error, Index, Message, Method, Mode, StartLine, classify};

@@ -14,8 +14,6 @@ const IPV6_HEADER: usize = 40;
 const HOPS: u8 = 64;
 /// Shortest Ethernet frame without its checksum (IEEE 802.3 §3.2.8): not every driver fills up what is shorter.
 const FRAME_MIN: usize = 60;
-/// What Linux gives as much room to as its headers: the longest UDP payload over both families.
-pub const PAYLOAD_MAX: usize = 65_535 - IPV6_HEADER - UDP_HEADER;
 
 /// An Ethernet header with its VLAN tags, as frames to somebody bear it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

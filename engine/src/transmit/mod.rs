@@ -17,7 +17,7 @@ mod neighbours;
 mod own;
 
 pub use crate::datagram::End;
-pub use build::{Link, PAYLOAD_MAX, build, packet_length};
+pub use build::{Link, build, packet_length};
 pub use kernel::Kernel;
 pub use learned::{LIFE, Learned};
 pub use neighbours::{ANSWERS, Known, Neighbours, REFRESH, Reached, neighbours};
