@@ -29,8 +29,8 @@ impl<K: Copy + Eq, V: Copy, const WAYS: usize> Recent<K, V, WAYS> {
 
     /// What was seen under `key` last, and when.
     pub(crate) fn get(&self, hash: u64, key: &K) -> Option<(V, u64)> {
-        let bucket = self.buckets[self.at(hash)].iter().flatten();
-        bucket.clone().find(|entry| entry.key == *key).map(|entry| (entry.value, entry.at.get()))
+        let own = self.buckets[self.at(hash)].iter().flatten().find(|entry| entry.key == *key)?;
+        Some((own.value, own.at.get()))
     }
 
     /// It was seen at `now`.

@@ -1,9 +1,11 @@
-//! What is a datagram, and what is a part of one.
+//! What is a datagram, what is a part of one, and what falls back.
 
-use vos_common::cases::{CALLER_V4, CALLER_V6, Packet};
+use vos_bench::NetNs;
+use vos_common::cases::{CALLER_V4, CALLER_V6, OWN_V4, Packet};
 use vos_common::packet::flow;
 
 use super::*;
+use crate::netlink::Netlink;
 
 #[test]
 fn a_fragment_is_no_datagram() {
@@ -19,4 +21,26 @@ fn a_fragment_is_no_datagram() {
             assert_eq!(payload(&part), None, "at {offset}");
         }
     }
+}
+
+#[test]
+fn without_a_peer_nothing_counts_as_fallen_back() {
+    let ns = NetNs::new("relay").expect("a namespace (as root)");
+    for words in ["link set lo up", "addr add 192.0.2.1/32 dev lo"] {
+        ns.ip(words).expect(words);
+    }
+    let sent = ns.enter(|| {
+        let nic = Netlink::open()?.link("lo")?;
+        let local = Some(Local::Raw(Box::new(Raw::new(&nic, 1)?)));
+        let mut relay = Relay { local, peer: None, reverse_path: None, counts: Arc::default(), told: None };
+        let mut frame = Packet::v4(CALLER_V4).to(&OWN_V4).sip(b"x").build();
+        let flow = flow(&&frame[..]);
+        let mut send = |relay: &mut Relay| relay.send(&mut frame, flow.as_ref(), Checksum::Whole, None, 1 << 40);
+        assert!(matches!(send(&mut relay), Ok(())), "the softswitch on this host gets it");
+        relay.local = None;
+        assert!(matches!(send(&mut relay), Err(SendError::Refused(Reason::RelayAbsent))));
+        io::Result::Ok(relay.counts.to_json())
+    });
+    let counts = sent.expect("the namespace").expect("raw sockets (as root)");
+    assert_eq!((&counts["fell_back"], &counts["sent"]), (&0.into(), &0.into()));
 }
