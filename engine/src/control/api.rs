@@ -2,9 +2,11 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /v1/rules[?kind=trust]` (or `block`, `allow`) | [`Rules`](crate::control::wire::Rules) |
+//! | `GET /v1/rules` with [`Listing`](crate::control::wire::Listing) as query | [`Rules`](crate::control::wire::Rules) |
 //! | `POST /v1/rules` [`NewRule`](crate::control::wire::NewRule) | [`Made`](crate::control::wire::Made) |
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
+//! | `GET /v1/history[?limit=N]` | [`History`](crate::control::wire::History) |
+//! | `POST /v1/undo` [`Undo`](crate::control::wire::Undo) | [`Undone`](crate::control::wire::Undone) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
 //! | `GET /v1/feeds` | a list of [`feed::View`] |
@@ -17,8 +19,9 @@
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
-//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 404 `no_such_rule`,
-//! `no_such_backend`, `covered`, `no_such_path`; 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
+//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 403 `not_for_feeds`; 404 `no_such_rule`,
+//! `no_such_change`, `no_such_backend`, `covered`, `no_such_path`; 405 `bad_method`; 409 `guarded`, `trusted`, `allowed`,
+//! `too_wide`, `undone`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -29,7 +32,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::connect_info::Connected;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, RawQuery, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -41,19 +44,23 @@ use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
+/// What was done, and how it is undone.
+mod history;
+/// The decisions in force.
+mod list;
 /// Reload, run-time switches, status.
 mod switches;
 
 use crate::control::address;
 use crate::control::ask::{Ask, By, Done, End, Refusal};
 use crate::control::client::AGENT;
-use crate::control::decide::{Control, Filter};
-use crate::control::decision::{Kind, Origin};
+use crate::control::decide::Control;
+use crate::control::decision::Origin;
 use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
 use crate::control::stream;
-use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule, Rules};
+use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule};
 use crate::events::{Events, SoftswitchState};
 use crate::feed;
 use crate::live::Live;
@@ -165,12 +172,13 @@ pub async fn serve(
 
 fn router(shared: Shared) -> Router {
     Router::new()
-        .route("/v1/rules", get(list).post(decide).delete(remove))
+        .route("/v1/rules", get(list::list).post(decide).delete(remove))
         .route("/v1/stats", get(stats))
         .route("/v1/suggest-allow", get(suggest_allow))
         .route("/v1/feeds", get(feeds))
         .route("/v1/events", get(stream::follow))
         .route("/v1/events/recent", get(stream::recent))
+        .merge(history::routes())
         .merge(switches::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
@@ -272,24 +280,6 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         .map_err(|error| Problem::bad_request(format!("the body is not what it should be: {error}")))
 }
 
-async fn list(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Answer<Rules> {
-    let kind = match query.as_deref().filter(|query| !query.is_empty()) {
-        None => None,
-        Some(query) => {
-            let word = query.strip_prefix("kind=").filter(|word| !word.contains('&'));
-            let word = word.ok_or_else(|| {
-                Problem::bad_request("the only parameter is kind: ?kind=trust, ?kind=block or ?kind=allow")
-            })?;
-            Some(word.parse::<Kind>().map_err(|error| Problem::bad_request(error.to_string()))?)
-        }
-    };
-    blocking(move || {
-        let (clock, filter) = (shared.control.clock(), Filter { kind, ..Filter::default() });
-        Json(Rules { rules: shared.control.list(&filter).iter().map(|listed| Rule::listed(listed, clock)).collect() })
-    })
-    .await
-}
-
 async fn decide(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -368,7 +358,7 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
 
 async fn no_such_path() -> Problem {
     let error =
-        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
+        "there is no such path: /v1/rules, /v1/history, /v1/undo, /v1/stats, /v1/suggest-allow, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
                  /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }
