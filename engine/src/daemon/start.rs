@@ -30,7 +30,7 @@ use crate::relay::{
 };
 use crate::shield::Shield;
 use crate::sys;
-use crate::transmit::{Beside, Kernel, Neighbours, Transmitter, neighbours};
+use crate::transmit::{Beside, Kernel, Learned, Neighbours, Transmitter, neighbours};
 use crate::worker::{Stats, Worker};
 use crate::xdp::{Attachment, Counters, Filter, KernelVerified, LoadError};
 use crate::xsk::{Queue, chunk_for};
@@ -80,10 +80,8 @@ impl Connected {
 
 /// Who this node is, if it is one of a cluster.
 fn member(config: &Config) -> Option<Member> {
-    let Cluster { node, log } = &config.cluster;
-    let host = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-    let node = if node.is_empty() { host() } else { node.clone() };
-    (!log.is_empty()).then(|| Member { node: node.into(), log: log.clone() })
+    let Cluster { log, .. } = &config.cluster;
+    (!log.is_empty()).then(|| Member { node: config.cluster.node_name().into(), log: log.clone() })
 }
 
 /// Which prefixes are too wide.
@@ -198,7 +196,8 @@ impl Parts {
                 }
             };
             let counts = Arc::default();
-            let peer = Peer::open(config, number, &counts, parts.board.as_ref()).map_err(io("opening the relay"))?;
+            let peer =
+                Peer::open(config, number, &counts, parts.board.as_ref(), secret).map_err(io("opening the relay"))?;
             let reverse_path = peer.is_some().then(|| ReversePath::new(link, filter.seed())).transpose();
             let reverse_path = reverse_path.map_err(io("opening rtnetlink"))?;
             let relay = Relay { local, peer, reverse_path, counts, told: None };
@@ -213,7 +212,12 @@ impl Parts {
                 queue,
                 relay,
                 backlog,
-                transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside.clone()),
+                transmitter: Transmitter::new(
+                    link.mtu,
+                    live.own(),
+                    to_peer.then(|| Learned::new(filter.seed())),
+                    beside.clone(),
+                ),
                 heart: filter.heart()?,
                 stats,
                 fragments,

@@ -1,8 +1,9 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 
 use super::SendError;
+use crate::counter::Counter;
 
 /// What one worker and its peer have been to each other. Written by the worker alone, read by whoever asks.
 #[derive(Debug, Default)]
@@ -15,16 +16,6 @@ pub struct Counts {
     fell_back: Counter,
     pub(super) received: Counter,
     pub(super) bad: Counter,
-}
-
-/// A counter of one writer's: no atomic read-modify-write is needed.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self) {
-        self.0.store(self.0.load(Relaxed) + 1, Relaxed);
-    }
 }
 
 impl Counts {
@@ -40,8 +31,8 @@ impl Counts {
     /// Something was handed to the peer, or not.
     pub(super) fn of_sending(&self, sent: Result<(), SendError>) -> Result<(), SendError> {
         match &sent {
-            Ok(()) => self.sent.add(),
-            Err(SendError::Busy) => self.busy.add(),
+            Ok(()) => self.sent.count(),
+            Err(SendError::Busy) => self.busy.count(),
             Err(_) => {}
         }
         sent
@@ -49,20 +40,19 @@ impl Counts {
 
     /// The softswitch on this host got it instead.
     pub(super) fn fall_back(&self) {
-        self.fell_back.add();
+        self.fell_back.count();
     }
 
     /// As JSON.
     pub fn to_json(&self) -> Value {
-        let count = |counter: &Counter| counter.0.load(Relaxed);
         json!({
             "present": self.present(),
-            "came": count(&self.came),
-            "sent": count(&self.sent),
-            "busy": count(&self.busy),
-            "fell_back": count(&self.fell_back),
-            "received": count(&self.received),
-            "bad_replies": count(&self.bad),
+            "came": self.came.get(),
+            "sent": self.sent.get(),
+            "busy": self.busy.get(),
+            "fell_back": self.fell_back.get(),
+            "received": self.received.get(),
+            "bad_replies": self.bad.get(),
         })
     }
 }

@@ -4,16 +4,22 @@
 //! fragments, and no system call but the relay's and, where it matters who sends (a foreign domain, what is answered here, a
 //! softswitch that is behind), the look-up of the source. The clock is read once a batch.
 
+/// To the relay, or behind what waits for it.
+mod hand_on;
+/// What it counts and shows.
+mod stats;
+
+pub use hand_on::Held;
+pub use stats::Stats;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use aya::maps::{Array, MapData};
 use crossbeam_channel::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use serde_json::{Map, Value, json};
-use sip_parse::Mode;
 use tracing::{info, warn};
 use vos_common::packet;
 use vos_common::reason::Reason;
@@ -22,17 +28,15 @@ use crate::config::{Config, RelayTo, Wait};
 use crate::events::{PeerChange, What};
 use crate::health::Health;
 use crate::live::{InForce, Live};
-use crate::pipeline::{
-    self, Action, Answers, Brief, Checksum, Class, Context, Emergencies, Kind, Outcome, Scratch, Way, worth,
-};
-use crate::policy::{Answer, Observation, Secret, Sources};
+use crate::pipeline::{self, Action, Answers, Checksum, Context, Outcome, Scratch};
+use crate::policy::{Observation, Secret};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
-use crate::relay::{Backlog, Counts, Relay, SendError, Waiting};
+use crate::relay::{Backlog, Relay};
 use crate::samples::Door;
 use crate::shield::Shield;
 use crate::sys;
-use crate::transmit::{Sent, Transmitter};
+use crate::transmit::{Outgoing, Sent, Transmitter};
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
 
@@ -41,129 +45,6 @@ use crate::xsk::{Frame, Queue};
 const UNSENT_PATIENCE: Duration = Duration::from_millis(1);
 /// How long to wait where a socket says that it has room and has none.
 const RETRY: Duration = Duration::from_millis(1);
-
-/// What one worker has done. Written by it alone, read by whoever asks.
-#[derive(Debug, Default)]
-pub struct Stats {
-    received: AtomicU64,
-    relayed: AtomicU64,
-    partial_checksums: AtomicU64,
-    /// What was not relayed: dropped, answered or taken.
-    ended: ByReason,
-    would_drop: ByReason,
-    /// What was given up, by [`Class`].
-    given_up: [AtomicU64; Class::ALL.len()],
-    /// What waits until the relay has room.
-    waiting: AtomicU64,
-    /// Observations that found no room on their way to the policy.
-    unobserved: AtomicU64,
-    /// Datagrams to callers, the relay's peer's and answers, by the way they took.
-    sent: [AtomicU64; Sent::ALL.len()],
-    kinds: [AtomicU64; Kind::ALL.len()],
-    lost: AtomicU64,
-    held: AtomicU64,
-    live: AtomicBool,
-    /// Of the relay's peer, if there is one.
-    peer: Option<Arc<Counts>>,
-}
-
-/// A counter for each reason.
-#[derive(Debug)]
-struct ByReason([AtomicU64; Reason::ALL.len()]);
-
-impl Default for ByReason {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
-    }
-}
-
-impl ByReason {
-    fn add(&self, reason: Reason) {
-        add(&self.0[reason as usize], 1);
-    }
-
-    /// The engine's own reasons of a kind, and those of the kernel's that were met here: by datagrams that came in
-    /// fragments.
-    fn to_json(&self, kind: impl Fn(Reason) -> bool) -> Map<String, Value> {
-        let counted = Reason::ALL.iter().zip(&self.0).map(|(reason, counter)| (reason, counter.load(Relaxed)));
-        counted
-            .filter(|(reason, n)| **reason != Reason::RelayError && kind(**reason) && (!reason.in_kernel() || *n > 0))
-            .map(|(reason, n)| (reason.label().to_owned(), n.into()))
-            .collect()
-    }
-}
-
-/// Only this thread writes it: no atomic read-modify-write is needed.
-fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Relaxed) + n, Relaxed);
-}
-
-impl Stats {
-    /// Of a worker with this relay.
-    pub fn of(relay: &Relay) -> Self {
-        Self { peer: relay.peer.is_some().then(|| Arc::clone(&relay.counts)), ..Self::default() }
-    }
-
-    /// As JSON, for queue `queue`.
-    pub fn to_json(&self, queue: u32) -> Value {
-        let kinds: Map<String, Value> = Kind::ALL
-            .iter()
-            .map(|kind| (kind.label().to_owned(), self.kinds[*kind as usize].load(Relaxed).into()))
-            .collect();
-        let given_up: Map<String, Value> = Class::ALL
-            .iter()
-            .map(|class| (class.label().to_owned(), self.given_up[*class as usize].load(Relaxed).into()))
-            .collect();
-        let sent: Map<String, Value> = Sent::ALL
-            .iter()
-            .map(|sent| (sent.label().to_owned(), self.sent[*sent as usize].load(Relaxed).into()))
-            .collect();
-        json!({
-            "queue": queue,
-            "live": self.live.load(Relaxed),
-            "received": self.received.load(Relaxed),
-            "relayed": self.relayed.load(Relaxed),
-            "relay_errors": self.ended.0[Reason::RelayError as usize].load(Relaxed),
-            "answered": self.ended.to_json(Reason::is_answer),
-            "taken": self.ended.to_json(Reason::is_taken),
-            "dropped": self.ended.to_json(is_drop),
-            "sent": sent,
-            "peer": self.peer.as_ref().map(|peer| peer.to_json()),
-            "would_drop": self.would_drop.to_json(is_drop),
-            "given_up": given_up,
-            "waiting": self.waiting.load(Relaxed),
-            "kinds": kinds,
-            "partial_checksums": self.partial_checksums.load(Relaxed),
-            "unobserved": self.unobserved.load(Relaxed),
-            "socket_lost": self.lost.load(Relaxed),
-            "held": self.held.load(Relaxed),
-        })
-    }
-
-    /// What was given up, of all classes.
-    pub fn given_up(&self) -> u64 {
-        self.given_up.iter().map(|counter| counter.load(Relaxed)).sum()
-    }
-
-    fn give_up(&self, brief: Option<&Brief>) {
-        let class = brief.map_or(Class::Other, |brief| brief.class);
-        add(&self.given_up[class as usize], 1);
-    }
-
-    /// Does the worker turn, and its relay with it?
-    pub fn live(&self) -> bool {
-        self.live.load(Relaxed)
-    }
-
-    /// Is the relay's peer there, as this worker finds it? `None`: there is to be none.
-    pub fn peer(&self) -> Option<bool> {
-        self.peer.as_ref().map(|peer| peer.present())
-    }
-}
-
-fn is_drop(reason: Reason) -> bool {
-    !reason.is_answer() && !reason.is_taken()
-}
 
 /// One queue's worker, ready to run.
 pub struct Worker {
@@ -197,14 +78,6 @@ pub struct Worker {
     pub observations: Sender<Observation>,
     /// Does the softswitch live?
     pub health: Arc<Health>,
-}
-
-/// A packet that waits until the relay has room, in the frame it came in.
-#[derive(Debug)]
-pub struct Held {
-    frame: Frame,
-    checksum: Checksum,
-    brief: Option<Brief>,
 }
 
 /// What a worker works with, made once.
@@ -310,7 +183,7 @@ impl Worker {
         if got == 0 && self.backlog.is_empty() {
             return 0;
         }
-        add(&self.stats.received, got as u64);
+        self.stats.received.add(got as u64);
         // One configuration for the batch.
         let (in_force, pressed) = (desk.live.in_force(), desk.pressure.pressed());
         desk.scratch.answers.dead = self.softswitch_is_dead();
@@ -345,43 +218,45 @@ impl Worker {
         let length = frame.len();
         scratch.answers.may_leave = self.queue.has_slot();
         let room = self.queue.room(&mut frame);
-        let Outcome { action, kind, would, ack, brief, answered } =
+        let Outcome { action, kind, would, ack, brief, answered, flow } =
             pipeline::handle(room, length, scratch, &context, || now);
         let packet = &mut room[..length];
-        add(&self.stats.kinds[kind as usize], 1);
+        self.stats.kinds[kind as usize].count();
         if let Some(reason) = would {
-            self.stats.would_drop.add(reason);
+            self.stats.would_drop[reason as usize].count();
         }
         if let Some(ack) = ack {
             tell(&self.observations, &self.stats, Observation::Ack(ack));
         }
         match action {
             Action::Relay(checksum) => {
-                let held = Held { frame, checksum, brief };
+                let held = Held { frame, flow, checksum, brief };
                 return self.hand_on(held, &mut scratch.emergencies, door, in_force, now);
             }
             Action::RelayWhole => {
                 // What is not in a frame cannot wait.
-                let sent = self.relay.send(&mut scratch.whole, Checksum::Whole, brief.as_ref(), now);
-                self.learn(&sent, &mut frame, now);
-                let mut held = Held { frame, checksum: Checksum::Whole, brief };
+                let sent = self.relay.send(&mut scratch.whole, flow.as_ref(), Checksum::Whole, brief.as_ref(), now);
+                let flow = packet::flow(&&*packet);
+                let mut held = Held { frame, flow, checksum: Checksum::Whole, brief };
+                self.learn(&sent, &mut held, now);
                 self.settle(sent, &mut held, door, in_force, now);
                 return self.queue.release(held.frame);
             }
             Action::Reply(length, reason) => {
                 let sent = self.transmitter.reply(&mut self.queue, frame, length);
-                add(&self.stats.sent[sent as usize], 1);
+                self.stats.sent[sent as usize].count();
                 let left = matches!(sent, Sent::Ring | Sent::Kernel);
-                self.stats.ended.add(if left { reason } else { Reason::RelayError });
+                let reason = if left { reason } else { Reason::RelayError };
+                self.stats.ended[reason as usize].count();
                 // What leaves by the kernel, the egress program sees.
                 if let (Sent::Ring, Some(answer)) = (sent, answered) {
                     tell(&self.observations, &self.stats, Observation::Answer(answer));
                 }
                 return;
             }
-            Action::Swallow(reason) => self.stats.ended.add(reason),
+            Action::Swallow(reason) => self.stats.ended[reason as usize].count(),
             Action::Drop(reason) => {
-                self.stats.ended.add(reason);
+                self.stats.ended[reason as usize].count();
                 if reason == Reason::GivenUp {
                     self.stats.give_up(brief.as_ref());
                 }
@@ -391,127 +266,18 @@ impl Worker {
         self.queue.release(frame);
     }
 
-    /// To the relay, or behind what waits for it.
-    fn hand_on(
-        &mut self,
-        mut held: Held,
-        emergencies: &mut Emergencies,
-        door: &mut Door,
-        in_force: &InForce,
-        now: u64,
-    ) {
-        if self.backlog.is_empty() {
-            match self.send(&mut held, now) {
-                Err(SendError::Busy) => {}
-                sent => {
-                    self.settle(sent, &mut held, door, in_force, now);
-                    return self.queue.release(held.frame);
-                }
-            }
-        }
-        let priority = in_force.ruleset.priority;
-        let is_known = || {
-            let flow = packet::flow(&&*self.queue.packet(&mut held.frame));
-            !priority || flow.is_some_and(|flow| self.sources.is_known(&flow.src))
-        };
-        let class = worth(held.brief.as_ref(), is_known, emergencies, now);
-        if let Some(gone) = self.backlog.push(Waiting { what: held, class, since: now }, priority) {
-            self.give_up(gone, door, in_force, now);
-        }
-    }
-
-    fn send(&mut self, held: &mut Held, now: u64) -> Result<(), SendError> {
-        let sent = self.relay.send(self.queue.packet(&mut held.frame), held.checksum, held.brief.as_ref(), now);
-        self.learn(&sent, &mut held.frame, now);
-        sent
-    }
-
-    /// How the sender of a frame is reached, unless that was refused: it may pretend to be anybody.
-    fn learn(&mut self, sent: &Result<(), SendError>, frame: &mut Frame, now: u64) {
-        let packet = self.queue.packet(frame);
-        if self.relay.way() == Way::Datagrams
-            && sent.is_ok()
-            && let Some(flow) = packet::flow(&&*packet)
-        {
-            self.transmitter.learn(packet, &flow, now);
-        }
-    }
-
-    /// Hands on what waits, as far as there is room now; returns how many packets went. What has waited too long is
-    /// given up.
-    fn catch_up(&mut self, door: &mut Door, in_force: &InForce, now: u64) -> usize {
-        let mut done = 0;
-        while let Some(old) = self.backlog.pop_old(now) {
-            self.give_up(old, door, in_force, now);
-        }
-        while let Some((rank, mut waiting)) = self.backlog.pop() {
-            match self.send(&mut waiting.what, now) {
-                Err(SendError::Busy) => {
-                    self.backlog.put_back(rank, waiting);
-                    break;
-                }
-                sent => {
-                    self.settle(sent, &mut waiting.what, door, in_force, now);
-                    self.queue.release(waiting.what.frame);
-                    done += 1;
-                }
-            }
-        }
-        self.stats.waiting.store(self.backlog.len() as u64, Relaxed);
-        done
-    }
-
-    fn give_up(&mut self, waiting: Waiting<Held>, door: &mut Door, in_force: &InForce, now: u64) {
-        let Waiting { what: mut held, class, .. } = waiting;
-        if let Some(brief) = &mut held.brief {
-            // By what it was worth it is counted.
-            brief.class = class;
-        }
-        self.settle(Err(SendError::Busy), &mut held, door, in_force, now);
-        self.queue.release(held.frame);
-    }
-
-    /// Keeps the books of what came of handing a packet on.
-    fn settle(&mut self, sent: Result<(), SendError>, held: &mut Held, door: &mut Door, in_force: &InForce, now: u64) {
-        let Err(error) = sent else {
-            add(&self.stats.relayed, 1);
-            add(&self.stats.partial_checksums, u64::from(held.checksum != Checksum::Whole));
-            return;
-        };
-        if let Some(brief) = &held.brief {
-            self.shield.forget(brief.transaction);
-        }
-        let reason = match error {
-            SendError::Refused(reason) => reason,
-            SendError::Busy => {
-                self.stats.give_up(held.brief.as_ref());
-                Reason::GivenUp
-            }
-            error => {
-                self.stats.ended.add(Reason::RelayError);
-                if error.is_lasting() && self.stats.live() {
-                    rest(&mut self.heart, self.number, &self.stats, "the relay takes no packets");
-                }
-                return;
-            }
-        };
-        self.stats.ended.add(reason);
-        door.show(&in_force.kernel.sample, reason, self.queue.packet(&mut held.frame), now);
-    }
-
     /// What the relay's peer sends to callers, up to a batch of it.
     fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
         for done in 0..desk.batch.capacity() {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
-            let payload = desk.buffer.get(outgoing.payload.clone()).unwrap_or_default();
-            let sent = match self.live.serves(outgoing.from.port) {
-                true => self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now),
+            let Outgoing { from, to, payload, answer } = outgoing;
+            let payload = desk.buffer.get(payload).unwrap_or_default();
+            let sent = match self.live.serves(from.port) {
+                true => self.transmitter.send(&mut self.queue, &from, &to, payload, now),
                 false => Sent::Foreign,
             };
-            add(&self.stats.sent[sent as usize], 1);
-            if let Ok(message) = desk.scratch.index.parse(payload, Mode::Lenient)
-                && let Some(answer) = Answer::of(&message, &outgoing.to.addr, &self.secret)
-            {
+            self.stats.sent[sent as usize].count();
+            if let Some(answer) = answer {
                 // Even if it is lost: the softswitch has it for the next copy.
                 self.shield.answered(answer.transaction);
                 // What leaves by the kernel, the egress program sees.
@@ -536,8 +302,8 @@ impl Worker {
     }
 
     fn beat(&mut self, now: u64) {
-        self.stats.lost.store(self.queue.lost() + self.queue.bad_descriptors(), Relaxed);
-        self.stats.held.store(self.queue.held() as u64, Relaxed);
+        self.stats.lost.set(self.queue.lost() + self.queue.bad_descriptors());
+        self.stats.held.set(self.queue.held() as u64);
         if !self.relay.probe(now) {
             if self.stats.live() {
                 rest(&mut self.heart, self.number, &self.stats, "the probe does not cross the relay");
@@ -545,7 +311,7 @@ impl Worker {
             return;
         }
         let _a_missed_beat_shows_by_itself = self.heart.set(self.number, now, 0);
-        if !self.stats.live.swap(true, Relaxed) {
+        if !self.stats.set_live(true) {
             info!("queue {}: live", self.number);
         }
     }
@@ -573,7 +339,7 @@ impl Worker {
     }
 
     fn rest(&mut self, beat: u64) {
-        self.stats.live.store(false, Relaxed);
+        self.stats.set_live(false);
         let _stale_soon_anyway = self.heart.set(self.number, beat, 0);
     }
 }
@@ -581,13 +347,13 @@ impl Worker {
 /// Tells the policy.
 fn tell(policy: &Sender<Observation>, stats: &Stats, observation: Observation) {
     if policy.try_send(observation).is_err() {
-        add(&stats.unobserved, 1);
+        stats.unobserved.count();
     }
 }
 
 /// Ends the heartbeat: packets take the kernel's path from now on.
 fn rest(heart: &mut Array<MapData, u64>, number: u32, stats: &Stats, why: &str) {
-    stats.live.store(false, Relaxed);
+    stats.set_live(false);
     let _stale_soon_anyway = heart.set(number, 0, 0);
     warn!("queue {number}: {why}: its packets take the kernel's path until it does again");
 }
