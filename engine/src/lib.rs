@@ -21,6 +21,8 @@ pub mod feed;
 pub mod health;
 /// What is in force, and the ways to change it while packets flow.
 pub mod live;
+/// What is counted, for Prometheus.
+pub mod metrics;
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
 /// Files of packets.

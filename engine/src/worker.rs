@@ -5,30 +5,33 @@
 //! softswitch that is behind), the look-up of the source. The clock is read once a batch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use aya::maps::{Array, MapData};
 use crossbeam_channel::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use serde_json::{Map, Value, json};
 use sip_parse::Mode;
 use tracing::{info, warn};
 use vos_common::packet;
 use vos_common::reason::Reason;
 
+/// What it counts.
+mod stats;
+
+pub use stats::Stats;
+use stats::add;
+
 use crate::config::{Config, RelayTo, Wait};
 use crate::events::{PeerChange, What};
 use crate::health::Health;
 use crate::live::{InForce, Live};
-use crate::pipeline::{
-    self, Action, Answers, Brief, Checksum, Class, Context, Emergencies, Kind, Outcome, Scratch, Way, worth,
-};
+use crate::pipeline::{self, Action, Answers, Brief, Checksum, Context, Emergencies, Outcome, Scratch, Way, worth};
 use crate::policy::{Answer, Observation, Secret, Sources};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
-use crate::relay::{Backlog, Counts, Relay, SendError, Waiting};
+use crate::relay::{Backlog, Relay, SendError, Waiting};
 use crate::samples::Door;
 use crate::shield::Shield;
 use crate::sys;
@@ -41,129 +44,6 @@ use crate::xsk::{Frame, Queue};
 const UNSENT_PATIENCE: Duration = Duration::from_millis(1);
 /// How long to wait where a socket says that it has room and has none.
 const RETRY: Duration = Duration::from_millis(1);
-
-/// What one worker has done. Written by it alone, read by whoever asks.
-#[derive(Debug, Default)]
-pub struct Stats {
-    received: AtomicU64,
-    relayed: AtomicU64,
-    partial_checksums: AtomicU64,
-    /// What was not relayed: dropped, answered or taken.
-    ended: ByReason,
-    would_drop: ByReason,
-    /// What was given up, by [`Class`].
-    given_up: [AtomicU64; Class::ALL.len()],
-    /// What waits until the relay has room.
-    waiting: AtomicU64,
-    /// Observations that found no room on their way to the policy.
-    unobserved: AtomicU64,
-    /// Datagrams to callers, the relay's peer's and answers, by the way they took.
-    sent: [AtomicU64; Sent::ALL.len()],
-    kinds: [AtomicU64; Kind::ALL.len()],
-    lost: AtomicU64,
-    held: AtomicU64,
-    live: AtomicBool,
-    /// Of the relay's peer, if there is one.
-    peer: Option<Arc<Counts>>,
-}
-
-/// A counter for each reason.
-#[derive(Debug)]
-struct ByReason([AtomicU64; Reason::ALL.len()]);
-
-impl Default for ByReason {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
-    }
-}
-
-impl ByReason {
-    fn add(&self, reason: Reason) {
-        add(&self.0[reason as usize], 1);
-    }
-
-    /// The engine's own reasons of a kind, and those of the kernel's that were met here: by datagrams that came in
-    /// fragments.
-    fn to_json(&self, kind: impl Fn(Reason) -> bool) -> Map<String, Value> {
-        let counted = Reason::ALL.iter().zip(&self.0).map(|(reason, counter)| (reason, counter.load(Relaxed)));
-        counted
-            .filter(|(reason, n)| **reason != Reason::RelayError && kind(**reason) && (!reason.in_kernel() || *n > 0))
-            .map(|(reason, n)| (reason.label().to_owned(), n.into()))
-            .collect()
-    }
-}
-
-/// Only this thread writes it: no atomic read-modify-write is needed.
-fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Relaxed) + n, Relaxed);
-}
-
-impl Stats {
-    /// Of a worker with this relay.
-    pub fn of(relay: &Relay) -> Self {
-        Self { peer: relay.peer.is_some().then(|| Arc::clone(&relay.counts)), ..Self::default() }
-    }
-
-    /// As JSON, for queue `queue`.
-    pub fn to_json(&self, queue: u32) -> Value {
-        let kinds: Map<String, Value> = Kind::ALL
-            .iter()
-            .map(|kind| (kind.label().to_owned(), self.kinds[*kind as usize].load(Relaxed).into()))
-            .collect();
-        let given_up: Map<String, Value> = Class::ALL
-            .iter()
-            .map(|class| (class.label().to_owned(), self.given_up[*class as usize].load(Relaxed).into()))
-            .collect();
-        let sent: Map<String, Value> = Sent::ALL
-            .iter()
-            .map(|sent| (sent.label().to_owned(), self.sent[*sent as usize].load(Relaxed).into()))
-            .collect();
-        json!({
-            "queue": queue,
-            "live": self.live.load(Relaxed),
-            "received": self.received.load(Relaxed),
-            "relayed": self.relayed.load(Relaxed),
-            "relay_errors": self.ended.0[Reason::RelayError as usize].load(Relaxed),
-            "answered": self.ended.to_json(Reason::is_answer),
-            "taken": self.ended.to_json(Reason::is_taken),
-            "dropped": self.ended.to_json(is_drop),
-            "sent": sent,
-            "peer": self.peer.as_ref().map(|peer| peer.to_json()),
-            "would_drop": self.would_drop.to_json(is_drop),
-            "given_up": given_up,
-            "waiting": self.waiting.load(Relaxed),
-            "kinds": kinds,
-            "partial_checksums": self.partial_checksums.load(Relaxed),
-            "unobserved": self.unobserved.load(Relaxed),
-            "socket_lost": self.lost.load(Relaxed),
-            "held": self.held.load(Relaxed),
-        })
-    }
-
-    /// What was given up, of all classes.
-    pub fn given_up(&self) -> u64 {
-        self.given_up.iter().map(|counter| counter.load(Relaxed)).sum()
-    }
-
-    fn give_up(&self, brief: Option<&Brief>) {
-        let class = brief.map_or(Class::Other, |brief| brief.class);
-        add(&self.given_up[class as usize], 1);
-    }
-
-    /// Does the worker turn, and its relay with it?
-    pub fn live(&self) -> bool {
-        self.live.load(Relaxed)
-    }
-
-    /// Is the relay's peer there, as this worker finds it? `None`: there is to be none.
-    pub fn peer(&self) -> Option<bool> {
-        self.peer.as_ref().map(|peer| peer.present())
-    }
-}
-
-fn is_drop(reason: Reason) -> bool {
-    !reason.is_answer() && !reason.is_taken()
-}
 
 /// One queue's worker, ready to run.
 pub struct Worker {
@@ -536,7 +416,7 @@ impl Worker {
     }
 
     fn beat(&mut self, now: u64) {
-        self.stats.lost.store(self.queue.lost() + self.queue.bad_descriptors(), Relaxed);
+        self.stats.note_socket(&self.queue.statistics());
         self.stats.held.store(self.queue.held() as u64, Relaxed);
         if !self.relay.probe(now) {
             if self.stats.live() {

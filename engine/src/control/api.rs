@@ -7,6 +7,7 @@
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
+//! | `GET /metrics` | the page of [`metrics`](crate::metrics), for Prometheus |
 //! | `GET /v1/feeds` | a list of [`feed::View`] |
 //! | `GET /v1/events[?reason=R][&frames=1]` | server-sent events, an [`Event`](crate::events::Event) each, from now on until the engine stops |
 //! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
@@ -58,6 +59,7 @@ use crate::events::{Events, SoftswitchState};
 use crate::feed;
 use crate::live::Live;
 use crate::live::wire::Backend;
+use crate::metrics::{self, Measured};
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -66,7 +68,7 @@ pub const MAX_BODY: usize = 16 * 1024;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What the API asks of the running engine. Called from threads that may block.
-pub trait Engine: Send + Sync + 'static {
+pub trait Engine: Measured {
     /// `{"mode","queues","xdp","bind","inject","judged","reasons":{label:n},"would_drop":{label:n},"workers":[...]}`, and
     /// for `relay.to = "proxy…"` `"proxy":{"strays":{word:n},"backends":[...]}`.
     fn stats(&self) -> Value;
@@ -169,6 +171,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/stats", get(stats))
         .route("/v1/suggest-allow", get(suggest_allow))
         .route("/v1/feeds", get(feeds))
+        .route("/metrics", get(metrics))
         .route("/v1/events", get(stream::follow))
         .route("/v1/events/recent", get(stream::recent))
         .merge(switches::routes())
@@ -366,9 +369,16 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
     blocking(move || Json(shared.engine.suggest_allow())).await
 }
 
+async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
+    let Shared { control, engine } = shared;
+    let page = blocking(move || metrics::text(vec![engine, control])).await?;
+    let page = page.map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], page).into_response())
+}
+
 async fn no_such_path() -> Problem {
     let error =
-        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
+        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /metrics, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
                  /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }

@@ -22,6 +22,12 @@ struct Fake {
     events: Arc<Events>,
 }
 
+impl Measured for Fake {
+    fn measure(&self, page: &mut metrics::Page<'_>) -> std::fmt::Result {
+        page.counter("vos_judged", "Packets", 7)
+    }
+}
+
 impl Engine for Fake {
     fn backends(&self) -> Vec<Backend> {
         let view = |backend: &crate::config::Backend| Backend {

@@ -42,6 +42,12 @@ pub mod history;
 /// What nodes of a cluster tell each other.
 pub mod log;
 
+/// What the control plane counts of itself.
+pub mod figures;
+
+/// What it shows on the page of metrics.
+pub(crate) mod metrics;
+
 /// What others told, brought into force here.
 pub mod merge;
 

@@ -4,6 +4,8 @@
 mod backends;
 /// Why it does not start, or does not go on.
 mod error;
+/// What it shows on the page of metrics.
+mod metrics;
 /// What runs beside the packets and follows the configuration.
 mod services;
 /// Whom the engine asks whether the softswitch lives.
@@ -30,6 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigError, RelayTo};
+use crate::control::clock::Clock;
 use crate::control::{Control, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::Events;
@@ -276,6 +279,7 @@ impl Running {
             tallies: Arc::clone(&self.services.reach.tallies),
             board: self.board.clone(),
             health: Arc::clone(&self.health),
+            started: Clock::now().wall_ns() as f64 / 1e9,
         }
     }
 

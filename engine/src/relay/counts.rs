@@ -52,17 +52,26 @@ impl Counts {
         self.fell_back.add();
     }
 
+    /// The word for each counter, and what it is at: times that the peer came; datagrams that went to it, that found no
+    /// room, that the softswitch on this host got instead, that came from it, and of these those that made no sense.
+    pub fn all(&self) -> [(&'static str, u64); 6] {
+        let counters = [
+            ("came", &self.came),
+            ("sent", &self.sent),
+            ("busy", &self.busy),
+            ("fell_back", &self.fell_back),
+            ("received", &self.received),
+            ("bad_replies", &self.bad),
+        ];
+        counters.map(|(word, counter)| (word, counter.0.load(Relaxed)))
+    }
+
     /// As JSON.
     pub fn to_json(&self) -> Value {
-        let count = |counter: &Counter| counter.0.load(Relaxed);
-        json!({
-            "present": self.present(),
-            "came": count(&self.came),
-            "sent": count(&self.sent),
-            "busy": count(&self.busy),
-            "fell_back": count(&self.fell_back),
-            "received": count(&self.received),
-            "bad_replies": count(&self.bad),
-        })
+        let mut json = json!({ "present": self.present() });
+        for (word, count) in self.all() {
+            json[word] = count.into();
+        }
+        json
     }
 }
