@@ -3,7 +3,7 @@
 # setup.sh rust      print the directory of the cargo that this project is built with
 #
 #   build  compile vos-engine, vosctl and vos-bench     run   demo and tests: namespaces, ethtool
-#   test   SIP servers, clients and scanners            bpf   change the XDP program (1.5 GB)
+#   test   SIP servers, clients, scanners; RabbitMQ; sshd     bpf   change the XDP program (1.5 GB)
 #   fuzz   drive the SIP parser with what nobody sends
 #   bench  other SIP parsers, valgrind
 #
@@ -43,6 +43,8 @@ policy_on() {
 
 apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@"; }
 
+disable() { if command -v systemctl >/dev/null; then as_root systemctl disable "$1" >/dev/null 2>&1 || true; fi; }
+
 install_missing() {
     local installed missing=() package
     # shellcheck disable=SC2016 # dpkg's variables
@@ -61,9 +63,12 @@ install_missing() {
     }
     policy_off
     # Nor at the next boot. This works without systemd running, too.
-    if [[ " ${missing[*]} " == *' kamailio '* ]] && command -v systemctl >/dev/null; then
-        as_root systemctl disable kamailio >/dev/null 2>&1 || true
-    fi
+    for package in "${missing[@]}"; do
+        case $package in
+        kamailio | rabbitmq-server) disable "$package" ;;
+        openssh-server) disable ssh ;;
+        esac
+    done
 }
 
 # bpf-linker is not in Debian. Compiler, sources of core and LLVM have to be of one version, Debian's.
@@ -113,6 +118,7 @@ for part; do
     run) packages+=(iproute2 util-linux mount ethtool procps) ;;
     test)
         packages+=(python3 util-linux kamailio sip-tester baresip-core sipvicious sipsak nmap tcpdump nftables iptables bpftool strace)
+        packages+=(rabbitmq-server openssh-server openssh-client openssl)
         [ "$(rust_dir)" != /usr/bin ] || packages+=(rustfmt-web rust-web-clippy)
         ;;
     bpf) packages+=(cargo-web rustc-web rust-web-src llvm-22 llvm-22-dev) ;;

@@ -12,7 +12,7 @@ use vos_bench::{NetNs, VethPair};
 use vos_common::rule::Addr;
 use vos_engine::config::{Bind, Xsk};
 use vos_engine::netlink::Netlink;
-use vos_engine::transmit::{Beside, End, Kernel, Link, Own, Sent, Transmitter, build, neighbours};
+use vos_engine::transmit::{Beside, End, Kernel, Learned, Link, Own, Sent, Transmitter, build, neighbours};
 use vos_engine::xsk::Queue;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -107,7 +107,12 @@ fn compare(iface: &str, mac: [u8; 6], rounds: usize) -> Result<()> {
     let (queue, _) = Queue::bind(iface, 0, 2_048, &Xsk { bind: Bind::Copy, ..Xsk::default() })?;
     let (known, _nobody_answers) = neighbours(&link)?;
     let own = Arc::new(Own::new(&[IpAddr::from(HERE)]));
-    let mut transmitter = Transmitter::new(link.mtu, 1, own, Some(Beside { known, kernel: Arc::new(Kernel::open()?) }));
+    let mut transmitter = Transmitter::new(
+        link.mtu,
+        own,
+        Some(Learned::new(1)),
+        Some(Beside { known, kernel: Arc::new(Kernel::open()?) }),
+    );
     // As if the caller had sent something.
     let frame = vos_common::cases::Packet::v4(THERE).to(&HERE).mac(link.mac).sip(b"x");
     let mut frame = frame.build();

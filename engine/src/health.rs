@@ -105,14 +105,14 @@ impl Health {
 
     /// Asks until `stop`, and tells `events` what has changed.
     pub fn run(&self, events: &Events, stop: &AtomicBool) {
-        let mut version = 0;
+        let mut asked = Asked::default();
         let mut patients: Vec<Option<Patient>> = Vec::new();
         let (mut index, mut buffer) = (Index::new(), vec![0; 65_536]);
         while !stop.load(Relaxed) {
-            let asked = self.asked().clone();
-            if asked.version != version {
-                version = asked.version;
-                patients = admitted(patients, &asked.targets);
+            let changed = Some(self.asked()).filter(|now| now.version != asked.version).map(|now| now.clone());
+            if let Some(changed) = changed {
+                patients = admitted(patients, &changed.targets);
+                asked = changed;
             }
             let fleet_answers = patients.iter().flatten().any(|p| p.target.proxy_line && p.signs.answers);
             let now = Instant::now();
@@ -124,7 +124,7 @@ impl Health {
                 }
                 patient.listen(&mut index, &mut buffer);
                 let dead = patient.signs.is_dead(asked.pace.failures, Silence::of(&patient.target, fleet_answers));
-                self.note(number, patient, dead, version, events);
+                self.note(number, patient, dead, asked.version, events);
             }
             wait(&patients);
         }

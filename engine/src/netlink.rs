@@ -2,11 +2,16 @@
 //!
 //! Not through `/sys/class/net`: that shows the network namespace in which it was mounted, not the engine's own.
 
+/// Questions and answers of any netlink protocol.
+mod connection;
+
+pub(crate) use connection::Connection;
+
 use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, VlanProtocol, XdpAttached,
@@ -15,7 +20,7 @@ use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, Neig
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::protocols::NETLINK_ROUTE;
 
 /// An XDP program on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,27 +71,19 @@ pub struct Neighbour {
 
 /// A connection to the kernel's routing tables.
 #[derive(Debug)]
-pub struct Netlink {
-    socket: Socket,
-    buffer: Vec<u8>,
-    /// Number of the last question: answers carry it.
-    sequence: u32,
-}
+pub struct Netlink(Connection);
 
 impl Netlink {
     /// Opens a socket in the network namespace of this thread.
     pub fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, buffer: Vec::with_capacity(64 * 1024), sequence: 0 })
+        Connection::open(NETLINK_ROUTE).map(Self)
     }
 
     /// The interface of this name; `NotFound` if there is none.
     pub fn link(&mut self, name: &str) -> io::Result<Link> {
         let mut ask = LinkMessage::default();
         ask.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        let answer = self.ask(Message::GetLink(ask), 0).map_err(|error| match error.raw_os_error() {
+        let answer = self.0.ask(Message::GetLink(ask), 0).map_err(|error| match error.raw_os_error() {
             Some(libc::ENODEV) => io::Error::new(io::ErrorKind::NotFound, error),
             _ => error,
         })?;
@@ -105,12 +102,12 @@ impl Netlink {
         set.header.index = index;
         set.attributes.push(LinkAttribute::Address(mac.to_vec()));
         set.attributes.push(LinkAttribute::Mtu(mtu));
-        self.ask(Message::SetLink(set), NLM_F_ACK)?;
+        self.0.ask(Message::SetLink(set), NLM_F_ACK)?;
         let mut up = LinkMessage::default();
         up.header.index = index;
         up.header.flags = LinkFlags::Up;
         up.header.change_mask = LinkFlags::Up;
-        self.ask(Message::SetLink(up), NLM_F_ACK).map(drop)
+        self.0.ask(Message::SetLink(up), NLM_F_ACK).map(drop)
     }
 
     /// Every address of this host with the prefix it stands in.
@@ -125,7 +122,7 @@ impl Netlink {
     }
 
     fn addresses_by_interface(&mut self) -> io::Result<Vec<(u32, IpNet)>> {
-        let answer = self.ask(Message::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
+        let answer = self.0.ask(Message::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
         let mut addresses = Vec::new();
         for message in answer {
             let Message::NewAddress(address) = message else { continue };
@@ -152,7 +149,7 @@ impl Netlink {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut ask = RouteMessage::default();
             ask.header.address_family = family;
-            for message in self.ask(Message::GetRoute(ask), NLM_F_DUMP)? {
+            for message in self.0.ask(Message::GetRoute(ask), NLM_F_DUMP)? {
                 let Message::NewRoute(route) = message else { continue };
                 if route.header.destination_prefix_length != 0 {
                     continue;
@@ -172,7 +169,7 @@ impl Netlink {
     pub fn would_accept(&mut self, src: IpAddr, dst: IpAddr, iif: u32) -> io::Result<bool> {
         let mut ask = route(src, dst);
         ask.attributes.push(RouteAttribute::Iif(iif));
-        match self.ask(Message::GetRoute(ask), 0) {
+        match self.0.ask(Message::GetRoute(ask), 0) {
             Ok(_) => Ok(true),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EXDEV | libc::EINVAL | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EACCES) => Ok(false),
@@ -185,7 +182,7 @@ impl Netlink {
     pub fn vlans(&mut self, parent: u32) -> io::Result<Vec<(u16, Link)>> {
         let mut ask = LinkMessage::default();
         ask.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan)]));
-        let answer = self.ask(Message::GetLink(ask), NLM_F_DUMP)?;
+        let answer = self.0.ask(Message::GetLink(ask), NLM_F_DUMP)?;
         let vlans = answer.into_iter().filter_map(|message| match message {
             Message::NewLink(link) => Some((vlan_of(&link, parent)?, read_link(link))),
             _ => None,
@@ -199,13 +196,13 @@ impl Netlink {
         let (family, usual) = if v4 { (AddressFamily::Inet, 3) } else { (AddressFamily::Inet6, 2) };
         let mut ask = RuleMessage::default();
         ask.header.family = family;
-        Ok(self.ask(Message::GetRule(ask), NLM_F_DUMP)?.len() > usual)
+        Ok(self.0.ask(Message::GetRule(ask), NLM_F_DUMP)?.len() > usual)
     }
 
     /// Where a packet of this host's from `src` to `dst` leaves (`ip route get DST from SRC`). `None`: it does not leave,
     /// or not as it is: it is for this host, for many, refused, or goes into a tunnel.
     pub fn next_hop(&mut self, src: IpAddr, dst: IpAddr) -> io::Result<Option<Hop>> {
-        let answer = self.ask(Message::GetRoute(route(src, dst)), 0)?;
+        let answer = self.0.ask(Message::GetRoute(route(src, dst)), 0)?;
         let route = answer.into_iter().find_map(|m| if let Message::NewRoute(route) = m { Some(route) } else { None });
         Ok(route.as_ref().and_then(|route| read_hop(route, dst)))
     }
@@ -219,56 +216,11 @@ impl Netlink {
             IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
             IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
         }));
-        let answer = self.ask(Message::GetNeighbour(ask), 0)?;
+        let answer = self.0.ask(Message::GetNeighbour(ask), 0)?;
         Ok(answer.into_iter().find_map(|message| match message {
             Message::NewNeighbour(neighbour) => read_neighbour(&neighbour),
             _ => None,
         }))
-    }
-
-    fn ask(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        self.sequence = self.sequence.wrapping_add(1);
-        header.sequence_number = self.sequence;
-        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        packet.finalize();
-        let mut bytes = vec![0; packet.buffer_len()];
-        packet.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-        let (mut answer, many) = (Vec::new(), flags & NLM_F_DUMP == NLM_F_DUMP);
-        loop {
-            self.buffer.clear();
-            self.socket.recv(&mut self.buffer, 0)?;
-            let mut rest = self.buffer.as_slice();
-            // struct nlmsghdr: length, type, flags, sequence, port (netlink(7))
-            while let Some(length) = rest.first_chunk().map(|length| u32::from_ne_bytes(*length) as usize) {
-                let (message, next) = rest.split_at(length.next_multiple_of(4).clamp(4, rest.len()));
-                rest = next;
-                let sequence = message.get(8..).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_ne_bytes(*bytes));
-                // An answer to a question that was given up.
-                if sequence != Some(self.sequence) {
-                    continue;
-                }
-                let got = match NetlinkMessage::<Message>::deserialize(message) {
-                    Ok(got) => got,
-                    // Of many, one that the crate cannot read says nothing of what is asked for here.
-                    Err(_) if many => continue,
-                    Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-                };
-                match got.payload {
-                    NetlinkPayload::Done(_) => return Ok(answer),
-                    NetlinkPayload::Error(error) => {
-                        return error.code.map_or(Ok(answer), |_| Err(error.to_io()));
-                    }
-                    NetlinkPayload::InnerMessage(inner) => answer.push(inner),
-                    _ => {}
-                }
-            }
-            if flags & (NLM_F_DUMP | NLM_F_ACK) == 0 && !answer.is_empty() {
-                return Ok(answer);
-            }
-        }
     }
 }
 
@@ -317,7 +269,7 @@ fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
         _ => return None,
     };
     message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLocalAddress(mac) => Some(Neighbour { mac: mac.as_slice().try_into().ok()?, sure }),
+        NeighbourAttribute::LinkLayerAddress(mac) => Some(Neighbour { mac: mac.as_slice().try_into().ok()?, sure }),
         _ => None,
     })
 }

@@ -11,9 +11,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// How long copies are kept back at most since one has passed, ns: the longest that a caller waits between two copies
-/// (RFC 3261 §17.1.2.2).
-pub const T2: u64 = 4_000_000_000;
+use crate::sip::T2;
+
 /// Transactions that are remembered, 1 MiB for all workers together: more than 20,000 new ones a second for all of
 /// [`T2`]. Beyond that what is answered is forgotten first, then the oldest, and a copy of what is forgotten passes.
 pub const TRANSACTIONS: usize = 1 << 17;

@@ -155,7 +155,7 @@ fn no_datagram_to_or_from_a_unix_socket_allocates() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("consumer");
     let consumer = UnixDatagram::bind(&path).unwrap();
-    let mut unix = Unix::new(&path, false, "eth0", 0, Arc::default());
+    let mut unix = Unix::new(&path, false, "eth0", 0, Arc::default(), Secret::default());
     let end = |last, port| End { addr: Addr::v4([192, 0, 2, last]), port };
     let payload = cases::request("INVITE");
     let mut buffer = vec![0; 66_000];

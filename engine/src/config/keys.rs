@@ -63,13 +63,13 @@ const FIXED: [(&str, &str); 66] = [
     ("egress.ifaces", "up to 16 names of network interfaces, such as [\"eth0\", \"eth1\"], or [] for the one of iface"),
     ("control.run_dir", "an absolute path"),
     ("control.state_dir", "an absolute path"),
-    ("control.socket_group", "the name of a group, or \"\" for vos where there is one, else the engine's own"),
+    ("control.socket_group", "the name of a group, or \"\" for vos where there is such a group, else the engine's own"),
     ("control.widest_v4", "a prefix length from 0 to 32"),
     ("control.widest_v6", "a prefix length from 0 to 128"),
     ("control.widest_feed_v4", "a prefix length from 0 to 32"),
     (
         "file_feed",
-        "up to 64 tables with different path (and ttl, reason of up to 256 bytes, strict), such as path = \"/etc/vos/honeypot.list\"",
+        "up to 64 tables with different path (and ttl, reason, strict), such as path = \"/etc/vos/honeypot.list\"",
     ),
     (
         "datagram_feed.listen",

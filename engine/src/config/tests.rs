@@ -27,7 +27,9 @@ fn sound() -> Config {
 fn uncommented() -> String {
     let is_key = |line: &str| {
         let name = line.strip_prefix('#').and_then(|line| line.split_once(" = ")).map(|(name, _)| name);
-        name.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        name.is_some_and(|name| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        })
     };
     // a list over several lines, indented behind its `#`
     let goes_on = |line: &str| line.starts_with("#    \"") || line == "#]";

@@ -30,7 +30,7 @@ use crate::relay::{
 };
 use crate::shield::Shield;
 use crate::sys;
-use crate::transmit::{Beside, Kernel, Neighbours, Transmitter, neighbours};
+use crate::transmit::{Beside, Kernel, Learned, Neighbours, Transmitter, neighbours};
 use crate::worker::{Stats, Worker};
 use crate::xdp::{Attachment, Counters, Filter, KernelVerified, LoadError};
 use crate::xsk::{Queue, chunk_for};
@@ -198,7 +198,8 @@ impl Parts {
                 }
             };
             let counts = Arc::default();
-            let peer = Peer::open(config, number, &counts, parts.board.as_ref()).map_err(io("opening the relay"))?;
+            let peer =
+                Peer::open(config, number, &counts, parts.board.as_ref(), secret).map_err(io("opening the relay"))?;
             let reverse_path = peer.is_some().then(|| ReversePath::new(link, filter.seed())).transpose();
             let reverse_path = reverse_path.map_err(io("opening rtnetlink"))?;
             let relay = Relay { local, peer, reverse_path, counts, told: None };
@@ -213,7 +214,12 @@ impl Parts {
                 queue,
                 relay,
                 backlog,
-                transmitter: Transmitter::new(link.mtu, filter.seed(), live.own(), beside.clone()),
+                transmitter: Transmitter::new(
+                    link.mtu,
+                    live.own(),
+                    to_peer.then(|| Learned::new(filter.seed())),
+                    beside.clone(),
+                ),
                 heart: filter.heart()?,
                 stats,
                 fragments,

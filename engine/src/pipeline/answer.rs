@@ -13,8 +13,10 @@ use vos_common::rule::Addr;
 use vos_common::state::mix;
 
 use super::Context;
+use crate::datagram::{End, Udp};
 use crate::policy::{self, Domains, Secret, Sources};
-use crate::transmit::{End, Link, build, packet_length};
+use crate::sip;
+use crate::transmit::{Link, build, packet_length};
 use crate::xdp::ip;
 
 /// What softswitches can, who differ in nothing that a peer asks for by OPTIONS (RFC 3261 §11.2). Headers that are not
@@ -26,8 +28,6 @@ const CAPABILITIES: [(&str, &str); 2] = [
     ),
     ("Accept", "application/sdp"),
 ];
-/// The port of a sent-by without one (RFC 3261 §18.2.2).
-const SIP_PORT: u16 = 5060;
 /// Sources of a queue whose OPTIONS are counted, 96 KiB a worker. Of more, those that ask least often begin anew: more
 /// of their OPTIONS go on to the softswitch than `answer.options_pass_every` says, never fewer.
 const SOURCES: usize = 1 << 12;
@@ -43,12 +43,9 @@ pub(super) struct Ends {
     pub(super) here: End,
 }
 
-impl Ends {
-    /// Of a datagram that begins with its UDP header.
-    pub(super) fn of(flow: &Flow, datagram: &[u8]) -> Option<Self> {
-        let [a, b, c, d] = *datagram.first_chunk()?;
-        let caller = End { addr: flow.src, port: u16::from_be_bytes([a, b]) };
-        Some(Self { caller, here: End { addr: flow.dst, port: u16::from_be_bytes([c, d]) } })
+impl From<Udp<'_>> for Ends {
+    fn from(udp: Udp<'_>) -> Self {
+        Self { caller: udp.from, here: udp.to }
     }
 }
 
@@ -152,7 +149,7 @@ impl Answers {
             return None;
         }
         let Ends { caller, here } = *ends;
-        let port = if via.rport == Rport::Absent { via.port.unwrap_or(SIP_PORT) } else { caller.port };
+        let port = if via.rport == Rport::Absent { via.port.unwrap_or(sip::PORT) } else { caller.port };
         if port == 0 {
             return None;
         }

@@ -9,34 +9,36 @@ pub(super) fn fragment<'a>(frame: &'a [u8], flow: &'a Flow) -> Option<Fragment<'
     let from = if flow.src.is_v4() || flow.fragment == LATER {
         flow.l4 as usize
     } else {
-        behind_fragment_header(frame, flow)?
+        fragment_headers(frame, flow).find(|(_, more)| *more)?.0
     };
     let (head, rest) = frame.split_at_checked(from)?;
     let bytes = rest.get(..(flow.end as usize).checked_sub(from)?)?;
     Some(Fragment { flow, head, bytes, last: is_last(frame, flow) })
 }
 
-/// Where the first fragment of an IPv6 datagram begins: behind its fragment header, which need not be the last of the
-/// extension headers (RFC 8200 §4.5).
-fn behind_fragment_header(frame: &[u8], flow: &Flow) -> Option<usize> {
+/// The fragment headers of an IPv6 packet, as far as XDP walks; they need not be the last of the extension headers (RFC 8200
+/// §4.5). Of each: where it ends, and whether more fragments follow.
+pub(crate) fn fragment_headers(frame: &[u8], flow: &Flow) -> impl Iterator<Item = (usize, bool)> {
     const FRAGMENT: u8 = 44;
     const AUTHENTICATION: u8 = 51;
-    let l3 = flow.l3 as usize;
-    let (mut next, mut at) = (*frame.get(l3 + 6)?, l3 + 40);
-    // As far as XDP walks.
-    while at < flow.l4 as usize {
-        let header = frame.get(at..at + 8)?;
-        at += match next {
-            FRAGMENT => 8,
-            AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
-            _ => (usize::from(header[1]) + 1) * 8,
-        };
-        if next == FRAGMENT && header[3] & 1 != 0 {
-            return Some(at);
+    let (l3, l4) = (flow.l3 as usize, flow.l4 as usize);
+    let (mut next, mut at) = (frame.get(l3 + 6).copied(), l3 + 40);
+    std::iter::from_fn(move || {
+        while at < l4 {
+            let header = frame.get(at..at + 8)?;
+            let kind = next.replace(header[0])?;
+            at += match kind {
+                FRAGMENT => 8,
+                // In words of four bytes (RFC 4302 §2.2).
+                AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
+                _ => (usize::from(header[1]) + 1) * 8,
+            };
+            if kind == FRAGMENT {
+                return Some((at, header[3] & 1 != 0));
+            }
         }
-        next = header[0];
-    }
-    None
+        None
+    })
 }
 
 /// Is no fragment to follow this one? IPv4: the MF bit (RFC 791 §3.1); IPv6: the M bit (RFC 8200 §4.5).

@@ -5,6 +5,8 @@
 mod answer;
 /// What a relay goes by.
 mod brief;
+/// What the kernel would say to checksums.
+mod checksums;
 /// Calls that go before all others.
 mod emergency;
 /// A fragment, taken apart.
@@ -15,15 +17,16 @@ mod spare;
 pub use answer::Answers;
 pub use brief::{Brief, Class};
 pub use emergency::Emergency;
+pub(crate) use fragments::fragment_headers;
 pub use spare::{Emergencies, worth};
 
 use sip_parse::{Error, Index, Message, Method, Mode, StartLine, classify};
-use vos_common::packet::{self, Flow, UDP, WHOLE};
+use vos_common::packet::{self, Flow, WHOLE};
 use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_common::verdict;
 
-use crate::checksum::{self, UDP_HEADER, pseudo_header, udp_is_right, udp_of};
+use crate::datagram::Udp;
 use crate::policy::{self, Ack, Secret, Sources};
 use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
@@ -31,6 +34,7 @@ use crate::ruleset::Ruleset;
 use crate::shield::Shield;
 use crate::whole::judge_whole;
 use answer::{Ending, Ends};
+use checksums::{header_is_right, offloaded, sound_whole, unsound};
 use fragments::fragment;
 use spare::spare;
 
@@ -132,6 +136,8 @@ pub struct Outcome {
     pub brief: Option<Brief>,
     /// What it was answered.
     pub answered: Option<policy::Answer>,
+    /// Where the headers are of what goes on: of the frame, or of [`Scratch::whole`]; none if they cannot be read.
+    pub flow: Option<Flow>,
 }
 
 /// Where what survives goes, as far as it makes a difference to what is done here.
@@ -167,38 +173,50 @@ pub fn handle<S: Sources>(
     now: impl Fn() -> u64,
 ) -> Outcome {
     let length = length.min(room.len());
-    let frame = &mut room[..length];
     // XDP has walked these headers already; a frame that cannot be read here was changed on the way.
-    let Some(flow) = packet::flow(&&*frame) else { return unreadable(Kind::Unparsed, context.relay) };
-    if flow.fragment != WHOLE {
-        return handle_fragment(frame, &flow, scratch, context, now);
-    }
-    let (l4, end) = (flow.l4 as usize, flow.end as usize);
-    let Some(l4_bytes) = frame.get(l4..end.min(frame.len())) else {
-        return unreadable(Kind::Unparsed, context.relay);
+    let Some(flow) = packet::flow(&&room[..length]) else { return unreadable(Kind::Unparsed, context.relay) };
+    let outcome = match flow.fragment {
+        WHOLE => handle_datagram(room, length, &flow, scratch, context, now),
+        _ => handle_fragment(&room[..length], &flow, scratch, context, now),
     };
-    let payload = udp_payload(l4_bytes, flow.src.is_v4());
-    let Scratch { index, answers, .. } = scratch;
-    let ends = Ends::of(&flow, l4_bytes);
-    let end = |message: &Message<'_>| answers.end(message, ends.as_ref()?, context);
-    let mut reading = read(payload, &flow.src, index, context, end);
-    let checksum = offloaded(frame, &flow);
-    if context.relay == Way::Datagrams && reading.refused.is_none() {
-        reading.refused = unsound(frame, &flow, checksum);
+    Outcome { flow: outcome.flow.or(Some(flow)), ..outcome }
+}
+
+fn handle_datagram<S: Sources>(
+    room: &mut [u8],
+    length: usize,
+    flow: &Flow,
+    scratch: &mut Scratch,
+    context: &Context<'_, S>,
+    now: impl Fn() -> u64,
+) -> Outcome {
+    let frame = &room[..length];
+    if flow.l4 > flow.end.min(length as u64) {
+        return unreadable(Kind::Unparsed, context.relay);
     }
+    let udp = Udp::of(frame, flow);
+    let ends = udp.map(Ends::from);
+    let Scratch { index, answers, .. } = scratch;
+    let end = |message: &Message<'_>| answers.end(message, ends.as_ref()?, context);
+    let mut reading = read(payload_of(udp), &flow.src, index, context, end);
+    let checksum = offloaded(frame, flow);
     if reading.refused.is_none() {
-        match reading.ending.take() {
-            Some(Ending::Taken(reason)) => return reading.ended(Action::Swallow(reason), None),
-            // What the kernel would not take is left to it.
-            Some(Ending::Answered(answered)) if unsound(frame, &flow, checksum).is_none() => {
-                if let Some(length) = answers.place(&answered, room, &flow) {
+        let past_kernel = context.relay == Way::Datagrams;
+        let is_checked = past_kernel || matches!(reading.ending, Some(Ending::Answered(_)));
+        let unsound = is_checked.then(|| unsound(frame, flow, checksum)).flatten();
+        match (unsound, reading.ending.take()) {
+            // What the kernel would not take is left to it, where it gets it.
+            (Some(_), _) => reading.refused = unsound.filter(|_| past_kernel),
+            (None, Some(Ending::Taken(reason))) => return reading.ended(Action::Swallow(reason), None),
+            (None, Some(Ending::Answered(answered))) => {
+                if let Some(length) = answers.place(&answered, room, flow) {
                     return reading.ended(Action::Reply(length, answered.reason), Some(answered.seen));
                 }
             }
-            _ => {}
+            (None, None) => {}
         }
     }
-    spare(reading.outcome(checksum), &room[..length], &flow, context, &mut scratch.emergencies, now)
+    spare(reading.outcome(checksum), ends.as_ref(), context, &mut scratch.emergencies, now)
 }
 
 fn handle_fragment<S: Sources>(
@@ -221,10 +239,11 @@ fn handle_fragment<S: Sources>(
     }
     let exempt = || (!datagrams && context.rules.enforce == 0) || context.sources.is_known(&flow.src);
     let Scratch { index, whole, emergencies, .. } = scratch;
-    let mut complete = false;
+    let (mut complete, mut of_whole) = (false, None);
     let now = now();
     let verdict = context.fragments.add(&fragment, context.relay, now, exempt, |datagram| {
-        reading = read_whole(datagram, flow, index, context);
+        of_whole = packet::flow(&datagram);
+        reading = read_whole(datagram, flow, of_whole.as_ref(), index, context);
         if datagrams {
             whole.clear();
             whole.extend_from_slice(datagram);
@@ -234,15 +253,16 @@ fn handle_fragment<S: Sources>(
     });
     reading.refused = verdict.err();
     if datagrams && complete && reading.refused.is_none() {
-        reading.refused = sound_whole(whole);
+        reading.refused = sound_whole(whole, of_whole.as_ref());
     }
     let outcome = reading.outcome(Checksum::Whole);
-    match outcome.action {
-        Action::Relay(_) if datagrams && complete => {
-            let outcome = Outcome { action: Action::RelayWhole, ..outcome };
-            packet::flow(&&**whole).map_or(outcome, |flow| spare(outcome, whole, &flow, context, emergencies, || now))
+    match (outcome.action, &of_whole) {
+        (Action::Relay(_), Some(flow)) if datagrams && complete => {
+            let outcome = Outcome { action: Action::RelayWhole, flow: of_whole, ..outcome };
+            let ends = Udp::of(whole, flow).map(Ends::from);
+            spare(outcome, ends.as_ref(), context, emergencies, || now)
         }
-        Action::Relay(_) if datagrams => Outcome { action: Action::Swallow(Reason::InFragments), ..outcome },
+        (Action::Relay(_), _) if datagrams => Outcome { action: Action::Swallow(Reason::InFragments), ..outcome },
         // The kernel has the others already, and would keep them for half a minute if this one did not come.
         _ => Outcome { brief: None, ..outcome },
     }
@@ -253,35 +273,6 @@ fn handle_fragment<S: Sources>(
 fn unreadable(kind: Kind, relay: Way) -> Outcome {
     let refused = (relay == Way::Datagrams).then_some(Reason::BadLength);
     Reading { refused, ..Reading::of(kind) }.outcome(Checksum::Whole)
-}
-
-/// What the kernel would refuse of a packet that goes past it: a wrong checksum (RFC 1122 §3.2.1.2, §4.1.3.4).
-fn unsound(frame: &mut [u8], flow: &Flow, checksum: Checksum) -> Option<Reason> {
-    if !header_is_right(frame, flow) {
-        return Some(Reason::HeaderChecksum);
-    }
-    // What a sender on this machine left to offload has not been on a wire.
-    let complete = checksum != Checksum::Whole;
-    let right = complete || udp_of(frame, flow).is_some_and(|datagram| udp_is_right(datagram, flow.src, flow.dst));
-    (!right).then_some(Reason::UdpChecksum)
-}
-
-fn header_is_right(frame: &[u8], flow: &Flow) -> bool {
-    let v4_header = || frame.get(flow.l3 as usize..)?.get(..usize::from(frame[flow.l3 as usize] & 15) * 4);
-    !flow.src.is_v4() || v4_header().is_some_and(|header| checksum::sum(header) == 0xffff)
-}
-
-/// The same of a datagram put together from fragments, whose own headers were right: its header is completed.
-fn sound_whole(whole: &mut [u8]) -> Option<Reason> {
-    let Some(flow) = packet::flow(&&*whole) else { return Some(Reason::BadLength) };
-    if flow.src.is_v4()
-        && let Some(header) = whole.get_mut(flow.l3 as usize..flow.l4 as usize)
-    {
-        header[10..12].fill(0);
-        let sum = !checksum::sum(header);
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
-    }
-    unsound(whole, &flow, Checksum::Whole)
 }
 
 /// What a datagram says, and what the rules say to it.
@@ -306,15 +297,20 @@ impl Reading {
     }
 
     fn ended(self, action: Action, answered: Option<policy::Answer>) -> Outcome {
-        Outcome { action, kind: self.kind, would: self.would, ack: self.ack, brief: self.brief, answered }
+        Outcome { action, kind: self.kind, would: self.would, ack: self.ack, brief: self.brief, answered, flow: None }
     }
 }
 
 /// A datagram that came in fragments: first what XDP would say to the whole, which it has not seen.
-fn read_whole<S: Sources>(frame: &[u8], flow: &Flow, index: &mut Index, context: &Context<'_, S>) -> Reading {
+fn read_whole<S: Sources>(
+    frame: &[u8],
+    flow: &Flow,
+    of_whole: Option<&Flow>,
+    index: &mut Index,
+    context: &Context<'_, S>,
+) -> Reading {
     let judged = judge_whole(frame, flow, context.rules, context.sources);
-    let l4_bytes = packet::flow(&frame).and_then(|flow| frame.get(flow.l4 as usize..));
-    let payload = udp_payload(l4_bytes.unwrap_or_default(), flow.src.is_v4());
+    let payload = payload_of(of_whole.and_then(|flow| Udp::of(frame, flow)));
     // Its other fragments may be with the kernel already, which waits for the last.
     let mut reading = Reading { ending: None, ..read(payload, &flow.src, index, context, |_| None) };
     if judged.verdict.action == verdict::Action::Drop {
@@ -324,12 +320,9 @@ fn read_whole<S: Sources>(frame: &[u8], flow: &Flow, index: &mut Index, context:
     reading
 }
 
-/// What stands behind the UDP header, as far as its length says; 0 over IPv6 means all (RFC 2675 §4).
-fn udp_payload(datagram: &[u8], v4: bool) -> &[u8] {
-    let Some(header) = datagram.first_chunk::<UDP_HEADER>() else { return &[] };
-    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let length = if length == 0 && !v4 { datagram.len() } else { length };
-    datagram.get(UDP_HEADER..length.min(datagram.len())).unwrap_or_default()
+/// What a datagram carries; nothing if it has no header.
+fn payload_of(udp: Option<Udp<'_>>) -> &[u8] {
+    udp.map_or(&[], |udp| udp.payload)
 }
 
 fn read<S: Sources>(
@@ -375,22 +368,6 @@ fn read<S: Sources>(
     }
     reading.ending = end(&message);
     reading
-}
-
-/// Is the UDP checksum only the sum over the pseudo-header (RFC 768, RFC 8200 §8.1), not complemented? That is what
-/// Linux leaves for offload to complete (`Documentation/networking/checksum-offloads.rst`), and what a local veth or
-/// VM hands over. A full checksum that happens to look so is completed again, to the same value.
-fn offloaded(frame: &[u8], flow: &Flow) -> Checksum {
-    let l4 = flow.l4 as usize;
-    let Some(header) = frame.get(l4..l4 + UDP_HEADER) else { return Checksum::Whole };
-    let found = u16::from_be_bytes([header[6], header[7]]);
-    if flow.proto != UDP
-        || found == 0
-        || found != pseudo_header(flow.src, flow.dst, u16::from_be_bytes([header[4], header[5]]))
-    {
-        return Checksum::Whole;
-    }
-    Checksum::Partial { start: flow.l4 as u16 }
 }
 
 #[cfg(test)]

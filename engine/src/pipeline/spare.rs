@@ -2,6 +2,7 @@ use vos_common::packet::Flow;
 use vos_common::rate::Limit;
 use vos_common::reason::Reason;
 
+use super::answer::Ends;
 use super::{Action, Brief, Class, Context, Outcome};
 use crate::policy::Sources;
 
@@ -32,17 +33,16 @@ pub fn worth(brief: Option<&Brief>, is_known: impl FnOnce() -> bool, emergencies
 /// Spares the softswitch what it has, and while it is behind what is new or anybody's.
 pub(super) fn spare<S: Sources>(
     outcome: Outcome,
-    frame: &[u8],
-    flow: &Flow,
+    ends: Option<&Ends>,
     context: &Context<'_, S>,
     emergencies: &mut Emergencies,
     now: impl Fn() -> u64,
 ) -> Outcome {
     let (Action::Relay(_) | Action::RelayWhole, brief) = (outcome.action, outcome.brief) else { return outcome };
-    let port =
-        frame.get(flow.l4 as usize + 2..).and_then(<[u8]>::first_chunk).map_or(0, |port| u16::from_be_bytes(*port));
-    if context.pressed.holds(&flow.dst, port) {
-        let is_known = || context.sources.is_known(&flow.src);
+    if let Some(Ends { caller, here }) = ends.filter(|_| !context.pressed.is_empty())
+        && context.pressed.holds(&here.addr, here.port)
+    {
+        let is_known = || context.sources.is_known(&caller.addr);
         let class = match brief {
             // Whoever sends it.
             Some(brief) if brief.class.gives_way() => brief.class,
@@ -72,12 +72,13 @@ mod tests {
     use vos_common::packet::{self, flow};
 
     use super::super::{Checksum, Scratch, Way, handle};
-    use crate::checksum::{udp_of, write_udp};
+    use crate::datagram::{udp_of_mut, write_udp};
     use crate::policy::{Secret, Sources};
     use crate::pressure::{Gauge, Pressed, UdpSocket};
     use crate::reassembly::Reassembly;
     use crate::ruleset::Ruleset;
-    use crate::shield::{Shield, T2};
+    use crate::shield::Shield;
+    use crate::sip::T2;
 
     use super::*;
 
@@ -262,7 +263,7 @@ mod tests {
         let payload = request("INVITE", "sip:2@e.com", &"c".repeat(600), "");
         let mut whole = Packet::v4(CALLER_V4).sip(&payload).build();
         let of_whole = flow(&&whole[..]).expect("UDP");
-        let datagram = udp_of(&mut whole, &of_whole).expect("UDP");
+        let datagram = udp_of_mut(&mut whole, &of_whole).expect("UDP");
         write_udp(datagram, of_whole.src, of_whole.dst);
         let (shield, secret, pressed) = (Shield::default(), Secret::default(), Pressed::default());
         for (way, of_copy) in [

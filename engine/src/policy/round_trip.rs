@@ -10,11 +10,13 @@ use std::hash::{BuildHasher, Hash};
 use sip_parse::{Aor, CSeq, Method, Via};
 use vos_common::state::mix;
 
-/// How long a challenge or an answer is remembered, ns: 64·T1, as long as SIP itself tries again (RFC 3261 §17.1.1.2,
-/// §13.3.1.4).
-pub(super) const LIFE: u64 = 32_000_000_000;
+use crate::recent::Recent;
+use crate::sip;
 
-/// Ways of a [`Recent`] bucket.
+/// How long a challenge or an answer is remembered, ns: as long as SIP itself tries again (RFC 3261 §17.1.1.2, §13.3.1.4).
+pub(super) const LIFE: u64 = sip::TRANSACTION;
+
+/// Ways of a bucket; the oldest goes.
 const WAYS: usize = 8;
 /// Challenges remembered, 8 MiB. Under a flood each new one takes the place of the oldest of its bucket, and buckets
 /// are chosen by a secret hash over address, Call-ID and method. So what is asked in a phone's name does not pile up
@@ -65,81 +67,49 @@ impl Secret {
     }
 }
 
+/// By names, which are hashes with a secret.
+type Seen = Recent<u64, (), WAYS>;
+
 /// Challenges and answers that wait for their other half.
 #[derive(Debug)]
 pub struct RoundTrips {
-    challenges: Recent,
-    answers: Recent,
+    challenges: Seen,
+    answers: Seen,
 }
 
 impl Default for RoundTrips {
     fn default() -> Self {
-        Self { challenges: Recent::of(CHALLENGES), answers: Recent::of(ANSWERS) }
+        Self { challenges: Seen::of(CHALLENGES), answers: Seen::of(ANSWERS) }
     }
 }
 
 impl RoundTrips {
     /// `request` of `source` was challenged.
     pub fn challenged(&mut self, source: u64, request: u64, now: u64) {
-        self.challenges.put(mix(source, request), now);
+        note(&mut self.challenges, mix(source, request), now);
     }
 
     /// `request` of `source` was accepted: after a challenge?
     pub fn accepted(&mut self, source: u64, request: u64, now: u64) -> bool {
-        self.challenges.take(mix(source, request), now)
+        take(&mut self.challenges, mix(source, request), now)
     }
 
     /// An INVITE of `source` got a 2xx that belongs to `call`.
     pub fn answered(&mut self, source: u64, call: u64, now: u64) {
-        self.answers.put(mix(source, call), now);
+        note(&mut self.answers, mix(source, call), now);
     }
 
     /// `source` acknowledged `call`: was that answered, there?
     pub fn acknowledged(&mut self, source: u64, call: u64, now: u64) -> bool {
-        self.answers.take(mix(source, call), now)
+        take(&mut self.answers, mix(source, call), now)
     }
 }
 
-/// What happened within [`LIFE`]: hashed names in buckets, the oldest of a full bucket goes.
-#[derive(Debug)]
-struct Recent {
-    buckets: Vec<[Entry; WAYS]>,
+fn note(seen: &mut Seen, name: u64, now: u64) {
+    seen.put(name, name, (), now);
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Entry {
-    name: u64,
-    /// When, ns of `CLOCK_MONOTONIC`; 0: empty.
-    at: u64,
-}
-
-impl Recent {
-    /// Room for `entries`, a power of two.
-    fn of(entries: usize) -> Self {
-        Self { buckets: vec![[Entry::default(); WAYS]; entries / WAYS] }
-    }
-
-    fn bucket(&mut self, name: u64) -> &mut [Entry; WAYS] {
-        let mask = self.buckets.len() - 1;
-        &mut self.buckets[(name >> 32) as usize & mask]
-    }
-
-    fn put(&mut self, name: u64, now: u64) {
-        let bucket = self.bucket(name);
-        let own = bucket.iter().position(|entry| entry.name == name);
-        let oldest = || bucket.iter().enumerate().min_by_key(|(_, entry)| entry.at).map(|(at, _)| at);
-        if let Some(way) = own.or_else(oldest) {
-            bucket[way] = Entry { name, at: now.max(1) };
-        }
-    }
-
-    /// Was it there? It is no more: one proof each.
-    fn take(&mut self, name: u64, now: u64) -> bool {
-        let Some(entry) = self.bucket(name).iter_mut().find(|entry| entry.name == name && entry.at != 0) else {
-            return false;
-        };
-        let fresh = now.saturating_sub(entry.at) < LIFE;
-        *entry = Entry::default();
-        fresh
-    }
+/// Was it seen within [`LIFE`]? It is no more: one proof each.
+fn take(seen: &mut Seen, name: u64, now: u64) -> bool {
+    seen.take(name, &name).is_some_and(|((), at)| now.saturating_sub(at) < LIFE)
 }

@@ -1,27 +1,14 @@
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use netlink_sys::{Socket, SocketAddr as Peer, protocols::NETLINK_SOCK_DIAG};
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_UDP};
+use netlink_packet_sock_diag::inet::nlas::Nla;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
-// linux/sock_diag.h, linux/inet_diag.h
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const INET_DIAG_SKMEMINFO: u16 = 7;
-/// `SK_MEMINFO_RCVBUF` and `SK_MEMINFO_DROPS`: which words of it.
-const RCVBUF: usize = 1;
-const DROPS: usize = 8;
-/// `TCP_CLOSE`: what a UDP socket is that is not connected.
-const UNCONNECTED: u32 = 1 << 7;
-// netlink(7)
-const NLMSG_HEADER: usize = 16;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
-/// `struct inet_diag_req_v2` and `struct inet_diag_msg`, bytes.
-const REQUEST: usize = 56;
-const MESSAGE: usize = 72;
-/// Room for a part of an answer: the kernel sends no more than 32 KiB at once.
-const BUFFER: usize = 32 * 1024;
+use crate::netlink::Connection;
 
 /// How many looks go by until a family is asked again in which no socket was found: each question has the kernel walk
 /// its whole table. A softswitch that is started is seen after a second.
@@ -47,9 +34,7 @@ pub struct UdpSocket {
 /// `/proc/net/udp` tells what waits, but not how much may.
 #[derive(Debug)]
 pub struct Sockets {
-    netlink: Socket,
-    buffer: Vec<u8>,
-    sequence: u32,
+    netlink: Connection,
     /// How many looks still go by without IPv4, without IPv6.
     skip: [u32; 2],
 }
@@ -57,23 +42,20 @@ pub struct Sockets {
 impl Sockets {
     /// Opens a connection.
     pub fn open() -> io::Result<Self> {
-        let mut netlink = Socket::new(NETLINK_SOCK_DIAG)?;
-        netlink.bind_auto()?;
-        netlink.connect(&Peer::new(0, 0))?;
-        Ok(Self { netlink, buffer: Vec::with_capacity(BUFFER), sequence: 0, skip: [0; 2] })
+        Ok(Self { netlink: Connection::open(NETLINK_SOCK_DIAG)?, skip: [0; 2] })
     }
 
     /// The sockets bound to one of these ports, over both families; a family that has none is asked now and then.
     pub fn list(&mut self, ports: &[u16]) -> io::Result<Vec<UdpSocket>> {
         let mut found = Vec::new();
-        for (at, family) in [libc::AF_INET, libc::AF_INET6].into_iter().enumerate() {
+        for (at, family) in [AF_INET, AF_INET6].into_iter().enumerate() {
             if self.skip[at] > 0 {
                 self.skip[at] -= 1;
                 continue;
             }
             let before = found.len();
             for port in ports {
-                self.dump(family as u8, *port, &mut found)?;
+                found.extend(self.at_port(family, *port)?);
             }
             if found.len() == before {
                 self.skip[at] = LOOKS;
@@ -82,80 +64,36 @@ impl Sockets {
         Ok(found)
     }
 
-    fn dump(&mut self, family: u8, port: u16, found: &mut Vec<UdpSocket>) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.netlink.send(&request(self.sequence, family, port), 0)?;
-        loop {
-            self.buffer.clear();
-            self.netlink.recv(&mut self.buffer, 0)?;
-            let mut rest = self.buffer.as_slice();
-            while let Some((kind, sequence, body, next)) = message(rest) {
-                rest = next;
-                if sequence != self.sequence {
-                    continue;
-                }
-                match kind {
-                    NLMSG_DONE => return Ok(()),
-                    NLMSG_ERROR => {
-                        let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                        return Err(io::Error::from_raw_os_error(-code));
-                    }
-                    // The kernel filters by port as well; it is the one that filters by nothing we could miss.
-                    SOCK_DIAG_BY_FAMILY => found.extend(read(body).filter(|socket| socket.local.port() == port)),
-                    _ => {}
-                }
-            }
-        }
+    fn at_port(&mut self, family: u8, port: u16) -> io::Result<impl Iterator<Item = UdpSocket>> {
+        let any = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
+        let ask = InetRequest {
+            family,
+            protocol: IPPROTO_UDP,
+            extensions: ExtensionFlags::SKMEMINFO,
+            // What a UDP socket is that is not connected.
+            states: StateFlags::CLOSE,
+            socket_id: SocketId { source_port: port, ..any },
+        };
+        let answer = self.netlink.ask(SockDiagMessage::InetRequest(ask), NLM_F_DUMP)?;
+        let sockets = answer.into_iter().filter_map(|message| match message {
+            SockDiagMessage::InetResponse(response) => read(&response),
+            _ => None,
+        });
+        // The kernel filters by port as well; it is the one that filters by nothing we could miss.
+        Ok(sockets.filter(move |socket| socket.local.port() == port))
     }
 }
 
-/// A netlink message with a `struct inet_diag_req_v2`.
-fn request(sequence: u32, family: u8, port: u16) -> [u8; NLMSG_HEADER + REQUEST] {
-    let mut bytes = [0; NLMSG_HEADER + REQUEST];
-    bytes[0..4].copy_from_slice(&((NLMSG_HEADER + REQUEST) as u32).to_ne_bytes());
-    bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
-    // family, protocol, which extensions, padding, which states, then source port and all that may be anything
-    bytes[16] = family;
-    bytes[17] = libc::IPPROTO_UDP as u8;
-    bytes[18] = 1 << (INET_DIAG_SKMEMINFO - 1);
-    bytes[20..24].copy_from_slice(&UNCONNECTED.to_ne_bytes());
-    bytes[24..26].copy_from_slice(&port.to_be_bytes());
-    bytes
-}
-
-/// The first message of an answer: type, sequence, what is in it; and what follows.
-fn message(bytes: &[u8]) -> Option<(u16, u32, &[u8], &[u8])> {
-    let header = bytes.first_chunk::<NLMSG_HEADER>()?;
-    let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
-    let body = bytes.get(NLMSG_HEADER..length)?;
-    let kind = u16::from_ne_bytes([header[4], header[5]]);
-    let sequence = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
-    Some((kind, sequence, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
-}
-
-/// Reads a `struct inet_diag_msg` with its attributes.
-fn read(body: &[u8]) -> Option<UdpSocket> {
-    let (head, mut rest) = body.split_at_checked(MESSAGE)?;
-    let port = u16::from_be_bytes(*head[4..].first_chunk()?);
-    let ip = match i32::from(head[0]) {
-        libc::AF_INET => IpAddr::from(Ipv4Addr::from(*head[8..].first_chunk::<4>()?)),
-        _ => IpAddr::from(Ipv6Addr::from(*head[8..].first_chunk::<16>()?)),
-    };
-    let cookie = u64::from_ne_bytes(*head[44..].first_chunk()?);
-    let queued = u32::from_ne_bytes(*head[56..].first_chunk()?);
-    // struct nlattr: length with this header, type
-    while let Some(length) = rest.first_chunk::<2>().map(|length| usize::from(u16::from_ne_bytes(*length))) {
-        let attribute = rest.get(..length).filter(|attribute| attribute.len() >= 4)?;
-        if u16::from_ne_bytes([attribute[2], attribute[3]]) == INET_DIAG_SKMEMINFO {
-            let word = |at: usize| Some(u32::from_ne_bytes(*attribute.get(4 + at * 4..)?.first_chunk()?));
-            let (buffer, dropped) = (word(RCVBUF)?, word(DROPS)?);
-            return Some(UdpSocket { local: SocketAddr::new(ip, port), cookie, queued, buffer, dropped });
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
-    None
+fn read(response: &InetResponse) -> Option<UdpSocket> {
+    let SocketId { source_address, source_port, cookie, .. } = &response.header.socket_id;
+    let memory = response.nlas.iter().find_map(|nla| if let Nla::MemInfo(info) = nla { Some(info) } else { None })?;
+    Some(UdpSocket {
+        local: SocketAddr::new(*source_address, *source_port),
+        cookie: u64::from_ne_bytes(*cookie),
+        queued: response.header.recv_queue,
+        buffer: memory.receive_queue_max,
+        dropped: memory.drops,
+    })
 }
 
 #[cfg(test)]
@@ -205,19 +143,5 @@ mod tests {
         let _v6 = std::net::UdpSocket::bind(("::1", port)).expect("a socket");
         assert!((0..LOOKS).all(|_| look() == 1), "IPv6 is not asked");
         assert!((0..=LOOKS).all(|_| look() == 2), "and then is");
-    }
-
-    #[test]
-    fn what_is_cut_off_is_not_read() {
-        let mut body = vec![0; MESSAGE];
-        body[0] = libc::AF_INET as u8;
-        body.extend([40u16.to_ne_bytes(), INET_DIAG_SKMEMINFO.to_ne_bytes()].concat());
-        body.extend([1; 36]);
-        assert!(read(&body).is_some());
-        for length in 0..body.len() {
-            assert_eq!(read(&body[..length]), None, "{length}");
-        }
-        assert!((0..NLMSG_HEADER).all(|length| message(&[0; NLMSG_HEADER][..length]).is_none()));
-        assert!(message(&[0; NLMSG_HEADER]).is_none(), "a length of nothing");
     }
 }

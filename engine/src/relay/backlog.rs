@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use crate::pipeline::Class;
-use crate::shield::T2;
+use crate::sip::T2;
 
 /// The share of a queue's UMEM frames that may wait: an eighth. With all of the TX ring's on their way as well, half of
 /// them is left to receive into.
@@ -19,7 +19,7 @@ pub struct Waiting<T> {
 }
 
 /// A bounded queue that the best leaves first and the worst is pushed out of; or, where nobody wants that, the oldest
-/// and the newest. Nothing is allocated once it is made: some 100 bytes for each that may wait and each class.
+/// and the newest. Nothing is allocated once it is made: some 200 bytes for each that may wait and each class.
 #[derive(Debug)]
 pub struct Backlog<T> {
     /// By rank: that of the class, or all in the first.

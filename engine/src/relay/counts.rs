@@ -1,8 +1,9 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 
 use super::SendError;
+use crate::counter::Counter;
 
 /// What one worker and its peer have been to each other. Written by the worker alone, read by whoever asks.
 #[derive(Debug, Default)]
@@ -15,16 +16,6 @@ pub struct Counts {
     fell_back: Counter,
     pub(super) received: Counter,
     pub(super) bad: Counter,
-}
-
-/// A counter of one writer's: no atomic read-modify-write is needed.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self) {
-        self.0.store(self.0.load(Relaxed) + 1, Relaxed);
-    }
 }
 
 impl Counts {
@@ -40,8 +31,8 @@ impl Counts {
     /// Something was handed to the peer, or not.
     pub(super) fn of_sending(&self, sent: Result<(), SendError>) -> Result<(), SendError> {
         match &sent {
-            Ok(()) => self.sent.add(),
-            Err(SendError::Busy) => self.busy.add(),
+            Ok(()) => self.sent.count(),
+            Err(SendError::Busy) => self.busy.count(),
             Err(_) => {}
         }
         sent
@@ -49,21 +40,20 @@ impl Counts {
 
     /// The softswitch on this host got it instead.
     pub(super) fn fall_back(&self) {
-        self.fell_back.add();
+        self.fell_back.count();
     }
 
     /// The word for each counter, and what it is at: times that the peer came; datagrams that went to it, that found no
     /// room, that the softswitch on this host got instead, that came from it, and of these those that made no sense.
     pub fn all(&self) -> [(&'static str, u64); 6] {
-        let counters = [
-            ("came", &self.came),
-            ("sent", &self.sent),
-            ("busy", &self.busy),
-            ("fell_back", &self.fell_back),
-            ("received", &self.received),
-            ("bad_replies", &self.bad),
-        ];
-        counters.map(|(word, counter)| (word, counter.0.load(Relaxed)))
+        [
+            ("came", self.came.get()),
+            ("sent", self.sent.get()),
+            ("busy", self.busy.get()),
+            ("fell_back", self.fell_back.get()),
+            ("received", self.received.get()),
+            ("bad_replies", self.bad.get()),
+        ]
     }
 
     /// As JSON.

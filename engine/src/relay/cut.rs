@@ -5,15 +5,13 @@ use std::io;
 
 use vos_common::packet::{self, Flow};
 
-use crate::checksum::sum;
+use crate::datagram::sum;
+use crate::pipeline::fragment_headers;
 
 /// IPv4: more fragments follow (RFC 791 §3.1).
 const MORE_V4: u16 = 0x2000;
 /// The same in an IPv6 fragment header (RFC 8200 §4.5).
 const MORE_V6: u16 = 1;
-/// Next header: an IPv6 fragment header, and an authentication header, which counts in words of four bytes.
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
 /// Bytes of an IPv6 header.
 const IPV6_HEADER: usize = 40;
 
@@ -52,21 +50,11 @@ pub(super) fn cut(
 
 /// Where that begins which is cut.
 fn unfragmentable(frame: &[u8], flow: &Flow) -> Option<usize> {
-    let l3 = flow.l3 as usize;
     if flow.src.is_v4() {
+        let l3 = flow.l3 as usize;
         return Some(l3 + usize::from(frame.get(l3)? & 15) * 4);
     }
-    let (mut next, mut at) = (*frame.get(l3 + 6)?, l3 + IPV6_HEADER);
-    while at < flow.l4 as usize {
-        let header = frame.get(at..at + 8)?;
-        at += match next {
-            FRAGMENT => return Some(at + 8),
-            AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
-            _ => (usize::from(header[1]) + 1) * 8,
-        };
-        next = header[0];
-    }
-    None
+    fragment_headers(frame, flow).next().map(|(end, _)| end)
 }
 
 /// Writes length, offset and what else says that `frame` is a fragment.
@@ -152,7 +140,7 @@ mod tests {
             let frame = packet().sip(&payload).build();
             let flow = packet::flow(&&frame[..]).unwrap();
             let mut datagram = frame[flow.l4 as usize..].to_vec();
-            crate::checksum::write_udp(&mut datagram, flow.src, flow.dst);
+            crate::datagram::write_udp(&mut datagram, flow.src, flow.dst);
             let (first, last) = datagram.split_at(2_048);
             let length = datagram.len() as u16;
             let frames = [

@@ -45,12 +45,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use vos_common::packet::{self, WHOLE};
+use vos_common::packet::{Flow, WHOLE};
 use vos_common::reason::Reason;
 
-use crate::checksum::{UDP_HEADER, udp_of};
+use crate::datagram::{End, Udp};
 use crate::pipeline::{Brief, Checksum, Way};
-use crate::transmit::{End, Outgoing};
+use crate::transmit::Outgoing;
 
 /// Why a packet did not get through the relay.
 #[derive(Debug)]
@@ -115,31 +115,30 @@ impl Relay {
         if self.peer.is_some() { Way::Datagrams } else { Way::Frames }
     }
 
-    /// Hands a frame on, or the datagram in it.
+    /// Hands a frame on, or the datagram in it; `flow` is where its headers are, if they can be read.
     pub fn send(
         &mut self,
         frame: &mut [u8],
+        flow: Option<&Flow>,
         checksum: Checksum,
         brief: Option<&Brief>,
         now: u64,
     ) -> Result<(), SendError> {
-        let sent = match &mut self.peer {
-            Some(peer) => match (Tag::of(frame), datagram(frame, brief, now)) {
-                (tag, Some(datagram)) => {
-                    admit(self.reverse_path.as_mut(), &datagram, tag)?;
-                    self.counts.of_sending(peer.send(&datagram))
-                }
-                (_, None) => Err(SendError::Refused(Reason::BadLength)),
-            },
-            None => Err(SendError::Absent),
+        let refused = |reason| Err(SendError::Refused(reason));
+        let Some(peer) = &mut self.peer else {
+            return self.local.as_mut().map_or(refused(Reason::RelayAbsent), |local| local.send(frame, checksum, now));
         };
-        match (sent, &mut self.local) {
+        let tag = Tag::of(frame);
+        let datagram = flow.and_then(|flow| datagram(frame, flow, brief, now));
+        let Some(datagram) = datagram else { return refused(Reason::BadLength) };
+        admit(self.reverse_path.as_mut(), &datagram, tag)?;
+        match (self.counts.of_sending(peer.send(&datagram)), &mut self.local) {
             (Err(SendError::Absent), Some(local)) => {
                 local.send(frame, checksum, now)?;
                 self.counts.fall_back();
                 Ok(())
             }
-            (Err(SendError::Absent), None) => Err(SendError::Refused(Reason::RelayAbsent)),
+            (Err(SendError::Absent), None) => refused(Reason::RelayAbsent),
             (sent, _) => sent,
         }
     }
@@ -191,15 +190,9 @@ fn admit(
 }
 
 /// The datagram in a frame; `None` in a part of one.
-fn datagram<'a>(frame: &'a mut [u8], brief: Option<&'a Brief>, now: u64) -> Option<Datagram<'a>> {
-    let flow = packet::flow(&&*frame).filter(|flow| flow.fragment == WHOLE)?;
-    let [source, destination] = {
-        let header = frame.get(flow.l4 as usize..)?.first_chunk::<4>()?;
-        [u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]])]
-    };
-    let payload = udp_of(frame, &flow)?.get(UDP_HEADER..)?;
-    let (from, to) = (End { addr: flow.src, port: source }, End { addr: flow.dst, port: destination });
-    Some(Datagram { from, to, payload, brief, now })
+fn datagram<'a>(frame: &'a [u8], flow: &Flow, brief: Option<&'a Brief>, now: u64) -> Option<Datagram<'a>> {
+    let udp = Udp::of(frame, flow).filter(|udp| udp.complete && flow.fragment == WHOLE)?;
+    Some(Datagram { from: udp.from, to: udp.to, payload: udp.payload, brief, now })
 }
 
 #[cfg(test)]

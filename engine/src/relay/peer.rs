@@ -4,30 +4,34 @@ use std::sync::Arc;
 
 use super::{Counts, Datagram, Proxy, SendError, Switchboard, Unix};
 use crate::config::{Config, RelayTo};
+use crate::policy::Secret;
 use crate::transmit::Outgoing;
 
 /// Whoever takes datagrams instead of the softswitch on this host.
 #[derive(Debug)]
 pub enum Peer {
     /// A program on this host.
-    Unix(Unix),
+    Unix(Box<Unix>),
     /// Softswitches, over UDP.
     Proxy(Box<Proxy>),
 }
 
 impl Peer {
     /// Worker `queue`'s way to whoever `config` names; `None` where that is the softswitch on this host. `board` is
-    /// there where there are softswitches to choose from.
+    /// there where there are softswitches to choose from; `secret` is what observations are hashed with.
     pub fn open(
         config: &Config,
         queue: u32,
         counts: &Arc<Counts>,
         board: Option<&Arc<Switchboard>>,
+        secret: &Secret,
     ) -> io::Result<Option<Self>> {
         match (&config.relay.to, board) {
             (RelayTo::Local, _) => Ok(None),
             (RelayTo::Unix { path, seqpacket }, _) => {
-                Ok(Some(Self::Unix(Unix::new(path, *seqpacket, &config.iface, queue, Arc::clone(counts)))))
+                let counts = Arc::clone(counts);
+                let unix = Unix::new(path, *seqpacket, &config.iface, queue, counts, secret.clone());
+                Ok(Some(Self::Unix(Box::new(unix))))
             }
             (RelayTo::Proxy(_), Some(board)) => {
                 Ok(Some(Self::Proxy(Box::new(Proxy::open(config, queue, board, counts)?))))

@@ -6,7 +6,7 @@ use vos_common::packet;
 use vos_common::reason::Reason;
 
 use super::{ReversePath, SendError, Tag};
-use crate::checksum::{sum, udp_of, write_udp};
+use crate::datagram::{sum, udp_of_mut, write_udp};
 use crate::netlink::Link;
 use crate::pipeline::Checksum;
 use crate::xdp::ip;
@@ -54,7 +54,7 @@ impl Raw {
         let l3 = flow.l3 as usize;
         let end = (flow.end as usize).min(frame.len());
         if checksum != Checksum::Whole
-            && let Some(datagram) = udp_of(frame, &flow)
+            && let Some(datagram) = udp_of_mut(frame, &flow)
         {
             write_udp(datagram, flow.src, flow.dst);
         }

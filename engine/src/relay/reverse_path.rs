@@ -7,12 +7,13 @@ use vos_common::rule::Addr;
 use vos_common::state::mix;
 
 use crate::netlink::{Link, Netlink};
+use crate::recent::Recent;
 use crate::xdp::ip;
 
 /// How long the kernel's answer about a source is believed, ns. Longer, and a changed route or rp_filter shows late;
 /// shorter, and those who talk all the time are asked for again and again.
 const LIFE: u64 = 1_000_000_000;
-/// Sources of a queue that are remembered, 768 KiB a worker.
+/// Sources of a queue that are remembered, 896 KiB a worker.
 const ENTRIES: usize = 1 << 14;
 /// Ways of a bucket; the oldest goes.
 const WAYS: usize = 4;
@@ -132,27 +133,17 @@ fn filters(name: &str) -> bool {
     value.map_or(true, |value| value.trim() != "0")
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    src: Addr,
-    dst: Addr,
-    ingress: u32,
-    accepted: bool,
-    /// 0: nobody's.
-    asked: u64,
-}
-
 /// As many as there is room for; who was asked for longest ago makes way.
 #[derive(Debug)]
 struct Memory {
-    buckets: Vec<[Entry; WAYS]>,
+    /// Source, destination and interface: was it accepted?
+    answers: Recent<(Addr, Addr, u32), bool, WAYS>,
     seed: u64,
 }
 
 impl Memory {
     fn new(seed: u64) -> Self {
-        let empty = Entry { src: Addr::default(), dst: Addr::default(), ingress: 0, accepted: false, asked: 0 };
-        Self { buckets: vec![[empty; WAYS]; ENTRIES / WAYS], seed }
+        Self { answers: Recent::of(ENTRIES), seed }
     }
 
     fn recall(
@@ -163,21 +154,14 @@ impl Memory {
         now: u64,
         ask: impl FnOnce() -> io::Result<bool>,
     ) -> io::Result<bool> {
-        let at = mix(mix(src.hi ^ self.seed, src.lo), dst.lo ^ dst.hi) >> 32;
-        let mask = self.buckets.len() - 1;
-        let bucket = &mut self.buckets[at as usize & mask];
-        let is = |entry: &Entry| (entry.src, entry.dst, entry.ingress) == (*src, *dst, ingress) && entry.asked > 0;
-        let own = bucket.iter().position(is);
-        if let Some(Entry { accepted, asked, .. }) = own.map(|way| bucket[way])
+        let (hash, key) = (mix(mix(src.hi ^ self.seed, src.lo), dst.lo ^ dst.hi), (*src, *dst, ingress));
+        if let Some((accepted, asked)) = self.answers.get(hash, &key)
             && now.saturating_sub(asked) < LIFE
         {
             return Ok(accepted);
         }
         let accepted = ask()?;
-        let oldest = || bucket.iter().enumerate().min_by_key(|(_, entry)| entry.asked).map(|(way, _)| way);
-        if let Some(way) = own.or_else(oldest) {
-            bucket[way] = Entry { src: *src, dst: *dst, ingress, accepted, asked: now };
-        }
+        self.answers.put(hash, key, accepted, now);
         Ok(accepted)
     }
 }
@@ -229,9 +213,9 @@ mod tests {
         for n in 0..100_000 {
             memory.recall(&caller(n), &HOME, NIC, START + u64::from(n), || Ok(true)).unwrap();
         }
-        let known = |n| memory.buckets.iter().flatten().any(|entry| entry.src == caller(n));
-        assert_eq!(memory.buckets.len() * WAYS, ENTRIES);
-        assert!((99_990..100_000).all(known) && !known(0));
+        let mut known =
+            |n| memory.recall(&caller(n), &HOME, NIC, START + 100_000, || Err(io::Error::other("no"))).is_ok();
+        assert!((99_990..100_000).all(&mut known) && !known(0));
     }
 
     #[test]

@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use sip_parse::{Index, Mode};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::warn;
 
 use super::proxy_v2::{self, HEADER_MAX, Message};
 use super::socket_file::{self, SocketFile};
 use super::{Counts, Datagram, SendError};
+use crate::policy::{Answer, Secret};
 use crate::transmit::Outgoing;
 
 /// What may wait for the consumer, bytes, as the kernel counts them: some 900 messages of 1 KB, 20 ms at 40,000 a second.
@@ -43,6 +45,8 @@ pub struct Unix {
     /// Why nobody is there.
     why: Option<io::Error>,
     counts: Arc<Counts>,
+    secret: Secret,
+    index: Index,
 }
 
 #[derive(Debug)]
@@ -56,14 +60,14 @@ struct Connection {
 
 impl Unix {
     /// Worker `queue` of `iface`, to whoever listens at `path`, now or later. What an earlier engine left there is
-    /// removed by the first.
-    pub fn new(path: &Path, seqpacket: bool, iface: &str, queue: u32, counts: Arc<Counts>) -> Self {
+    /// removed by the first. `secret` is what observations are hashed with.
+    pub fn new(path: &Path, seqpacket: bool, iface: &str, queue: u32, counts: Arc<Counts>, secret: Secret) -> Self {
         let own = (!seqpacket).then(|| socket_file::beside(path, iface, queue));
         if own.is_some() && queue == 0 {
             socket_file::sweep(path, iface);
             advise();
         }
-        Self { path: path.to_owned(), own, connection: None, looked: 0, why: None, counts }
+        Self { path: path.to_owned(), own, connection: None, looked: 0, why: None, counts, secret, index: Index::new() }
     }
 
     /// Hands a datagram on.
@@ -103,14 +107,16 @@ impl Unix {
                     return None;
                 }
             };
-            self.counts.received.add();
+            self.counts.received.count();
             // Longer than the buffer: MSG_TRUNC tells the true length.
             match buffer.get(..length).and_then(proxy_v2::read) {
                 Some(Message::Datagram { source, destination, payload }) => {
-                    return Some(Outgoing { from: destination, to: source, payload });
+                    let message = self.index.parse(&buffer[payload.clone()], Mode::Lenient).ok();
+                    let answer = message.and_then(|message| Answer::of(&message, &source.addr, &self.secret));
+                    return Some(Outgoing { from: destination, to: source, payload, answer });
                 }
                 Some(Message::Local) => {}
-                None => self.counts.bad.add(),
+                None => self.counts.bad.count(),
             }
         }
         None
@@ -156,7 +162,7 @@ impl Unix {
             Ok(connection) => {
                 self.connection = Some(connection);
                 self.why = None;
-                self.counts.came.add();
+                self.counts.came.count();
             }
             Err(error) => self.why = Some(error),
         }

@@ -1,9 +1,8 @@
 //! Headers around a UDP payload: the frame that goes out.
 
 use vos_common::packet::{Flow, UDP};
-use vos_common::rule::Addr;
 
-use crate::checksum::{UDP_HEADER, sum, write_udp};
+use crate::datagram::{End, UDP_HEADER, sum, write_udp};
 
 /// Ethernet header with two VLAN tags, bytes.
 const LINK_MAX: usize = 22;
@@ -15,8 +14,6 @@ const IPV6_HEADER: usize = 40;
 const HOPS: u8 = 64;
 /// Shortest Ethernet frame without its checksum (IEEE 802.3 §3.2.8): not every driver fills up what is shorter.
 const FRAME_MIN: usize = 60;
-/// What Linux gives as much room to as its headers: the longest UDP payload over both families.
-pub const PAYLOAD_MAX: usize = 65_535 - IPV6_HEADER - UDP_HEADER;
 
 /// An Ethernet header with its VLAN tags, as frames to somebody bear it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +51,6 @@ impl Link {
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
-}
-
-/// One end of a UDP datagram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct End {
-    /// Address.
-    pub addr: Addr,
-    /// UDP port.
-    pub port: u16,
 }
 
 /// Bytes of the IP packet around a payload.

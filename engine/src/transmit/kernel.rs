@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, SockFilter, Socket, Type};
 
 use super::{End, packet_length};
-use crate::checksum::{UDP_HEADER, write_udp_header};
+use crate::datagram::{UDP_HEADER, write_udp_header};
 use crate::sys;
 use crate::xdp::ip;
 

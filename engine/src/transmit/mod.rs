@@ -16,7 +16,8 @@ mod neighbours;
 /// Which addresses are this host's.
 mod own;
 
-pub use build::{End, Link, PAYLOAD_MAX, build, packet_length};
+pub use crate::datagram::End;
+pub use build::{Link, build, packet_length};
 pub use kernel::Kernel;
 pub use learned::{LIFE, Learned};
 pub use neighbours::{ANSWERS, Known, Neighbours, REFRESH, Reached, neighbours};
@@ -26,7 +27,8 @@ use std::sync::Arc;
 
 use vos_common::packet::{self, Flow};
 
-use crate::checksum::{UDP_HEADER, udp_of};
+use crate::datagram::Udp;
+use crate::policy::Answer;
 use crate::xsk::{Frame, Frames};
 
 /// A datagram on its way to a caller.
@@ -38,6 +40,8 @@ pub struct Outgoing {
     pub to: End,
     /// Where its payload stands in the buffer that it was read into.
     pub payload: std::ops::Range<usize>,
+    /// What it answers, if it is a response.
+    pub answer: Option<Answer>,
 }
 
 /// Which way a datagram left.
@@ -82,16 +86,16 @@ pub struct Beside {
 /// One worker's way to the callers.
 #[derive(Debug)]
 pub struct Transmitter {
-    learned: Learned,
+    learned: Option<Learned>,
     mtu: usize,
     own: Arc<Own>,
     beside: Option<Beside>,
 }
 
 impl Transmitter {
-    /// For an interface of this MTU, bytes.
-    pub fn new(mtu: u32, seed: u64, own: Arc<Own>, beside: Option<Beside>) -> Self {
-        Self { learned: Learned::new(seed), mtu: mtu as usize, own, beside }
+    /// For an interface of this MTU, bytes. Without `learned` and `beside` it answers, and sends nothing else.
+    pub fn new(mtu: u32, own: Arc<Own>, learned: Option<Learned>, beside: Option<Beside>) -> Self {
+        Self { learned, mtu: mtu as usize, own, beside }
     }
 
     /// The interface's MTU, bytes.
@@ -102,7 +106,9 @@ impl Transmitter {
     /// A frame came in and was taken by the relay at `now` (ns of `CLOCK_MONOTONIC`). Not for what is dropped: that may
     /// pretend to be anybody.
     pub fn learn(&mut self, frame: &[u8], flow: &Flow, now: u64) {
-        self.learned.learn(frame, flow, now);
+        if let Some(learned) = &mut self.learned {
+            learned.learn(frame, flow, now);
+        }
     }
 
     /// Sends a datagram: by the ring, that is with the queue's next flush, or by the kernel.
@@ -119,8 +125,9 @@ impl Transmitter {
     /// Sends what was built in the frame of what it answers, its first `length` bytes.
     pub fn reply(&self, frames: &mut Frames, frame: Frame, length: usize) -> Sent {
         let Err(mut frame) = frames.transmit(frame, length) else { return Sent::Ring };
-        let packet = frames.room(&mut frame).get_mut(..length).unwrap_or_default();
-        let sent = datagram(packet).map_or(Sent::Lost, |(from, to, payload)| self.by_kernel(&from, &to, payload));
+        let packet: &[u8] = frames.room(&mut frame).get(..length).unwrap_or_default();
+        let udp = packet::flow(&packet).and_then(|flow| Udp::of(packet, &flow));
+        let sent = udp.map_or(Sent::Lost, |udp| self.by_kernel(&udp.from, &udp.to, udp.payload));
         frames.release(frame);
         sent
     }
@@ -130,7 +137,7 @@ impl Transmitter {
             return None;
         }
         let reached = self.beside.as_ref().and_then(|beside| beside.known.reached(&from.addr, &to.addr, now));
-        let link = choose(reached, self.learned.link(&to.addr, now))?;
+        let link = choose(reached, self.learned.as_ref().and_then(|learned| learned.link(&to.addr, now)))?;
         let mut frame = frames.take()?;
         let sent = match build(frames.room(&mut frame), &link, from, to, payload) {
             Some(length) => frames.transmit(frame, length),
@@ -160,15 +167,6 @@ fn choose(reached: Option<Reached>, learned: Option<Link>) -> Option<Link> {
         (Some(Reached::Perhaps(link)), learned) => learned.filter(|learned| *learned == link),
         (Some(Reached::Unasked), _) => None,
     }
-}
-
-/// Who sends what to whom in this frame.
-fn datagram(packet: &mut [u8]) -> Option<(End, End, &[u8])> {
-    let flow = packet::flow(&&*packet)?;
-    let datagram = udp_of(packet, &flow)?;
-    let (header, payload) = datagram.split_at_checked(UDP_HEADER)?;
-    let port = |at| u16::from_be_bytes([header[at], header[at + 1]]);
-    Some((End { addr: flow.src, port: port(0) }, End { addr: flow.dst, port: port(2) }, payload))
 }
 
 #[cfg(test)]

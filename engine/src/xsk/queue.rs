@@ -277,8 +277,7 @@ impl Statistics {
         "bad_descriptors",
     ];
 
-    /// Is each of these a packet that did not arrive? An empty fill ring is counted once for each packet by some drivers,
-    /// once for many by others.
+    /// Is each of what the word counts a packet or a frame that is lost?
     pub fn is_loss(label: &str) -> bool {
         matches!(label, "rx_dropped" | "rx_ring_full" | "rx_invalid_descriptors" | "bad_descriptors")
     }

@@ -4,7 +4,7 @@ use vos_bench::Kind;
 use vos_bench::process::output;
 use vos_common::cases::{Packet, request};
 use vos_common::reason::Reason;
-use vos_engine::checksum::sum;
+use vos_engine::datagram::sum;
 
 use super::site::{BAD, BAD_NET, PHONE, PHONE6, SERVER, Site, assert_all_succeeded, have, until};
 

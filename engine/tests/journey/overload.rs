@@ -12,8 +12,8 @@ const T2: u64 = 4;
 /// Answers REGISTER, says of an INVITE only that it rings, and of a MESSAGE nothing.
 const LAZY: Script = Script {
     modules: &["pv", "xlog", "sl", "textops"],
-    routes: "if (is_method(\"REGISTER\")) sl_send_reply(\"200\", \"OK\");\n  \
-             if (is_method(\"INVITE\")) sl_send_reply(\"180\", \"Ringing\");\n",
+    routes: &["if (is_method(\"REGISTER\")) sl_send_reply(\"200\", \"OK\");\n  \
+             if (is_method(\"INVITE\")) sl_send_reply(\"180\", \"Ringing\");\n"],
 };
 
 fn sum(stats: &Stats, table: &str, name: &str) -> u64 {

@@ -1,13 +1,13 @@
 //! A small telephone system: Kamailio as registrar and proxy of two users, and sipp as their phones.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 use vos_bench::Program;
 use vos_bench::process::output;
 
-use crate::site::{CALLER, OTHER, PATIENCE, Script, Site, wait_until};
+use crate::site::{CALLER, OTHER, PATIENCE, SERVER4, SERVER6, Script, Site, wait_until};
 
 /// The domain that its phones are configured with.
 pub(crate) const DOMAIN: &str = "pbx.example";
@@ -19,7 +19,8 @@ pub(crate) const PASSWORD: &str = "secret";
 /// What a scanner hopes for: it tells users that are there from those that are not, by every method.
 pub(crate) const REGISTRAR: Script = Script {
     modules: &["pv", "xlog", "sl", "textops", "tm", "rr", "siputils", "auth", "usrloc", "registrar"],
-    routes: r#"
+    routes: &[
+        r#"
   if (has_totag()) {
     loose_route();
     t_relay();
@@ -41,6 +42,14 @@ pub(crate) const REGISTRAR: Script = Script {
     else save("location");
     exit;
   }
+"#,
+        CALLS_A_USER,
+        "  t_relay();\n",
+    ],
+};
+
+/// Who proves to be a user may call one who has registered: what goes on behind this is such a call.
+pub(crate) const CALLS_A_USER: &str = r#"
   if (!is_method("INVITE")) {
     sl_send_reply("405", "Method Not Allowed");
     exit;
@@ -57,9 +66,7 @@ pub(crate) const REGISTRAR: Script = Script {
     sl_send_reply("480", "Temporarily Unavailable");
     exit;
   }
-  t_relay();
-"#,
-};
+"#;
 
 const REGISTERS: &str = include_str!("sipp/register.xml");
 const CALLS: &str = include_str!("sipp/call.xml");
@@ -76,32 +83,17 @@ impl<'a> Phones<'a> {
     /// Registers both, waits until their addresses are verified, and begins to call.
     #[track_caller]
     pub(crate) fn start(site: &'a Site) -> Self {
-        Self::register(site, CALLER, 5062, USER);
-        Self::register(site, OTHER, 5070, "1001");
+        register(site, CALLER, 5062, USER);
+        register(site, OTHER, 5070, "1001");
         let verified = || site.stats().0["verified"]["sources"].as_u64();
         wait_until("both phones are verified", PATIENCE, || verified() == Some(2));
-        let mut callee = sipp(site, OTHER, 5070);
-        callee.args(["-sn", "uas"]);
-        let callee = Program::start("sipp, called", &mut callee, Some(&site.path("callee.log"))).unwrap();
-        wait_until("the called phone listens", PATIENCE, || {
-            let sockets = output(site.caller.command("ss").args(["-Hlun", "sport = 5070"])).unwrap();
-            sockets.lines().count() > 0
-        });
-        let mut caller = sipp(site, CALLER, 5062);
-        caller.arg("-sf").arg(scenario(site, "call.xml", CALLS)).args(["-r", "5", "-trace_err"]);
+        let callee = called(site, OTHER, 5070);
+        let mut caller = calling(site, CALLER, 5062);
+        caller.args(["-r", "5", "-trace_err"]);
         let caller = Program::start("sipp, calling", &mut caller, Some(&site.path("caller.log"))).unwrap();
         let mut phones = Self { site, callee, caller };
         phones.call();
         phones
-    }
-
-    fn register(site: &Site, from: Ipv4Addr, port: u16, user: &str) {
-        let mut phone = sipp(site, from, port);
-        phone
-            .arg("-sf")
-            .arg(scenario(site, "register.xml", REGISTERS))
-            .args(["-s", user, "-au", user, "-ap", PASSWORD, "-m", "1"]);
-        output(phone.args(["-timeout", "15s", "-timeout_error"])).unwrap();
     }
 
     fn made(&self) -> usize {
@@ -135,10 +127,43 @@ impl<'a> Phones<'a> {
     }
 }
 
+/// Registers this user.
+#[track_caller]
+pub(crate) fn register(site: &Site, from: impl Into<IpAddr>, port: u16, user: &str) {
+    let mut phone = sipp(site, from.into(), port);
+    phone
+        .arg("-sf")
+        .arg(scenario(site, "register.xml", REGISTERS))
+        .args(["-s", user, "-au", user, "-ap", PASSWORD, "-m", "1"]);
+    output(phone.args(["-timeout", "30s", "-timeout_error"])).unwrap();
+}
+
+/// A phone that takes calls.
+#[track_caller]
+pub(crate) fn called(site: &Site, from: impl Into<IpAddr>, port: u16) -> Program {
+    let mut phone = sipp(site, from.into(), port);
+    phone.args(["-sn", "uas"]);
+    let phone = Program::start("sipp, called", &mut phone, Some(&site.path("callee.log"))).unwrap();
+    let filter = format!("sport = {port}");
+    wait_until("the called phone listens", PATIENCE, || {
+        let sockets = output(site.caller.command("ss").args(["-Hlun", &filter])).unwrap();
+        sockets.lines().count() > 0
+    });
+    phone
+}
+
+/// One that calls the other user, to be told how often. Exit code 0: all calls succeeded, and there were some.
+pub(crate) fn calling(site: &Site, from: impl Into<IpAddr>, port: u16) -> Command {
+    let mut phone = sipp(site, from.into(), port);
+    phone.arg("-sf").arg(scenario(site, "call.xml", CALLS));
+    phone
+}
+
 /// sipp at this address, to the server; in this test's directory, where it leaves what it has to say.
-fn sipp(site: &Site, from: Ipv4Addr, port: u16) -> Command {
+fn sipp(site: &Site, from: IpAddr, port: u16) -> Command {
+    let server = SocketAddr::new(if from.is_ipv4() { SERVER4 } else { SERVER6 }, 5060).to_string();
     let mut sipp = site.caller.command("sipp");
-    sipp.args(["-i", &from.to_string(), "-p", &port.to_string(), "-nostdin", "192.0.2.1:5060"]);
+    sipp.args(["-i", &from.to_string(), "-p", &port.to_string(), "-nostdin", &server]);
     sipp.current_dir(site.path(""));
     sipp
 }

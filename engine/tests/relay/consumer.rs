@@ -1,6 +1,6 @@
 //! Programs that take datagrams: the examples as processes, and one that does what a test wants.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::net::{self, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,11 +11,37 @@ use sip_parse::{Index, Mode, Reply};
 use tempfile::TempDir;
 use vos_bench::Program;
 
-use crate::site::{Builder as SiteBuilder, PATIENCE, QUEUES, Site, wait_until};
+use crate::site::{
+    self, Builder as SiteBuilder, CALLER, CALLER6, PATIENCE, QUEUES, SERVER4, SERVER6, Site, request, server_of,
+    wait_until,
+};
 use crate::unix_consumer;
 
 /// Where the example finds what it is to serve.
 const TO: &str = "VOS_TEST_CONSUMER";
+
+/// Callers of both families, and where they find the server.
+pub(crate) const CALLERS: [(IpAddr, IpAddr); 2] = [(IpAddr::V4(CALLER), SERVER4), (IpAddr::V6(CALLER6), SERVER6)];
+
+/// A site that drops what nobody takes, and a consumer of datagrams that takes it; `None` where the test cannot run.
+#[track_caller]
+pub(crate) fn consumed() -> Option<(Place, Site, Consumer)> {
+    if !site::ready(&["kamailio"]) {
+        return None;
+    }
+    let place = Place::datagrams();
+    let site = place.site("drop").start();
+    let consumer = Consumer::listen(&site, &place);
+    Some((place, site, consumer))
+}
+
+/// A phone there, which has sent a REGISTER.
+#[track_caller]
+pub(crate) fn registers(site: &Site, from: impl Into<IpAddr>, call: &str) -> UdpSocket {
+    let phone = site.phone(from);
+    phone.send_to(request("REGISTER", phone.local_addr().unwrap(), call).as_bytes(), server_of(&phone)).unwrap();
+    phone
+}
 
 /// Where a consumer listens.
 pub(crate) struct Place {

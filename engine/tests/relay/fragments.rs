@@ -2,15 +2,13 @@
 
 use std::net::IpAddr;
 
-use crate::consumer::{Consumer, Place, none_finds_it, of_workers};
-use crate::site::{self, CALLER, CALLER6, PATIENCE, SERVER4, SERVER6, Site, request_of, wait_until};
+use crate::consumer::{CALLERS, Place, consumed, none_finds_it, of_workers, registers};
+use crate::site::{self, CALLER, PATIENCE, Site, request_of, wait_until};
 
 /// Bytes of a request that fits two fragments of either family.
 const SIZE: usize = 2_880;
 /// Bytes of the first above IP.
 const FIRST: usize = 1_448;
-
-const CALLERS: [(IpAddr, IpAddr); 2] = [(IpAddr::V4(CALLER), SERVER4), (IpAddr::V6(CALLER6), SERVER6)];
 
 fn request(from: IpAddr, call: &str) -> String {
     request_of(SIZE, "INVITE", (from, 5061).into(), call)
@@ -23,12 +21,7 @@ fn pieces(site: &Site, from: IpAddr, call: &str, id: u32) -> [Vec<u8>; 2] {
 
 #[test]
 fn a_request_in_two_fragments_arrives_as_one_in_whichever_order() {
-    if !site::ready(&["kamailio"]) {
-        return;
-    }
-    let place = Place::datagrams();
-    let site = place.site("drop").start();
-    let consumer = Consumer::listen(&site, &place);
+    let Some((_place, site, consumer)) = consumed() else { return };
     for (number, (from, server)) in (0..).zip(CALLERS) {
         for reversed in [false, true] {
             let call = format!("cut-{number}-{reversed}");
@@ -47,12 +40,7 @@ fn a_request_in_two_fragments_arrives_as_one_in_whichever_order() {
 
 #[test]
 fn a_phones_own_kernel_cuts_and_the_consumer_gets_it_whole() {
-    if !site::ready(&["kamailio"]) {
-        return;
-    }
-    let place = Place::datagrams();
-    let site = place.site("drop").start();
-    let consumer = Consumer::listen(&site, &place);
+    let Some((_place, site, consumer)) = consumed() else { return };
     // An odd length, and three pieces.
     for (from, server) in CALLERS {
         let phone = site.phone(from);
@@ -66,12 +54,7 @@ fn a_phones_own_kernel_cuts_and_the_consumer_gets_it_whole() {
 
 #[test]
 fn a_wrong_checksum_of_the_whole_is_refused() {
-    if !site::ready(&["kamailio"]) {
-        return;
-    }
-    let place = Place::datagrams();
-    let site = place.site("drop").start();
-    let consumer = Consumer::listen(&site, &place);
+    let Some((_place, site, consumer)) = consumed() else { return };
     for (number, (from, _)) in (0..).zip(CALLERS) {
         let mut frames = pieces(&site, from, "spoilt", 60 + number);
         // IPv4: a checksum where none was; IPv6: another byte in the last piece.
@@ -83,8 +66,7 @@ fn a_wrong_checksum_of_the_whole_is_refused() {
         wait_until("it is refused", PATIENCE, || of_workers(&site, "dropped", "udp_checksum") == u64::from(number) + 1);
     }
     // What comes next is not it.
-    let phone = site.phone(CALLER);
-    phone.send_to(site::request("REGISTER", phone.local_addr().unwrap(), "next").as_bytes(), (SERVER4, 5060)).unwrap();
+    let phone = registers(&site, CALLER, "next");
     assert_eq!(consumer.next().source, phone.local_addr().unwrap());
 }
 

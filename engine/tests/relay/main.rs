@@ -10,11 +10,15 @@ mod consumer;
 mod fragments;
 /// What the kernel would have checked.
 mod hostile;
+/// A telephone system's phones.
+#[allow(dead_code, reason = "shared with the journey's tests, which use more of it")]
+#[path = "../journey/registrar.rs"]
+mod phones;
 /// To softswitches over UDP, with a PROXY protocol line in front of each datagram.
 mod proxy;
 /// The set-up, with Kamailio as the softswitch on the same host.
 #[allow(dead_code, reason = "shared with the journey's tests, which use more of it")]
-#[path = "../journey/site.rs"]
+#[path = "../journey/site/mod.rs"]
 mod site;
 /// Through a unix socket.
 mod unix;

@@ -1,7 +1,7 @@
 //! `relay.to = "unix:PATH"` and `"unix-seqpacket:PATH"`.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,14 +11,13 @@ use ppp::v2::Protocol;
 use vos_bench::process::output;
 use vos_bench::{CallOptions, CallReport, Stop};
 
-use crate::consumer::{Consumer, PYTHON, Place, all_find_it, none_finds_it, of_peer, of_workers, shell};
-use crate::site::{
-    self, CALLER, CALLER6, OTHER, OTHER6, PATIENCE, QUEUES, SERVER4, SERVER6, Site, dumped, request, request_of,
-    server_of, wait_until,
+use crate::consumer::{
+    CALLERS, Consumer, PYTHON, Place, all_find_it, consumed, none_finds_it, of_peer, of_workers, registers, shell,
 };
-
-/// Callers of both families, and where they find the server.
-const CALLERS: [(IpAddr, IpAddr); 2] = [(IpAddr::V4(CALLER), SERVER4), (IpAddr::V6(CALLER6), SERVER6)];
+use crate::site::{
+    self, CALLER, CALLER6, OTHER, OTHER6, PATIENCE, QUEUES, SERVER4, Site, dumped, request, request_of, server_of,
+    wait_until,
+};
 
 fn calls(site: &Site, from: IpAddr, server: IpAddr, calls: u64) -> CallReport {
     let mut options = CallOptions::new(SocketAddr::new(server, 5060));
@@ -107,12 +106,7 @@ fn sipp_calls_the_example_in_python_that_runs_as_nobody() {
 
 #[test]
 fn every_length_goes_both_ways_and_both_ends_are_named() {
-    if !site::ready(&["kamailio"]) {
-        return;
-    }
-    let place = Place::datagrams();
-    let site = place.site("drop").start();
-    let consumer = Consumer::listen(&site, &place);
+    let Some((_place, site, consumer)) = consumed() else { return };
     for (from, server) in CALLERS {
         let phone = site.phone(from);
         let caller = phone.local_addr().unwrap();
@@ -153,12 +147,7 @@ fn a_caller_behind_a_vlan_tag_is_answered_behind_it() {
 
 #[test]
 fn a_round_trip_through_the_consumer_makes_the_caller_verified() {
-    if !site::ready(&["kamailio"]) {
-        return;
-    }
-    let place = Place::datagrams();
-    let site = place.site("drop").start();
-    let consumer = Consumer::listen(&site, &place);
+    let Some((_place, site, consumer)) = consumed() else { return };
     let phone = site.phone(CALLER);
     let text = request("REGISTER", phone.local_addr().unwrap(), "proves");
     let verified = || site.stats().0["verified"]["sources"].as_u64();
@@ -174,12 +163,7 @@ fn a_round_trip_through_the_consumer_makes_the_caller_verified() {
 
 #[test]
 fn the_consumer_may_speak_first_but_not_in_anybody_elses_name() {
-    if !site::ready(&["kamailio"]) {
-        return;
-    }
-    let place = Place::datagrams();
-    let site = place.site("drop").start();
-    let consumer = Consumer::listen(&site, &place);
+    let Some((_place, site, consumer)) = consumed() else { return };
     let (mut unreadable, mut foreign) = (0, 0);
     for (from, server) in CALLERS {
         let phone = site.phone(from);
@@ -322,8 +306,7 @@ fn a_consumer_that_stops_reading_is_busy_and_harms_nobody_else() {
         }
         accounted(false)
     });
-    let other = site.phone(CALLER);
-    other.send_to(request("REGISTER", other.local_addr().unwrap(), "now").as_bytes(), server_of(&other)).unwrap();
+    let other = registers(&site, CALLER, "now");
     assert_eq!(consumer.next().source, other.local_addr().unwrap());
 }
 
@@ -369,8 +352,7 @@ fn stale_sockets_make_way_and_the_workers_own_go_with_them() {
     let named = |name: &str| PathBuf::from(format!("{}.{}.{name}", place.path().display(), site.iface));
     assert!(!named("9").exists() && named("x").exists(), "only what an engine left goes");
     let consumer = Consumer::listen(&site, &place);
-    let phone = site.phone(CALLER);
-    phone.send_to(request("REGISTER", phone.local_addr().unwrap(), "hello").as_bytes(), server_of(&phone)).unwrap();
+    let phone = registers(&site, CALLER, "hello");
     consumer.answer(&consumer.next(), 200);
     phone.recv(&mut [0; 2_048]).expect("an answer");
     let files = own(&site, &place);
@@ -409,8 +391,7 @@ fn the_workers_sockets_are_owned_and_permitted_as_the_consumers_is() {
     let second = Consumer::deaf(&site, &aside);
     fs::rename(aside.path(), place.path()).unwrap();
     wait_until("each worker has found the second", PATIENCE, || of_peer(&site, "came") == 4 * u64::from(QUEUES));
-    let phone: UdpSocket = site.phone(CALLER);
-    phone.send_to(request("REGISTER", phone.local_addr().unwrap(), "second").as_bytes(), server_of(&phone)).unwrap();
+    let phone = registers(&site, CALLER, "second");
     assert_eq!(second.next().source, phone.local_addr().unwrap());
     drop(first);
 }

@@ -4,9 +4,12 @@ use proptest::prelude::*;
 use vos_common::cases::{CALLER_V4, CALLER_V6, OWN_V4, OWN_V6, Packet};
 use vos_common::packet;
 use vos_common::rule::Addr;
-use vos_engine::transmit::{End, Link, PAYLOAD_MAX, build, packet_length};
+use vos_engine::transmit::{End, Link, build, packet_length};
 
 use crate::parsed::Parsed;
+
+/// The longest payload over IPv4: what a total length of 16 bits has room for (RFC 791 §3.1).
+const LONGEST: usize = 65_535 - 20 - 8;
 
 /// An end as the engine writes it.
 pub(crate) fn end(at: SocketAddr) -> End {
@@ -66,9 +69,9 @@ fn what_does_not_fit_is_not_built() {
     assert_eq!(build(&mut room[..141], &link, &from, &to, &[1; 100]), None);
     assert_eq!(build(&mut room[..142], &link, &from, &to, &[1; 100]), Some(142));
     assert_eq!(build(&mut room[..59], &link, &from, &to, &[]), None);
-    assert_eq!(build(&mut room, &link, &from, &to, &[1; PAYLOAD_MAX + 21]), None);
-    let longest = build(&mut room, &link, &from, &to, &[1; PAYLOAD_MAX]).unwrap();
-    assert_eq!(Parsed::of(&room[..longest]).unwrap().payload, [1; PAYLOAD_MAX]);
+    assert_eq!(build(&mut room, &link, &from, &to, &[1; LONGEST + 1]), None);
+    let longest = build(&mut room, &link, &from, &to, &[1; LONGEST]).unwrap();
+    assert_eq!(Parsed::of(&room[..longest]).unwrap().payload, [1; LONGEST]);
     assert_eq!(build(&mut room, &link, &end(own(false, 1)), &to, b"two families"), None);
 }
 

@@ -20,7 +20,7 @@ use vos_engine::pressure::Pressed;
 use vos_engine::reassembly::Reassembly;
 use vos_engine::ruleset::Ruleset;
 use vos_engine::shield::Shield;
-use vos_engine::transmit::{End, Own, Sent, Transmitter};
+use vos_engine::transmit::{End, Learned, Own, Sent, Transmitter};
 use vos_engine::xsk::{Frame, Frames};
 use xsk_rs::config::{FrameSize, UmemConfig};
 use xsk_rs::{FrameDesc, Umem};
@@ -127,7 +127,7 @@ impl Model {
             fill: VecDeque::new(),
             tx: VecDeque::new(),
             outgoing: VecDeque::new(),
-            transmitter: Transmitter::new(MTU, 1, Arc::new(own), None),
+            transmitter: Transmitter::new(MTU, Arc::new(own), Some(Learned::new(1)), None),
             scratch: Scratch::default(),
             fragments: Reassembly::default(),
             secret: Secret::default(),
@@ -373,7 +373,7 @@ fn in_two(frame: &[u8], id: u32) -> Vec<Vec<u8>> {
             let field = (offset / 8) as u16 | u16::from(more) << 13;
             head[l3 + 6..l3 + 8].copy_from_slice(&field.to_be_bytes());
             head[l3 + 10..l3 + 12].fill(0);
-            let sum = vos_engine::checksum::sum(&head[l3..l4]);
+            let sum = vos_engine::datagram::sum(&head[l3..l4]);
             head[l3 + 10..l3 + 12].copy_from_slice(&(!sum).to_be_bytes());
         } else {
             head[l3 + 4..l3 + 6].copy_from_slice(&((8 + bytes.len()) as u16).to_be_bytes());

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use vos_common::packet;
 use vos_engine::control::clock::Clock;
-use vos_engine::transmit::{Beside, Kernel, LIFE, Own, REFRESH, Sent, Transmitter, neighbours};
+use vos_engine::transmit::{Beside, Kernel, LIFE, Learned, Own, REFRESH, Sent, Transmitter, neighbours};
 use vos_engine::xsk::{Frames, Queue};
 
 use crate::built::{end, filling};
@@ -48,7 +48,7 @@ impl Site {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || thread.follow(&stopped));
         let own = Arc::new(Own::new(&[HERE, HERE6, OTHER]));
-        let transmitter = Transmitter::new(wire.link.mtu, 1, own, Some(Beside { known, kernel }));
+        let transmitter = Transmitter::new(wire.link.mtu, own, Some(Learned::new(1)), Some(Beside { known, kernel }));
         Self { transmitter, wire, stop, neighbours: Some(thread) }
     }
 

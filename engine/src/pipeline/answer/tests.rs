@@ -2,8 +2,8 @@ use vos_common::cases::{CALLER_V4, CALLER_V6, MAC, OWN_V4, OWN_V6, Packet};
 
 use super::super::{Action, Checksum, Emergency, Outcome, Scratch, Way, handle};
 use super::*;
-use crate::checksum::{pseudo_header, udp_of, write_udp};
 use crate::config;
+use crate::datagram::{pseudo_header, udp_of_mut, write_udp};
 use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
 use crate::ruleset::Ruleset;
@@ -203,7 +203,7 @@ fn without_rport_the_answer_goes_to_the_port_of_via() {
 fn v6(text: &str) -> Vec<u8> {
     let mut frame = Packet::v6(CALLER_V6).sip(text.as_bytes()).build();
     let flow = vos_common::packet::flow(&&frame[..]).expect("UDP");
-    write_udp(udp_of(&mut frame, &flow).expect("UDP"), flow.src, flow.dst);
+    write_udp(udp_of_mut(&mut frame, &flow).expect("UDP"), flow.src, flow.dst);
     frame
 }
 

@@ -13,12 +13,13 @@ use socket2::SockAddr;
 use vos_common::state::mix;
 
 use super::choice::{best, stable_hash};
-use super::paths::{ENDED, RINGING, TRANSACTION};
+use super::paths::{ENDED, RINGING};
 use super::table::Table;
 use crate::config::{Config, MAX_BACKENDS, RelayTo};
 use crate::events::SoftswitchState;
 use crate::health::{Health, Target};
 use crate::live::wire;
+use crate::sip::TRANSACTION;
 
 /// Calls remembered, 2 MiB. Of those that are where they belong only the last 32 s, of the others all of their life.
 const CALLS: usize = 1 << 16;

@@ -41,14 +41,12 @@ use crate::control::clock::Clock;
 use crate::health::Health;
 use crate::live::wire;
 use crate::policy::Secret;
+use crate::sip;
 use crate::transmit::End;
 use crate::xdp::{addr, ip};
 use backends::Backends;
 use paths::Paths;
 use tally::{Stray, Tally};
-
-/// SIP's port where none is written (RFC 3261 §18.1.1, §19.1.2).
-const SIP_PORT: u16 = 5060;
 
 /// Who is connected with whom. All workers share it; on a packet's way there is no lock in it.
 #[derive(Debug)]
@@ -105,7 +103,7 @@ impl Homes {
     fn end(&self, v4: bool, via: &Via<'_>) -> Option<End> {
         let own = self.ends[usize::from(!v4)];
         let named = via.host.ip().filter(|ip| ip.is_ipv4() == v4 && self.is(ip) && !is_near(ip));
-        let port = via.port.unwrap_or(SIP_PORT);
+        let port = via.port.unwrap_or(sip::PORT);
         let port = if self.sip_ports.contains(&port) { Some(port) } else { own.map(|own| own.port) };
         named.zip(port).map(|(ip, port)| End { addr: addr(ip), port }).or(own)
     }

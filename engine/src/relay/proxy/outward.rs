@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 
-use sip_parse::{Index, Message, Method, Mode, StartLine, Uri, Via};
+use sip_parse::{Message, Method, StartLine, Uri, Via};
 
 use super::backends::{Backend, List};
 use super::choice::stable_hash;
 use super::inward::forms_dialog;
 use super::paths::Path;
 use super::tally::Stray;
-use super::{Homes, SIP_PORT, Switchboard};
+use super::{Homes, Switchboard};
+use crate::sip;
 use crate::transmit::End;
 use crate::xdp::addr;
 
@@ -26,12 +27,10 @@ impl Switchboard {
         &self,
         list: &List,
         backend: &Backend,
-        text: &[u8],
+        message: &Message<'_>,
         here: &Homes,
-        index: &mut Index,
         now: u64,
     ) -> Result<Path, Stray> {
-        let message = index.parse(text, Mode::Lenient).map_err(|_| Stray::Unreadable)?;
         let (Ok(call_id), Ok(cseq), Ok(via)) = (message.call_id(), message.cseq(), message.top_via()) else {
             return Err(Stray::Unreadable);
         };
@@ -41,11 +40,11 @@ impl Switchboard {
                 let early = code < 200;
                 let path = self.paths.answered(transaction, early && cseq.method == Method::Invite, now);
                 let path = path.ok_or(Stray::Unasked)?;
-                self.learn(list, backend, &message, &Answer { code, transaction, path }, now);
+                self.learn(list, backend, message, &Answer { code, transaction, path }, now);
                 Ok(path)
             }
             StartLine::Request { method, .. } => {
-                let path = self.next_hop(list, &message, &via, here, now).ok_or(Stray::Nowhere)?;
+                let path = self.next_hop(list, message, &via, here, now).ok_or(Stray::Nowhere)?;
                 if method != Method::Ack {
                     self.paths.asked_by_backend(transaction, path, backend.slot, now);
                 }
@@ -102,7 +101,7 @@ impl Switchboard {
         let is_here =
             |ip: &IpAddr| here.is(ip) || list.iter().any(|backend| backend.address.ip() == *ip) || !is_far(ip);
         let literal = |uri: &Uri<'_>| match uri {
-            Uri::Sip(uri) => Some((uri.host.ip()?, uri.port.unwrap_or(SIP_PORT))),
+            Uri::Sip(uri) => Some((uri.host.ip()?, uri.port.unwrap_or(sip::PORT))),
             _ => None,
         };
         let mut routes = message.routes().flatten().filter_map(|route| route.uri().ok());

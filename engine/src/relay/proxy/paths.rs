@@ -5,11 +5,9 @@ use vos_common::rule::Addr;
 use vos_common::state::mix;
 
 use super::table::Table;
+use crate::sip::TRANSACTION;
 use crate::transmit::End;
 
-/// How long a transaction is remembered after its last message, ns: 64·T1 (RFC 3261 §17.1.1.2, §17.1.2.2). Shorter, and
-/// the last retransmission of an answer is lost.
-pub(super) const TRANSACTION: u64 = 32_000_000_000;
 /// How long one that rings is remembered after its last provisional response, ns: longer than Timer C (RFC 3261 §16.6),
 /// which ends it if none comes for three minutes.
 pub(super) const RINGING: u64 = 200_000_000_000;
@@ -21,7 +19,8 @@ pub(super) const ENDED: u64 = RINGING;
 /// How long a registration is remembered after its last 2xx, ns: one day, longer than phones register for.
 const REGISTRATION: u64 = 24 * 3_600 * 1_000_000_000;
 
-/// Transactions remembered, 16 MiB: 8,000 requests a second for all of [`TRANSACTION`]. Half as many, and a flood of
+/// Transactions remembered, 16 MiB: 8,000 requests a second, each for [`TRANSACTION`] after its last message, or the last
+/// retransmission of an answer is lost. Half as many, and a flood of
 /// 30,000 a second pushes out what an honest phone has asked within two seconds.
 const TRANSACTIONS: usize = 1 << 18;
 /// Dialogs remembered, 8 MiB.

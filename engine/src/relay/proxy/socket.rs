@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
-use sip_parse::Index;
+use sip_parse::{Index, Mode};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::warn;
 
 use super::backends::List;
+use super::paths::Path;
 use super::tally::{Stray, Tally};
 use super::{Homes, Line, Switchboard, line_of, socket_address};
 use crate::config::Config;
+use crate::policy::Answer;
 use crate::relay::{Counts, Datagram, SendError};
-use crate::transmit::{End, Outgoing};
+use crate::transmit::Outgoing;
 
 /// What the sockets hold of answers while the worker is busy, bytes: 100 ms at 40,000 answers of 1 KB a second.
 const BUFFER: usize = 4 << 20;
@@ -83,12 +85,12 @@ impl Proxy {
             let datagram = buffer.get(..length).unwrap_or_default();
             let start = line_of(datagram);
             match self.meant(&datagram[start..], &from, now) {
-                Ok((from, to)) => {
-                    self.counts.received.add();
-                    return Some(Outgoing { from, to, payload: start..length });
+                Ok((Path { own: from, caller: to, .. }, answer)) => {
+                    self.counts.received.count();
+                    return Some(Outgoing { from, to, payload: start..length, answer });
                 }
                 Err(stray) => {
-                    self.counts.bad.add();
+                    self.counts.bad.count();
                     self.tally.stray(stray);
                 }
             }
@@ -96,13 +98,14 @@ impl Proxy {
         None
     }
 
-    /// Our end and the caller's.
-    fn meant(&mut self, text: &[u8], from: &SocketAddr, now: u64) -> Result<(End, End), Stray> {
+    /// Our end and the caller's, and what it answers.
+    fn meant(&mut self, text: &[u8], from: &SocketAddr, now: u64) -> Result<(Path, Option<Answer>), Stray> {
         let list = self.board.backends.list();
         let backend = list.at(from).ok_or(Stray::Stranger)?;
         self.tally.received(backend.slot);
-        let path = self.board.outward(&list, backend, text, &self.board.homes.load(), &mut self.index, now)?;
-        Ok((path.own, path.caller))
+        let message = self.index.parse(text, Mode::Lenient).map_err(|_| Stray::Unreadable)?;
+        let path = self.board.outward(&list, backend, &message, &self.board.homes.load(), now)?;
+        Ok((path, Answer::of(&message, &path.caller.addr, &self.board.secret)))
     }
 
     /// The next datagram, of both families by turns.
@@ -129,7 +132,7 @@ impl Proxy {
         }
         let alive = self.here();
         if alive && !self.counts.present() {
-            self.counts.came.add();
+            self.counts.came.count();
         }
         alive
     }

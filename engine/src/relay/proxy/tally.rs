@@ -1,8 +1,7 @@
 //! What is counted, by each worker for itself.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use crate::config::MAX_BACKENDS;
+use crate::counter::Counters;
 
 /// Why what came to the relay's socket is for nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,44 +33,32 @@ impl Stray {
 }
 
 /// One worker's counters; only it writes them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tally {
-    strays: [AtomicU64; Stray::ALL.len()],
-    sent: [AtomicU64; MAX_BACKENDS],
-    received: [AtomicU64; MAX_BACKENDS],
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        let zero = |_| AtomicU64::new(0);
-        let (sent, received) = (std::array::from_fn(zero), std::array::from_fn(zero));
-        Self { strays: std::array::from_fn(zero), sent, received }
-    }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.store(counter.load(Relaxed) + 1, Relaxed);
+    strays: Counters<{ Stray::ALL.len() }>,
+    sent: Counters<MAX_BACKENDS>,
+    received: Counters<MAX_BACKENDS>,
 }
 
 impl Tally {
     pub(super) fn stray(&self, stray: Stray) {
-        count(&self.strays[stray as usize]);
+        self.strays[stray as usize].count();
     }
 
     pub(super) fn sent(&self, slot: usize) {
-        count(&self.sent[slot]);
+        self.sent[slot].count();
     }
 
     pub(super) fn received(&self, slot: usize) {
-        count(&self.received[slot]);
+        self.received[slot].count();
     }
 
     pub(super) fn strays(&self, stray: Stray) -> u64 {
-        self.strays[stray as usize].load(Relaxed)
+        self.strays[stray as usize].get()
     }
 
     /// Datagrams to the backend in `slot`, and from it.
     pub(super) fn of(&self, slot: usize) -> (u64, u64) {
-        (self.sent[slot].load(Relaxed), self.received[slot].load(Relaxed))
+        (self.sent[slot].get(), self.received[slot].get())
     }
 }

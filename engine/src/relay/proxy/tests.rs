@@ -36,7 +36,14 @@ fn passes(board: &Switchboard, text: &[u8], index: &mut Index) -> Result<paths::
     let brief = index.parse(text, Mode::Lenient).ok().and_then(|message| Brief::of(&message, &board.secret, |_| false));
     let datagram = Datagram { from: end(7, 5061), to: end(1, 5060), payload: text, brief: brief.as_ref(), now: NOW };
     let backend = board.inward(&list, &datagram, index).expect("it is alive");
-    board.outward(&list, backend, &text[line_of(text)..], &board.homes.load(), index, NOW)
+    from_backend(board, backend, &text[line_of(text)..], NOW)
+}
+
+/// `backend` says this; where it goes.
+fn from_backend(board: &Switchboard, backend: &backends::Backend, text: &[u8], now: u64) -> Result<paths::Path, Stray> {
+    let mut index: Index = Index::new();
+    let message = index.parse(text, Mode::Lenient).map_err(|_| Stray::Unreadable)?;
+    board.outward(&board.backends.list(), backend, &message, &board.homes.load(), now)
 }
 
 #[test]
@@ -68,7 +75,7 @@ fn the_softswitchs_own_calls_leave_from_the_address_that_it_names() {
             .replace("Route: <sip:192.0.2.1;lr>, <sip:[2001:db8::7];lr>\r\n", "");
         let text = text.replace("To: <sip:1@example.com>;tag=f", "To: <sip:1@example.com>");
         let backend = list.iter().next().expect("there");
-        let path = board.outward(&list, backend, text.as_bytes(), &board.homes.load(), &mut Index::new(), NOW);
+        let path = from_backend(&board, backend, text.as_bytes(), NOW);
         socket_address(&path.expect("an address").own).to_string()
     };
     for (via, to, from) in [
@@ -136,8 +143,7 @@ fn caller_says(board: &Switchboard, text: &str, now: u64) -> String {
 fn a_says(board: &Switchboard, text: &str, now: u64) -> Result<End, Stray> {
     let list = board.backends.list();
     let a = list.iter().find(|backend| backend.name == "a").expect("there");
-    let path = board.outward(&list, a, text.as_bytes(), &board.homes.load(), &mut Index::new(), now);
-    path.map(|path| path.caller)
+    from_backend(board, a, text.as_bytes(), now).map(|path| path.caller)
 }
 
 const SECOND: u64 = 1_000_000_000;

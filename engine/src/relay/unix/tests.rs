@@ -34,7 +34,7 @@ impl Place {
     }
 
     fn unix(&self, seqpacket: bool) -> Unix {
-        Unix::new(&self.path(), seqpacket, "eth0", 0, Arc::default())
+        Unix::new(&self.path(), seqpacket, "eth0", 0, Arc::default(), Secret::default())
     }
 
     fn listen(&self) -> UnixDatagram {

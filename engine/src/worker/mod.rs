@@ -4,6 +4,14 @@
 //! fragments, and no system call but the relay's and, where it matters who sends (a foreign domain, what is answered here, a
 //! softswitch that is behind), the look-up of the source. The clock is read once a batch.
 
+/// To the relay, or behind what waits for it.
+mod hand_on;
+/// What it counts and shows.
+mod stats;
+
+pub use hand_on::Held;
+pub use stats::Stats;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,30 +20,23 @@ use aya::maps::{Array, MapData};
 use crossbeam_channel::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use sip_parse::Mode;
 use tracing::{info, warn};
 use vos_common::packet;
 use vos_common::reason::Reason;
-
-/// What it counts.
-mod stats;
-
-pub use stats::Stats;
-use stats::add;
 
 use crate::config::{Config, RelayTo, Wait};
 use crate::events::{PeerChange, What};
 use crate::health::Health;
 use crate::live::{InForce, Live};
-use crate::pipeline::{self, Action, Answers, Brief, Checksum, Context, Emergencies, Outcome, Scratch, Way, worth};
-use crate::policy::{Answer, Observation, Secret, Sources};
+use crate::pipeline::{self, Action, Answers, Checksum, Context, Outcome, Scratch};
+use crate::policy::{Observation, Secret};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
-use crate::relay::{Backlog, Relay, SendError, Waiting};
+use crate::relay::{Backlog, Relay};
 use crate::samples::Door;
 use crate::shield::Shield;
 use crate::sys;
-use crate::transmit::{Sent, Transmitter};
+use crate::transmit::{Outgoing, Sent, Transmitter};
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
 
@@ -77,14 +78,6 @@ pub struct Worker {
     pub observations: Sender<Observation>,
     /// Does the softswitch live?
     pub health: Arc<Health>,
-}
-
-/// A packet that waits until the relay has room, in the frame it came in.
-#[derive(Debug)]
-pub struct Held {
-    frame: Frame,
-    checksum: Checksum,
-    brief: Option<Brief>,
 }
 
 /// What a worker works with, made once.
@@ -190,7 +183,7 @@ impl Worker {
         if got == 0 && self.backlog.is_empty() {
             return 0;
         }
-        add(&self.stats.received, got as u64);
+        self.stats.received.add(got as u64);
         // One configuration for the batch.
         let (in_force, pressed) = (desk.live.in_force(), desk.pressure.pressed());
         desk.scratch.answers.dead = self.softswitch_is_dead();
@@ -225,43 +218,45 @@ impl Worker {
         let length = frame.len();
         scratch.answers.may_leave = self.queue.has_slot();
         let room = self.queue.room(&mut frame);
-        let Outcome { action, kind, would, ack, brief, answered } =
+        let Outcome { action, kind, would, ack, brief, answered, flow } =
             pipeline::handle(room, length, scratch, &context, || now);
         let packet = &mut room[..length];
-        add(&self.stats.kinds[kind as usize], 1);
+        self.stats.kinds[kind as usize].count();
         if let Some(reason) = would {
-            self.stats.would_drop.add(reason);
+            self.stats.would_drop[reason as usize].count();
         }
         if let Some(ack) = ack {
             tell(&self.observations, &self.stats, Observation::Ack(ack));
         }
         match action {
             Action::Relay(checksum) => {
-                let held = Held { frame, checksum, brief };
+                let held = Held { frame, flow, checksum, brief };
                 return self.hand_on(held, &mut scratch.emergencies, door, in_force, now);
             }
             Action::RelayWhole => {
                 // What is not in a frame cannot wait.
-                let sent = self.relay.send(&mut scratch.whole, Checksum::Whole, brief.as_ref(), now);
-                self.learn(&sent, &mut frame, now);
-                let mut held = Held { frame, checksum: Checksum::Whole, brief };
+                let sent = self.relay.send(&mut scratch.whole, flow.as_ref(), Checksum::Whole, brief.as_ref(), now);
+                let flow = packet::flow(&&*packet);
+                let mut held = Held { frame, flow, checksum: Checksum::Whole, brief };
+                self.learn(&sent, &mut held, now);
                 self.settle(sent, &mut held, door, in_force, now);
                 return self.queue.release(held.frame);
             }
             Action::Reply(length, reason) => {
                 let sent = self.transmitter.reply(&mut self.queue, frame, length);
-                add(&self.stats.sent[sent as usize], 1);
+                self.stats.sent[sent as usize].count();
                 let left = matches!(sent, Sent::Ring | Sent::Kernel);
-                self.stats.ended.add(if left { reason } else { Reason::RelayError });
+                let reason = if left { reason } else { Reason::RelayError };
+                self.stats.ended[reason as usize].count();
                 // What leaves by the kernel, the egress program sees.
                 if let (Sent::Ring, Some(answer)) = (sent, answered) {
                     tell(&self.observations, &self.stats, Observation::Answer(answer));
                 }
                 return;
             }
-            Action::Swallow(reason) => self.stats.ended.add(reason),
+            Action::Swallow(reason) => self.stats.ended[reason as usize].count(),
             Action::Drop(reason) => {
-                self.stats.ended.add(reason);
+                self.stats.ended[reason as usize].count();
                 if reason == Reason::GivenUp {
                     self.stats.give_up(brief.as_ref());
                 }
@@ -271,127 +266,18 @@ impl Worker {
         self.queue.release(frame);
     }
 
-    /// To the relay, or behind what waits for it.
-    fn hand_on(
-        &mut self,
-        mut held: Held,
-        emergencies: &mut Emergencies,
-        door: &mut Door,
-        in_force: &InForce,
-        now: u64,
-    ) {
-        if self.backlog.is_empty() {
-            match self.send(&mut held, now) {
-                Err(SendError::Busy) => {}
-                sent => {
-                    self.settle(sent, &mut held, door, in_force, now);
-                    return self.queue.release(held.frame);
-                }
-            }
-        }
-        let priority = in_force.ruleset.priority;
-        let is_known = || {
-            let flow = packet::flow(&&*self.queue.packet(&mut held.frame));
-            !priority || flow.is_some_and(|flow| self.sources.is_known(&flow.src))
-        };
-        let class = worth(held.brief.as_ref(), is_known, emergencies, now);
-        if let Some(gone) = self.backlog.push(Waiting { what: held, class, since: now }, priority) {
-            self.give_up(gone, door, in_force, now);
-        }
-    }
-
-    fn send(&mut self, held: &mut Held, now: u64) -> Result<(), SendError> {
-        let sent = self.relay.send(self.queue.packet(&mut held.frame), held.checksum, held.brief.as_ref(), now);
-        self.learn(&sent, &mut held.frame, now);
-        sent
-    }
-
-    /// How the sender of a frame is reached, unless that was refused: it may pretend to be anybody.
-    fn learn(&mut self, sent: &Result<(), SendError>, frame: &mut Frame, now: u64) {
-        let packet = self.queue.packet(frame);
-        if self.relay.way() == Way::Datagrams
-            && sent.is_ok()
-            && let Some(flow) = packet::flow(&&*packet)
-        {
-            self.transmitter.learn(packet, &flow, now);
-        }
-    }
-
-    /// Hands on what waits, as far as there is room now; returns how many packets went. What has waited too long is
-    /// given up.
-    fn catch_up(&mut self, door: &mut Door, in_force: &InForce, now: u64) -> usize {
-        let mut done = 0;
-        while let Some(old) = self.backlog.pop_old(now) {
-            self.give_up(old, door, in_force, now);
-        }
-        while let Some((rank, mut waiting)) = self.backlog.pop() {
-            match self.send(&mut waiting.what, now) {
-                Err(SendError::Busy) => {
-                    self.backlog.put_back(rank, waiting);
-                    break;
-                }
-                sent => {
-                    self.settle(sent, &mut waiting.what, door, in_force, now);
-                    self.queue.release(waiting.what.frame);
-                    done += 1;
-                }
-            }
-        }
-        self.stats.waiting.store(self.backlog.len() as u64, Relaxed);
-        done
-    }
-
-    fn give_up(&mut self, waiting: Waiting<Held>, door: &mut Door, in_force: &InForce, now: u64) {
-        let Waiting { what: mut held, class, .. } = waiting;
-        if let Some(brief) = &mut held.brief {
-            // By what it was worth it is counted.
-            brief.class = class;
-        }
-        self.settle(Err(SendError::Busy), &mut held, door, in_force, now);
-        self.queue.release(held.frame);
-    }
-
-    /// Keeps the books of what came of handing a packet on.
-    fn settle(&mut self, sent: Result<(), SendError>, held: &mut Held, door: &mut Door, in_force: &InForce, now: u64) {
-        let Err(error) = sent else {
-            add(&self.stats.relayed, 1);
-            add(&self.stats.partial_checksums, u64::from(held.checksum != Checksum::Whole));
-            return;
-        };
-        if let Some(brief) = &held.brief {
-            self.shield.forget(brief.transaction);
-        }
-        let reason = match error {
-            SendError::Refused(reason) => reason,
-            SendError::Busy => {
-                self.stats.give_up(held.brief.as_ref());
-                Reason::GivenUp
-            }
-            error => {
-                self.stats.ended.add(Reason::RelayError);
-                if error.is_lasting() && self.stats.live() {
-                    rest(&mut self.heart, self.number, &self.stats, "the relay takes no packets");
-                }
-                return;
-            }
-        };
-        self.stats.ended.add(reason);
-        door.show(&in_force.kernel.sample, reason, self.queue.packet(&mut held.frame), now);
-    }
-
     /// What the relay's peer sends to callers, up to a batch of it.
     fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
         for done in 0..desk.batch.capacity() {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
-            let payload = desk.buffer.get(outgoing.payload.clone()).unwrap_or_default();
-            let sent = match self.live.serves(outgoing.from.port) {
-                true => self.transmitter.send(&mut self.queue, &outgoing.from, &outgoing.to, payload, now),
+            let Outgoing { from, to, payload, answer } = outgoing;
+            let payload = desk.buffer.get(payload).unwrap_or_default();
+            let sent = match self.live.serves(from.port) {
+                true => self.transmitter.send(&mut self.queue, &from, &to, payload, now),
                 false => Sent::Foreign,
             };
-            add(&self.stats.sent[sent as usize], 1);
-            if let Ok(message) = desk.scratch.index.parse(payload, Mode::Lenient)
-                && let Some(answer) = Answer::of(&message, &outgoing.to.addr, &self.secret)
-            {
+            self.stats.sent[sent as usize].count();
+            if let Some(answer) = answer {
                 // Even if it is lost: the softswitch has it for the next copy.
                 self.shield.answered(answer.transaction);
                 // What leaves by the kernel, the egress program sees.
@@ -417,7 +303,7 @@ impl Worker {
 
     fn beat(&mut self, now: u64) {
         self.stats.note_socket(&self.queue.statistics());
-        self.stats.held.store(self.queue.held() as u64, Relaxed);
+        self.stats.held.set(self.queue.held() as u64);
         if !self.relay.probe(now) {
             if self.stats.live() {
                 rest(&mut self.heart, self.number, &self.stats, "the probe does not cross the relay");
@@ -425,7 +311,7 @@ impl Worker {
             return;
         }
         let _a_missed_beat_shows_by_itself = self.heart.set(self.number, now, 0);
-        if !self.stats.live.swap(true, Relaxed) {
+        if !self.stats.set_live(true) {
             info!("queue {}: live", self.number);
         }
     }
@@ -453,7 +339,7 @@ impl Worker {
     }
 
     fn rest(&mut self, beat: u64) {
-        self.stats.live.store(false, Relaxed);
+        self.stats.set_live(false);
         let _stale_soon_anyway = self.heart.set(self.number, beat, 0);
     }
 }
@@ -461,13 +347,13 @@ impl Worker {
 /// Tells the policy.
 fn tell(policy: &Sender<Observation>, stats: &Stats, observation: Observation) {
     if policy.try_send(observation).is_err() {
-        add(&stats.unobserved, 1);
+        stats.unobserved.count();
     }
 }
 
 /// Ends the heartbeat: packets take the kernel's path from now on.
 fn rest(heart: &mut Array<MapData, u64>, number: u32, stats: &Stats, why: &str) {
-    stats.live.store(false, Relaxed);
+    stats.set_live(false);
     let _stale_soon_anyway = heart.set(number, 0, 0);
     warn!("queue {number}: {why}: its packets take the kernel's path until it does again");
 }
