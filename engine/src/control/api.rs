@@ -1,4 +1,4 @@
-//! The HTTP API on the unix socket.
+//! The HTTP API, on the unix socket and over TCP.
 //!
 //! | request | answer |
 //! |---|---|
@@ -18,7 +18,7 @@
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
-//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 404 `no_such_rule`,
+//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP); 404 `no_such_rule`,
 //! `no_such_backend`, `covered`, `no_such_path`; 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
@@ -28,28 +28,27 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::connect_info::Connected;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::IncomingStream;
-use nix::unistd::User;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
+/// Who asks.
+mod peer;
 /// Reload, run-time switches, status.
 mod switches;
 
+pub(crate) use peer::Peer;
+
 use crate::control::address;
-use crate::control::ask::{Ask, By, Done, End, Refusal};
-use crate::control::client::AGENT;
+use crate::control::ask::{Ask, Done, End, Refusal};
 use crate::control::decide::{Control, Filter};
-use crate::control::decision::{Kind, Origin};
+use crate::control::decision::Kind;
 use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
@@ -109,31 +108,6 @@ pub(super) struct Shared {
     pub(super) engine: Arc<dyn Engine>,
 }
 
-/// Who is at the other end of the socket.
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    uid: Option<u32>,
-}
-
-impl Peer {
-    /// Who asks: vosctl or another program, of which user.
-    fn by(self, headers: &HeaderMap) -> By {
-        let tool = AGENT.split('/').next().unwrap_or_default();
-        let is_tool =
-            headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(tool.as_bytes()));
-        let name = |uid: u32| User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
-        let who = self.uid.map(|uid| name(uid).unwrap_or_else(|| format!("uid {uid}")));
-        let origin = if is_tool { Origin::Cli } else { Origin::Api };
-        By { origin, who: who.unwrap_or_default().into(), force: false, operator: None }
-    }
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
-    }
-}
-
 /// Serves until `stop` resolves, then lets requests in progress finish for a moment. Removes the socket.
 pub async fn serve(
     socket: Socket,
@@ -144,7 +118,7 @@ pub async fn serve(
     let Socket { listener, file } = socket;
     let (stopping, stopped) = oneshot::channel();
     let events = Arc::clone(&engine);
-    let service = router(Shared { control, engine }).into_make_service_with_connect_info::<Peer>();
+    let service = router(control, engine).into_make_service_with_connect_info::<Peer>();
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         // whoever starts next must find the name free
@@ -165,7 +139,9 @@ pub async fn serve(
     }
 }
 
-fn router(shared: Shared) -> Router {
+/// The API, for whatever it is served over: each request carries a [`ConnectInfo`] of [`Peer`].
+pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
+    let shared = Shared { control, engine };
     Router::new()
         .route("/v1/rules", get(list).post(decide).delete(remove))
         .route("/v1/stats", get(stats))
@@ -183,10 +159,10 @@ fn router(shared: Shared) -> Router {
 
 /// An error as the API tells it.
 #[derive(Debug)]
-pub(super) struct Problem {
-    pub(super) status: StatusCode,
-    pub(super) code: &'static str,
-    pub(super) error: String,
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) error: String,
 }
 
 pub(super) type Answer<T> = Result<Json<T>, Problem>;
@@ -309,7 +285,7 @@ async fn decide(
     };
     let mut by = peer.by(&headers);
     by.force = rule.force;
-    by.operator = rule.ssh_connection.as_deref().and_then(client_of);
+    by.operator = rule.ssh_connection.as_deref().and_then(client_of).or(by.operator);
     let ask = Ask::Put { net, kind: rule.kind, end, reason: rule.reason.unwrap_or_default().into() };
     let what = format!("{} {}", rule.kind, address::show(net));
     blocking(move || {

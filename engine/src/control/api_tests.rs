@@ -17,6 +17,10 @@ use crate::events::{SoftswitchState, Wanted};
 use crate::live::fake::Site;
 use crate::live::wire::Drain;
 
+/// The same over TCP.
+#[path = "api_tests/tcp.rs"]
+mod tcp;
+
 struct Fake {
     site: Site,
     events: Arc<Events>,

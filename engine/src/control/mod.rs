@@ -60,6 +60,12 @@ pub mod socket;
 /// The HTTP API.
 pub mod api;
 
+/// The API over TCP.
+pub(crate) mod tcp;
+
+/// What is shown to be let in there.
+pub mod token;
+
 /// What happens, as the API tells it.
 mod stream;
 

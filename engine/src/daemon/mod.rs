@@ -33,7 +33,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::clock::Clock;
-use crate::control::{Control, api, socket};
+use crate::control::{Control, Engine, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::Events;
 use crate::health::Health;
@@ -81,6 +81,8 @@ pub fn run(
     let mut hup = signal(SignalKind::hangup()).map_err(io("catching SIGHUP"))?;
     let mut engine = Running::start(config, options, Box::new(read))?;
     let (control, view) = (Arc::clone(&engine.control), Arc::new(engine.view()));
+    engine.services.show(Arc::clone(&view) as Arc<dyn Engine>);
+    engine.services.follow(config);
     let outcome = runtime.block_on(async {
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = tokio::spawn(api::serve(api_socket, control, view, async {
@@ -106,6 +108,7 @@ pub fn run(
             Ok(Err(error)) => warn!("the API ended with {error}"),
             Err(error) => warn!("the API ended with {error}"),
         }
+        engine.services.stop().await;
         outcome
     });
     engine.stop();
