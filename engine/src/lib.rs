@@ -75,6 +75,9 @@ pub mod control;
 /// Where decisions come from without an operator.
 pub mod feed;
 
+/// The way to the message broker.
+pub mod amqp;
+
 /// Why a packet goes where it goes, in words.
 pub mod explain;
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::relay::{UNIX_PATH_MAX, maybe};
 use super::validate::check;
 use super::{Config, ConfigError, span};
+use crate::amqp;
 use crate::control::ask::{MAX_REASON, MAX_TTL};
 
 /// Most watched files.
@@ -71,7 +72,7 @@ pub struct Amqp {
     pub url: String,
     /// A file whose first line is the password; empty: that of the URL.
     pub password_file: PathBuf,
-    /// PEM certificates to believe beside those of the system; empty: only those.
+    /// PEM certificates of those who may sign the broker's; empty: those of the system.
     pub ca_file: PathBuf,
     /// The work queue of blocks and unblocks; empty: none is read.
     pub queue: String,
@@ -116,6 +117,14 @@ pub struct Honeypot {
     /// How long is blocked who fell for it.
     #[serde(with = "span")]
     pub ttl: Duration,
+}
+
+impl Cluster {
+    /// What this node is called.
+    pub fn node_name(&self) -> String {
+        let host = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+        if self.node.is_empty() { host() } else { self.node.clone() }
+    }
 }
 
 impl Default for Amqp {
@@ -264,6 +273,9 @@ impl Amqp {
         let Self { url, queue, dead_letter, ttl, password_file, ca_file } = self;
         let scheme = ["amqp://", "amqps://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
         check("amqp.url", url.is_empty() || scheme, || "it begins with neither amqp:// nor amqps://".to_owned())?;
+        if let (false, Err(why)) = (url.is_empty(), amqp::parse(url)) {
+            check("amqp.url", false, || format!("it cannot be read: {why}"))?;
+        }
         for (key, name) in [("amqp.queue", queue), ("amqp.dead_letter", dead_letter)] {
             check(key, name.is_empty() || is_name(name), || format!("{name:?} is no name"))?;
         }

@@ -80,10 +80,8 @@ impl Connected {
 
 /// Who this node is, if it is one of a cluster.
 fn member(config: &Config) -> Option<Member> {
-    let Cluster { node, log } = &config.cluster;
-    let host = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-    let node = if node.is_empty() { host() } else { node.clone() };
-    (!log.is_empty()).then(|| Member { node: node.into(), log: log.clone() })
+    let Cluster { log, .. } = &config.cluster;
+    (!log.is_empty()).then(|| Member { node: config.cluster.node_name().into(), log: log.clone() })
 }
 
 /// Which prefixes are too wide.

@@ -1,0 +1,9 @@
+//! The control plane from outside: real engines with a wire each, `vosctl`, feeds, brokers, and a packet that tells whether
+//! its source is dropped.
+//!
+//! Needs root. Each test makes namespaces of its own and removes them.
+
+/// What every other test here stands on.
+mod drops;
+/// Hosts, wires, engines.
+mod site;
