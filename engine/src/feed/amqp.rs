@@ -23,8 +23,9 @@ use crate::config::{Amqp, Config};
 use crate::control::Control;
 use crate::control::ask::{By, End};
 use crate::control::decision::Origin;
+use crate::feed::Tally;
 use crate::feed::message;
-use crate::feed::{Tally, settle};
+use crate::feed::settle::Settler;
 use dead::DeadLetters;
 
 /// Messages that the broker sends before any is acknowledged, and so the most that are on disk in one commit. Fewer: a full
@@ -109,9 +110,11 @@ impl Queue {
     /// Reads the queue, for ever. Whatever goes wrong, it is tried again.
     pub async fn follow(self, control: Arc<Control>, tally: Arc<Tally>) {
         let (mut backoff, mut care, mut said) = (Backoff::default(), Care::No, String::new());
+        let by = By::feed(Origin::Amqp, self.name.as_str());
+        let mut settler = Settler::new(control, by, Arc::clone(&tally), self.tally_name());
         loop {
             let began = Instant::now();
-            match self.session(care, &control, &tally).await {
+            match self.session(care, &tally, &mut settler).await {
                 Ok(()) => care = Care::No,
                 Err(lost) => {
                     if care == Care::TakeOff && lost.is_unreadable() {
@@ -134,15 +137,14 @@ impl Queue {
     }
 
     /// One connection, until it is lost; Ok: begin anew, without care.
-    async fn session(&self, care: Care, control: &Arc<Control>, tally: &Tally) -> Result<(), Lost> {
+    async fn session(&self, care: Care, tally: &Tally, settler: &mut Settler) -> Result<(), Lost> {
         let connection = self.broker.connect().await?;
         // In their order: with two engines at one queue, an unblock must not overtake its block.
         let mut one_reader = FieldTable::default();
         one_reader.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
         let channel = declare(&connection, &self.name, one_reader).await?;
         let dead = DeadLetters::open(&connection, &self.dead_letter).await?;
-        let by = By::feed(Origin::Amqp, self.name.as_str());
-        let reader = Reader { queue: self, control, tally, by, channel, dead };
+        let mut reader = Reader { queue: self, tally, settler, channel, dead };
         match care {
             Care::TakeOff => reader.take_off().await,
             Care::OneByOne => reader.read(1, Some(PREFETCH)).await,
@@ -173,16 +175,15 @@ async fn declare(connection: &Connection, queue: &str, arguments: FieldTable) ->
 /// A queue that is being read.
 struct Reader<'a> {
     queue: &'a Queue,
-    control: &'a Arc<Control>,
     tally: &'a Tally,
-    by: By,
+    settler: &'a mut Settler,
     channel: Channel,
     dead: DeadLetters,
 }
 
 impl Reader<'_> {
     /// Reads with so many messages on their way, until the connection is lost or so many are done.
-    async fn read(&self, prefetch: u16, messages: Option<u16>) -> Result<(), Lost> {
+    async fn read(&mut self, prefetch: u16, messages: Option<u16>) -> Result<(), Lost> {
         let name = &self.queue.name;
         let qos = self.channel.basic_qos(prefetch, BasicQosOptions::default()).await;
         qos.map_err(Lost::doing("setting the prefetch"))?;
@@ -221,17 +222,17 @@ impl Reader<'_> {
     }
 
     /// Brings messages into force, or into the other queue.
-    async fn settle(&self, batch: Vec<Delivery>) -> Result<(), Lost> {
-        self.tally.read.fetch_add(batch.len() as u64, Relaxed);
+    async fn settle(&mut self, batch: Vec<Delivery>) -> Result<(), Lost> {
         let end = End::After(self.queue.ttl.as_secs());
         let wishes = batch.iter().map(|delivery| message::read(&delivery.data, end)).collect();
-        let settled = settle::settle(self.control, &self.by, wishes, self.tally, &self.queue.tally_name()).await;
-        let bad = batch.iter().zip(&settled).filter_map(|(delivery, settled)| Some((delivery, settled.as_ref().err()?)));
+        let settled = self.settler.settle(wishes).await;
+        let bad =
+            batch.iter().zip(&settled).filter_map(|(delivery, settled)| Some((delivery, settled.as_ref().err()?)));
         self.dead.keep(bad).await
     }
 
     /// Takes the first message off the queue before it is looked at; lapin may not be able to.
-    async fn take_off(&self) -> Result<(), Lost> {
+    async fn take_off(&mut self) -> Result<(), Lost> {
         let name = &self.queue.name;
         let first = self.channel.basic_get(name.as_str().into(), BasicGetOptions { no_ack: true }).await;
         match first.map_err(Lost::doing(format!("taking a message off queue {name}")))? {

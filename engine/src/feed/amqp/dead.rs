@@ -4,7 +4,7 @@ use futures_util::future::try_join_all;
 use lapin::message::Delivery;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -36,7 +36,10 @@ impl DeadLetters {
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(KEPT));
         let channel = declare(connection, queue, arguments).await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(Lost::doing("asking for confirmations"))?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .map_err(Lost::doing("asking for confirmations"))?;
         Ok(Self { channel, queue: queue.to_owned() })
     }
 
