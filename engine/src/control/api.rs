@@ -8,6 +8,7 @@
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
 //! | `GET /v1/feeds` | a list of [`feed::View`] |
+//! | `GET /v1/cluster` | [`Status`](crate::cluster::wire::Status) |
 //! | `GET /v1/events[?reason=R][&frames=1]` | server-sent events, an [`Event`](crate::events::Event) each, from now on until the engine stops |
 //! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
 //! | `GET /v1/status` | [`Status`](crate::live::wire::Status) |
@@ -18,7 +19,7 @@
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 404 `no_such_rule`,
-//! `no_such_backend`, `covered`, `no_such_path`; 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
+//! `no_such_backend`, `covered`, `no_cluster`, `no_such_path`; 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -41,9 +42,12 @@ use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
+/// How all nodes are.
+mod cluster;
 /// Reload, run-time switches, status.
 mod switches;
 
+use crate::cluster::Cluster;
 use crate::control::address;
 use crate::control::ask::{Ask, By, Done, End, Refusal};
 use crate::control::client::AGENT;
@@ -93,6 +97,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Who decides without an operator.
     fn feeds(&self) -> Vec<feed::View> {
         Vec::new()
+    }
+
+    /// This node in its cluster; `None`: it is in none.
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        None
     }
 
     /// How is the softswitch? `None`: it is not asked.
@@ -172,6 +181,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/events", get(stream::follow))
         .route("/v1/events/recent", get(stream::recent))
         .merge(switches::routes())
+        .merge(cluster::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -368,7 +378,7 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
 
 async fn no_such_path() -> Problem {
     let error =
-        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
+        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/feeds, /v1/cluster, /v1/events, /v1/events/recent, /v1/status, \
                  /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::amqp::Broker;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::control::Control;
 use crate::feed::Tallies;
@@ -15,6 +17,7 @@ use crate::feed::Tallies;
 pub(super) struct Services {
     /// What they speak to.
     pub(super) reach: Reach,
+    log: Service<Broker>,
 }
 
 /// What a service may speak to.
@@ -22,6 +25,8 @@ pub(super) struct Services {
 pub(super) struct Reach {
     pub(super) control: Arc<Control>,
     pub(super) tallies: Arc<Tallies>,
+    /// This node in its cluster, if it is in one.
+    pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) runtime: Handle,
 }
 
@@ -56,12 +61,16 @@ impl<C: Clone + PartialEq> Service<C> {
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        Self { reach }
+        Self { reach, log: Service::default() }
     }
 
     /// The configuration may have changed.
     pub(super) fn follow(&mut self, config: &Config) {
-        let Reach { control, .. } = &self.reach;
+        let Reach { control, cluster, runtime, .. } = &self.reach;
         control.set_widest(super::start::widest(config));
+        if let Some(cluster) = cluster {
+            let cluster = Arc::clone(cluster);
+            self.log.follow(Broker::of(config), runtime, |broker| cluster.run(broker));
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 /// `vosctl backend`.
 mod backend;
+/// `vosctl cluster`.
+mod cluster;
 /// `vosctl events`, `vosctl capture`.
 mod events;
 /// `vosctl explain`.
@@ -99,6 +101,11 @@ enum Command {
     Backend {
         #[command(subcommand)]
         command: backend::BackendCommand,
+    },
+    /// Show the nodes of the cluster.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::ClusterCommand,
     },
     /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
     Events(events::EventsArgs),
@@ -247,6 +254,7 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Rule(switch) => live::switch(&client, cli, switch).await,
         Command::Attack { switch } => live::attack(&client, cli, switch).await,
         Command::Backend { command } => backend::run(&client, cli, command).await,
+        Command::Cluster { command } => cluster::run(&client, cli, command).await,
         Command::Stats { watch } => stats(&client, cli, *watch).await,
         Command::Events(args) => events::events(&client, cli, args).await,
         Command::Capture(args) => events::capture(&client, args).await,
