@@ -30,8 +30,11 @@ const STEP: Duration = Duration::from_secs(5);
 /// Seconds between heartbeats. A broker whose machine is gone is noticed after two of them. Shorter: a broker in a long
 /// pause is left though it would come back. Longer: what others decide is waited for longer.
 const HEARTBEAT: u16 = 10;
-/// The largest frame, bytes. lapin holds 64 of them; what is longer is sent in several.
-const FRAME: u32 = 32 * 1024;
+/// The largest frame, bytes: RabbitMQ's own. Smaller: a message that somebody sends with headers as large as it takes could
+/// not be read. Larger: lapin holds room for 64 of them.
+const FRAME: u32 = 128 * 1024;
+/// The longest name of a virtual host, bytes: AMQP's short string (§4.2.5.3).
+const VHOST_MAX: usize = 255;
 /// The wait before the second try.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait. Longer: decisions of others come late when the broker is back. Shorter: it is asked in vain, by
@@ -170,7 +173,8 @@ impl Broker {
             Some(tls) => in_time(tcp.into_rustls(&tls, &host)).await.map_err(|error| self.no_tls(&at, &error))?,
             None => tcp,
         };
-        let (user, vhost, stream) = (uri.authority.userinfo.username.clone(), uri.vhost.clone(), Mutex::new(Some(stream)));
+        let (user, vhost, stream) =
+            (uri.authority.userinfo.username.clone(), uri.vhost.clone(), Mutex::new(Some(stream)));
         let once = async move |_, _| {
             let taken = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             taken.ok_or_else(|| lapin::Error::from(io::Error::from(io::ErrorKind::NotConnected)))
@@ -212,15 +216,20 @@ impl Broker {
         let path = &self.ca_file;
         let error = |why| BrokerError::File { key: "amqp.ca_file", path: path.clone(), why };
         if path.as_os_str().is_empty() {
-            let system = RustlsConnectorConfig::new_with_native_certs().and_then(RustlsConnectorConfig::connector_with_no_client_auth);
+            let system = RustlsConnectorConfig::new_with_native_certs()
+                .and_then(RustlsConnectorConfig::connector_with_no_client_auth);
             return system.map_err(|source| {
                 error(format!("there are no certificates of the system's ({source}): install ca-certificates, or name those that you believe"))
             });
         }
         let pem = fs::read(path).map_err(|source| error(source.to_string()))?;
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|source| error(source.to_string()))?;
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<_, _>>()
+            .map_err(|source| error(source.to_string()))?;
         if certificates.is_empty() {
-            return Err(error("there is no certificate in it: write it in PEM, beginning with -----BEGIN CERTIFICATE-----".to_owned()));
+            return Err(error(
+                "there is no certificate in it: write it in PEM, beginning with -----BEGIN CERTIFICATE-----".to_owned(),
+            ));
         }
         let believed = RustlsConnectorConfig::default().with_parsable_certificates(certificates);
         believed.connector_with_no_client_auth().map_err(|source| error(source.to_string()))
@@ -290,6 +299,9 @@ pub(crate) fn parse(url: &str) -> Result<AMQPUri, String> {
         uri.authority.host = address.to_owned();
     } else if host.is_empty() || host.starts_with(':') {
         return Err("it names no host".to_owned());
+    }
+    if uri.vhost.len() > VHOST_MAX {
+        return Err(format!("its virtual host is longer than {VHOST_MAX} bytes"));
     }
     // as in amqp://HOST/: nobody means the virtual host without a name
     if uri.vhost.is_empty() {

@@ -172,20 +172,20 @@ fn check(bytes: &[u8]) -> Result<Glance, BadMessage> {
 }
 
 /// Which piece of which snapshot this is, if it is one.
-pub fn glance(bytes: &[u8]) -> Option<PartHead> {
+pub(super) fn glance(bytes: &[u8]) -> Option<PartHead> {
     let head = check(bytes).ok()?.part?.head;
     (head.part < head.of).then_some(head)
 }
 
 /// What tells a message from another at the same offset of another log. Never 0.
-pub fn mark(bytes: &[u8]) -> u64 {
+pub(super) fn mark(bytes: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(bytes);
     hasher.finish().max(1)
 }
 
 /// The pieces of a snapshot.
-pub fn parts(snapshot: Snapshot, id: u64, anew: bool) -> Vec<Part> {
+pub(super) fn parts(snapshot: Snapshot, id: u64, anew: bool) -> Vec<Part> {
     let Snapshot { place, nodes, rows } = snapshot;
     let mut pieces: Vec<Vec<Logged>> = vec![Vec::new()];
     let mut size = 0;

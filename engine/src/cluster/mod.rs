@@ -5,20 +5,20 @@
 //! one thing the later wins, wherever in the log it stands ([`merge`](crate::control::merge)), so a node that comes back
 //! undoes nothing.
 
-/// What is written.
-mod message;
-/// The log at the broker.
-mod stream;
 /// Where to begin to read.
 mod begin;
 /// Reading on.
 mod follow;
+/// What is written.
+mod message;
 /// Writing what this node decides.
 mod publish;
 /// All that a node holds, for whoever is new.
 mod snapshot;
 /// Who holds what.
 mod status;
+/// The log at the broker.
+mod stream;
 /// What API and client say to each other about it.
 pub mod wire;
 
@@ -106,17 +106,20 @@ impl Cluster {
         let mut backoff = Backoff::default();
         loop {
             let Err(error) = self.session(&broker, &mut backoff).await;
-            let why = error.to_string();
-            let mut state = self.state();
-            (state.caught_up, state.asks) = (false, None);
-            if state.error != why {
-                warn!("cluster {}: {why}; what is decided here is written when it is back", self.member.log);
-            }
-            state.error.clone_from(&why);
-            drop(state);
-            self.tally.down(why);
+            self.lost(&error);
             tokio::time::sleep(backoff.wait()).await;
         }
+    }
+
+    fn lost(&self, error: &LogError) {
+        let why = error.to_string();
+        let mut state = self.state();
+        (state.caught_up, state.asks) = (false, None);
+        if state.error != why {
+            warn!("cluster {}: {why}; what is decided here is written when it is back", self.member.log);
+        }
+        state.error.clone_from(&why);
+        self.tally.down(why);
     }
 
     async fn session(self: &Arc<Self>, broker: &Broker, backoff: &mut Backoff) -> Result<Infallible, LogError> {

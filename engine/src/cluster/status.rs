@@ -214,11 +214,8 @@ impl<'a> Desk<'a> {
             Ok(Said::Question { id, run, beyond }) if run != self.cluster.run => {
                 let (now, this) = (self.cluster.millis(), Arc::clone(self.cluster));
                 let holds = blocking(move || this.holds(beyond)).await?;
-                let answer = Said::Answer {
-                    id,
-                    node: self.cluster.node().to_owned(),
-                    holds: Holds { ahead_ms: now, ..holds },
-                };
+                let answer =
+                    Said::Answer { id, node: self.cluster.node().to_owned(), holds: Holds { ahead_ms: now, ..holds } };
                 let asker = delivery.properties.reply_to().clone().unwrap_or_default();
                 self.say(ShortString::default(), asker, &answer).await?;
             }

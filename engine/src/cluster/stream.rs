@@ -12,9 +12,8 @@ use lapin::options::{
     QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::publisher_confirm::Confirmation;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Acker, BasicProperties, Channel, Connection, Consumer, ErrorKind};
+use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, Consumer, ErrorKind};
 use thiserror::Error;
 
 use crate::amqp::BrokerError;
@@ -70,7 +69,9 @@ pub enum LogError {
 impl From<lapin::Error> for LogError {
     fn from(error: lapin::Error) -> Self {
         match error.kind() {
-            ErrorKind::ProtocolError(said) if matches!(said.kind(), AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)) => {
+            ErrorKind::ProtocolError(said)
+                if matches!(said.kind(), AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)) =>
+            {
                 Self::Forbidden { said: said.get_message().to_string() }
             }
             _ => Self::Amqp(error),

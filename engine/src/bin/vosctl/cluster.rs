@@ -5,8 +5,8 @@ use vos_engine::cluster::wire::{Holds, Node, Status};
 use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
 
-use super::live::tell;
-use super::{Cli, Failure};
+use crate::Cli;
+use crate::answer::{Failure, tell};
 
 /// How far a node's clock may be off before it is said, milliseconds. Less: what question and answer took looks like it.
 const AHEAD_MAX: i64 = 1_000;
@@ -21,7 +21,7 @@ pub(super) async fn run(client: &Client, cli: &Cli, command: &ClusterCommand) ->
     match command {
         ClusterCommand::Status => {
             let status = client.cluster().await?;
-            let code = tell(cli, &status, text)?;
+            let code = tell(cli.json, &status, text)?;
             Ok(if status.agree { code } else { 1 })
         }
     }

@@ -33,7 +33,10 @@ fn an_entry_looks_so() {
     let entry = Entry { node: "a".into(), sequence: 3, changes: vec![row(1, "")] };
     let text = String::from_utf8(message(Body::Entry(entry)).bytes()).expect("text");
     let change = r#"{"net":"0.0.0.1/32","kind":"block","removed":true,"made":458752000,"node":"a","offset":1}"#;
-    assert_eq!(text, format!(r#"{{"v":1,"node":"a","run":9,"entry":{{"node":"a","sequence":3,"changes":[{change}]}}}}"#));
+    assert_eq!(
+        text,
+        format!(r#"{{"v":1,"node":"a","run":9,"entry":{{"node":"a","sequence":3,"changes":[{change}]}}}}"#)
+    );
 }
 
 #[test]
@@ -55,7 +58,8 @@ fn pieces_are_small_and_together_all_of_it() {
     let nasty = "\u{1}".repeat(256);
     let rows: Vec<Logged> = (0..3_000).map(|at| row(at, &nasty)).collect();
     let nodes = vec![("a".into(), 3)];
-    let pieces = parts(Snapshot { place: Place { next: 5, mark: 6 }, nodes: nodes.clone(), rows: rows.clone() }, 4, false);
+    let pieces =
+        parts(Snapshot { place: Place { next: 5, mark: 6 }, nodes: nodes.clone(), rows: rows.clone() }, 4, false);
     assert!(pieces.len() > 2);
     let mut seen = Vec::new();
     for (at, piece) in pieces.iter().enumerate() {

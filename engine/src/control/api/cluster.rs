@@ -12,7 +12,8 @@ pub(super) fn routes() -> Router<Shared> {
 
 async fn status(State(shared): State<Shared>) -> Answer<Status> {
     let Some(cluster) = shared.engine.cluster() else {
-        let error = "this engine is in no cluster: write amqp.url and cluster.log into vos.toml and restart it".to_owned();
+        let error =
+            "this engine is in no cluster: write amqp.url and cluster.log into vos.toml and restart it".to_owned();
         return Err(Problem { status: StatusCode::NOT_FOUND, code: "no_cluster", error });
     };
     Ok(Json(cluster.status().await))
