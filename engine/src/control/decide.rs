@@ -19,7 +19,7 @@ use crate::control::decision::{Decision, Key, Kind, Made, Origin};
 use crate::control::figures::{CountedMaps, Figures};
 use crate::control::guard::{Guard, Widest};
 use crate::control::history::{SETS_MAX, STEPS_MAX, Set, Step};
-use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged};
+use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged, Place};
 use crate::control::maps::RuleMaps;
 use crate::control::rules::{Change, RuleBook};
 use crate::control::stamp::Stamp;
@@ -77,8 +77,8 @@ pub(super) struct Inner {
     pub(super) stamp: Stamp,
     pub(super) sequence: u64,
     pub(super) nodes: HashMap<Arc<str>, u64>,
-    /// The next offset of the log.
-    pub(super) next: Option<u64>,
+    /// How far the log has been read.
+    pub(super) place: Option<Place>,
     pub(super) outbox: u64,
     pub(super) sets: BTreeMap<u64, Set>,
     /// The minute at which graves were looked through.
@@ -191,7 +191,7 @@ impl Control {
             sequence: if loaded.sequence == 0 { now.wall_ns() / 1_000_000 } else { loaded.sequence },
             stamp: loaded.stamp,
             nodes: loaded.nodes,
-            next: member.as_ref().and_then(|member| loaded.places.get(&member.log).copied()),
+            place: member.as_ref().and_then(|member| loaded.places.get(&member.log).copied()),
             outbox: loaded.outbox,
             sets: loaded.sets,
             looked: 0,
@@ -275,7 +275,7 @@ impl Control {
             held: inner.held.len(),
             graves: inner.graves.len(),
             outbox: inner.outbox,
-            next: inner.next,
+            next: inner.place.map(|place| place.next),
             commits: inner.store.commits(),
             size: inner.store.size(),
             refused_writes: self.refused_writes.load(Relaxed),
