@@ -9,12 +9,14 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::daemon::files::Files;
 use crate::feed::Tallies;
 
 /// The services that run.
 pub(super) struct Services {
     /// What they speak to.
     pub(super) reach: Reach,
+    files: Files,
 }
 
 /// What a service may speak to.
@@ -56,12 +58,13 @@ impl<C: Clone + PartialEq> Service<C> {
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        Self { reach }
+        Self { files: Files::new(&reach), reach }
     }
 
     /// The configuration may have changed.
     pub(super) fn follow(&mut self, config: &Config) {
         let Reach { control, .. } = &self.reach;
         control.set_widest(super::start::widest(config));
+        self.files.follow(&config.file_feed, &self.reach);
     }
 }
