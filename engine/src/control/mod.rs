@@ -24,6 +24,12 @@ pub mod gate;
 /// Which decisions there are, and what the kernel must hold for them.
 pub mod rules;
 
+/// In which order prefixes are listed.
+mod order;
+
+/// A list of a million, a page at a time.
+pub mod page;
+
 /// Decisions on disk.
 pub mod store;
 
@@ -42,6 +48,12 @@ pub mod history;
 /// What nodes of a cluster tell each other.
 pub mod log;
 
+/// What the control plane counts of itself.
+pub mod figures;
+
+/// What it shows on the page of metrics.
+pub(crate) mod metrics;
+
 /// What others told, brought into force here.
 pub mod merge;
 
@@ -53,6 +65,12 @@ pub mod socket;
 
 /// The HTTP API.
 pub mod api;
+
+/// The API over TCP.
+pub(crate) mod tcp;
+
+/// What is shown to be let in there.
+pub mod token;
 
 /// What happens, as the API tells it.
 mod stream;
