@@ -318,6 +318,11 @@ impl Control {
         (self.clock)()
     }
 
+    /// What this node is called; empty where there is no cluster.
+    pub fn node(&self) -> Arc<str> {
+        self.lock().node()
+    }
+
     /// Waits until something is posted for the log.
     pub async fn posted(&self) {
         self.posted.notified().await;
@@ -461,7 +466,11 @@ impl Inner {
                 let until = end.at(clock)?;
                 let lasts = |there: &Decision| there.until.is_none_or(|t| until.is_some_and(|until| t >= until));
                 let same = |there: &Decision| there.until == until && there.reason == *reason;
-                let settled = there.filter(|there| if by.origin.is_operator() { same(there) } else { lasts(there) });
+                let settled = there.filter(|there| match by.origin {
+                    _ if by.origin.is_operator() || self.is_of_file(there, by) => same(there),
+                    Origin::File => there.origin.is_operator() || lasts(there),
+                    _ => lasts(there),
+                });
                 if let Some(there) = settled.filter(|there| !self.held.contains_key(&there.key())) {
                     return Ok(Err(Done::Already(there.clone())));
                 }
@@ -469,12 +478,22 @@ impl Inner {
                 let (reason, who) = (Arc::clone(reason), cut(&by.who));
                 Ok(Ok(Change::Put(Decision { net, kind, until, reason, origin: by.origin, who, made })))
             }
-            Ask::Remove { .. } if there.is_some() => Ok(Ok(Change::Remove(net, kind))),
+            Ask::Remove { .. }
+                if there.is_some_and(|there| by.origin != Origin::File || self.is_of_file(there, by)) =>
+            {
+                Ok(Ok(Change::Remove(net, kind)))
+            }
             Ask::Remove { .. } => Err(match self.book.covering(&net, now) {
                 Some(applies) if applies.kind == kind => Refusal::Covered { net, kind, by: applies.net },
                 _ => Refusal::NoSuchRule { net, kind },
             }),
         }
+    }
+
+    /// Was it made here, by the very file that asks? Before this node joined a cluster it had no name.
+    fn is_of_file(&self, there: &Decision, by: &By) -> bool {
+        let here = there.made.node.is_empty() || there.made.node == self.node();
+        here && (there.origin, by.origin) == (Origin::File, Origin::File) && there.who == cut(&by.who)
     }
 
     /// What this node is called; empty where there is no cluster.

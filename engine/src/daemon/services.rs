@@ -12,6 +12,7 @@ use crate::amqp::Broker;
 use crate::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::control::{Control, Engine, api, tcp, token};
+use crate::daemon::files::Files;
 use crate::feed::Tallies;
 use crate::feed::amqp::Queue;
 use crate::feed::datagram::Datagrams;
@@ -20,6 +21,7 @@ use crate::feed::datagram::Datagrams;
 pub(super) struct Services {
     /// What they speak to.
     pub(super) reach: Reach,
+    files: Files,
     /// What is served over TCP, once it is there.
     api: Option<(Router, Arc<dyn Engine>)>,
     log: Service<Broker>,
@@ -85,7 +87,7 @@ impl<C: Clone + PartialEq> Service<C> {
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
         let (log, tcp, queue, datagrams) = Default::default();
-        Self { reach, api: None, log, tcp, queue, datagrams }
+        Self { files: Files::new(&reach), reach, api: None, log, tcp, queue, datagrams }
     }
 
     /// What the API shows.
@@ -112,6 +114,7 @@ impl Services {
             let tally = tallies.of(&datagrams.tally_name());
             datagrams.follow(Arc::clone(control), tally)
         });
+        self.files.follow(&config.file_feed, &self.reach);
         if let Some((router, engine)) = &self.api {
             // a token that is replaced is another, and ends what goes on by the one before
             let wanted = config.api.listen.map(|_| (config.api.clone(), token::Version::of(&config.api.token_file)));
