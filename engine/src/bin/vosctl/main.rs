@@ -11,6 +11,8 @@ mod time;
 mod feeds;
 /// `vosctl history`, `vosctl undo`.
 mod history;
+/// `vosctl import`, `vosctl export`.
+mod import;
 /// `vosctl list`.
 mod list;
 /// `vosctl block`, `allow`, `trust` and their ways back.
@@ -78,6 +80,11 @@ enum Command {
     History(history::HistoryArgs),
     /// Take a change back, or the last; what somebody has decided anew since stays.
     Undo(history::UndoArgs),
+    /// Take a list of addresses, a line each: blocks, unless a line says otherwise.
+    #[command(after_help = import::FORMAT)]
+    Import(import::ImportArgs),
+    /// Write all rules as a list that import takes back.
+    Export(import::ExportArgs),
     /// Show who decides without an operator: files, queues, datagrams, decoys.
     Feeds,
     /// Show what happened to packets, by reason.
@@ -157,6 +164,8 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::List(args) => list::run(client, cli, args).await,
         Command::History(args) => history::history(client, cli, args).await,
         Command::Undo(args) => history::undo(client, cli, args).await,
+        Command::Import(args) => import::import(client, cli, args).await,
+        Command::Export(args) => import::export(client, cli, args).await,
         Command::Feeds => feeds::run(client, cli).await,
         Command::Status => live::status(client, cli).await,
         Command::Reload => live::reload(client, cli).await,
