@@ -28,6 +28,8 @@ mod overload;
 mod stats;
 /// `vosctl suggest-allow`.
 mod suggest;
+/// `vosctl top`.
+mod top;
 
 /// `vosctl backend`.
 mod backend;
@@ -94,6 +96,8 @@ enum Command {
               value_parser = clap::value_parser!(u64).range(1..=3_600))]
         watch: Option<u64>,
     },
+    /// Show what happens, while it happens: rates by reason, queues, sources, decisions, feeds.
+    Top(top::TopArgs),
     /// List who sends OPTIONS that the server answers, as commands to allow them.
     SuggestAllow,
     /// Show what is in force: mode, rules, limits, attack mode, what goes to the engine.
@@ -173,6 +177,7 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::Attack { switch } => live::attack(client, cli, switch).await,
         Command::Backend { command } => backend::run(client, cli, command).await,
         Command::Stats { watch } => stats::run(client, cli, *watch).await,
+        Command::Top(args) => top::run(client, cli, args).await,
         Command::SuggestAllow => suggest::run(client, cli).await,
         Command::Events(args) => events::events(client, cli, args).await,
         Command::Capture(args) => events::capture(client, args).await,
