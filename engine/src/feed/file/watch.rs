@@ -37,7 +37,9 @@ impl Watch {
     /// Watches nothing yet; [`Watch::drain`] begins. Must be called in a tokio runtime.
     pub(super) fn new(file: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        Ok(Self { file: file.to_owned(), inotify: AsyncFd::new(Queue(inotify))?, on: None })
+        // SAFETY: the descriptor is Queue's own, the same each time it is asked for, and open as long as Queue is there.
+        let inotify = unsafe { AsyncFd::register(Queue(inotify)) }?;
+        Ok(Self { file: file.to_owned(), inotify, on: None })
     }
 
     /// Waits until something happens in the directory, and then until most of it has.
