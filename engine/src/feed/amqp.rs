@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, Consumer, ErrorKind};
+use lapin::{Channel, Connection, Consumer, ErrorKind, ExchangeKind};
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -155,10 +158,25 @@ impl Queue {
         arguments
     }
 
+    /// An exchange of the queue's name. Who may write to the default exchange may write to every queue, and to the log of a
+    /// cluster, which trusts; who may write to this one can block and unblock.
+    async fn bind(&self, channel: &Channel) -> Result<(), Lost> {
+        let name = self.name.as_str();
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let made = channel.exchange_declare(name.into(), ExchangeKind::Direct, options, FieldTable::default()).await;
+        made.map_err(Lost::doing(format!("making exchange {name}")))?;
+        let (queue, exchange, key) = (name.into(), name.into(), name.into());
+        let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await;
+        bound.map_err(Lost::doing(format!("binding queue {name}")))
+    }
+
     /// One connection, until it is lost; Ok: begin anew, without care.
     async fn session(&self, care: Care, tally: &Tally, settler: &mut Settler) -> Result<(), Lost> {
         let connection = self.broker.connect().await?;
-        let channel = declare(&connection, &self.name, self.arguments()).await?;
+        let (channel, made) = declare(&connection, &self.name, self.arguments()).await?;
+        if made {
+            self.bind(&channel).await?;
+        }
         let dead = DeadLetters::open(&connection, &self.dead_letter).await?;
         let mut reader = Reader { queue: self, tally, settler, channel, dead };
         match care {
@@ -176,12 +194,12 @@ fn quorum() -> FieldTable {
     arguments
 }
 
-/// A channel, once the queue is there: as it is, whatever its arguments, or else made with these.
-async fn declare(connection: &Connection, queue: &str, arguments: FieldTable) -> Result<Channel, Lost> {
+/// A channel, once the queue is there: as it is, whatever its arguments, or else (true) made with these.
+async fn declare(connection: &Connection, queue: &str, arguments: FieldTable) -> Result<(Channel, bool), Lost> {
     let channel = connection.create_channel().await.map_err(Lost::doing("opening a channel"))?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
     let Err(error) = channel.queue_declare(queue.into(), passive, FieldTable::default()).await else {
-        return Ok(channel);
+        return Ok((channel, false));
     };
     let is_absent = matches!(error.kind(), ErrorKind::ProtocolError(said) if *said.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND));
     if !is_absent {
@@ -192,7 +210,7 @@ async fn declare(connection: &Connection, queue: &str, arguments: FieldTable) ->
     let made = channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
     made.map_err(Lost::doing(format!("making queue {queue}")))?;
     info!("amqp: the queue {queue} was not there and is made");
-    Ok(channel)
+    Ok((channel, true))
 }
 
 /// A queue that is being read.

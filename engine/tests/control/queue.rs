@@ -83,6 +83,7 @@ fn messages_become_drops_or_dead_letters() {
     assert!(!node.is_dropped("203.0.113.99"));
     broker.publish(QUEUE, &[pike("203.0.113.99").as_bytes()]);
     wait_until("OpenSIPS' event is a drop", || node.is_dropped("203.0.113.99"));
+    own_exchange(&broker, &node);
     each_form(&broker, &node);
     bad_messages(&broker, &node);
     unreadable_message(&broker, &node, QUEUE, 40);
@@ -106,6 +107,21 @@ fn messages_become_drops_or_dead_letters() {
     assert!(!node.is_dropped("198.51.100.78"));
     assert_eq!(feed(&node)["name"], "amqp blocklist", "and no longer shown");
     node.stop();
+}
+
+/// Who may write to the exchange that comes with the queue, and to nothing else, can block.
+fn own_exchange(broker: &Broker<'_>, node: &Node) {
+    broker.ctl(&["add_user", "opensips", "secret"]);
+    broker.ctl(&["set_permissions", "opensips", "^$", r"^vos\.block$", "^$"]);
+    let publish = |exchange: &str, body: &str| {
+        broker.on_channel_as("opensips:secret", async |channel| {
+            let properties = BasicProperties::default();
+            broker::publish_to(&channel, exchange, QUEUE, body.as_bytes(), &properties).await
+        })
+    };
+    assert!(publish("vos.block", "198.51.100.90").unwrap());
+    wait_until("it is dropped", || node.is_dropped("198.51.100.90"));
+    assert!(publish("", "198.51.100.91").unwrap_err().to_string().contains("ACCESS"));
 }
 
 fn each_form(broker: &Broker<'_>, node: &Node) {

@@ -35,7 +35,7 @@ impl DeadLetters {
     pub(super) async fn open(connection: &Connection, queue: &str) -> Result<Self, Lost> {
         let mut arguments = quorum();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(KEPT));
-        let channel = declare(connection, queue, arguments).await?;
+        let (channel, _made) = declare(connection, queue, arguments).await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await
