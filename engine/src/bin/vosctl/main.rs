@@ -27,6 +27,11 @@ mod stats;
 /// `vosctl suggest-allow`.
 mod suggest;
 
+/// `vosctl cluster`.
+mod cluster;
+/// `vosctl cluster push`.
+mod push;
+
 /// `vosctl backend`.
 mod backend;
 /// `vosctl status`, `reload`, `rule`, `attack`.
@@ -105,6 +110,11 @@ enum Command {
         #[command(subcommand)]
         command: backend::BackendCommand,
     },
+    /// The nodes of a cluster, or hosts that are reached by ssh.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::ClusterCommand,
+    },
     /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
     Events(events::EventsArgs),
     /// Write samples of dropped packets to a pcap file, until interrupted; opens in tcpdump and Wireshark.
@@ -141,6 +151,8 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         // it can do without an engine, and looks for one by itself
         Command::Explain(args) => explain::explain(cli, args).await,
+        // it asks engines on other hosts
+        Command::Cluster { command: cluster::ClusterCommand::Push(args) } => push::run(cli, args),
         command => ask(&Client::new(reach::find_socket(cli)?), cli, command).await,
     }
 }
@@ -163,6 +175,7 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::Rule(switch) => live::switch(client, cli, switch).await,
         Command::Attack { switch } => live::attack(client, cli, switch).await,
         Command::Backend { command } => backend::run(client, cli, command).await,
+        Command::Cluster { command } => cluster::run(client, cli, command).await,
         Command::Stats { watch } => stats::run(client, cli, *watch).await,
         Command::SuggestAllow => suggest::run(client, cli).await,
         Command::Events(args) => events::events(client, cli, args).await,
