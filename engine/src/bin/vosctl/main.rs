@@ -31,10 +31,13 @@ mod suggest;
 /// `vosctl top`.
 mod top;
 
-/// `vosctl backend`.
-mod backend;
 /// `vosctl cluster`.
 mod cluster;
+/// `vosctl cluster push`.
+mod push;
+
+/// `vosctl backend`.
+mod backend;
 /// `vosctl status`, `reload`, `rule`, `attack`.
 mod live;
 
@@ -118,7 +121,7 @@ enum Command {
         #[command(subcommand)]
         command: backend::BackendCommand,
     },
-    /// Show the nodes of the cluster.
+    /// The nodes of a cluster, or hosts that are reached by ssh.
     Cluster {
         #[command(subcommand)]
         command: cluster::ClusterCommand,
@@ -159,6 +162,8 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         // it can do without an engine, and looks for one by itself
         Command::Explain(args) => explain::explain(cli, args).await,
+        // it asks engines on other hosts
+        Command::Cluster { command: cluster::ClusterCommand::Push(args) } => push::run(cli, args),
         command => ask(&Client::new(reach::find_socket(cli)?), cli, command).await,
     }
 }
