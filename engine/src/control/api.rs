@@ -5,6 +5,7 @@
 //! | `GET /v1/rules[?kind=trust]` (or `block`, `allow`) | [`Rules`](crate::control::wire::Rules) |
 //! | `POST /v1/rules` [`NewRule`](crate::control::wire::NewRule) | [`Made`](crate::control::wire::Made) |
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
+//! | `POST /v1/verify` [`NewVerify`](crate::control::wire::NewVerify) | [`Verified`](crate::control::wire::Verified) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
 //! | `GET /v1/feeds` | a list of [`feed::View`] |
@@ -43,6 +44,8 @@ use tokio::sync::oneshot;
 
 /// Reload, run-time switches, status.
 mod switches;
+/// Do disk, decisions and kernel agree?
+mod verify;
 
 use crate::control::address;
 use crate::control::ask::{Ask, By, Done, End, Refusal};
@@ -172,6 +175,7 @@ fn router(shared: Shared) -> Router {
         .route("/v1/events", get(stream::follow))
         .route("/v1/events/recent", get(stream::recent))
         .merge(switches::routes())
+        .merge(verify::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -247,6 +251,7 @@ impl From<Refusal> for Problem {
             Refusal::TooWide { .. } => (StatusCode::CONFLICT, "too_wide"),
             Refusal::NotForFeeds { .. } => (StatusCode::FORBIDDEN, "not_for_feeds"),
             Refusal::Undone { .. } => (StatusCode::CONFLICT, "undone"),
+            Refusal::Anew { .. } | Refusal::TakenBack | Refusal::Gone => (StatusCode::CONFLICT, "changed"),
             Refusal::NoSuchRule { .. } => (StatusCode::NOT_FOUND, "no_such_rule"),
             Refusal::NothingToUndo | Refusal::NoSuchSet { .. } => (StatusCode::NOT_FOUND, "no_such_change"),
             Refusal::Covered { .. } => (StatusCode::NOT_FOUND, "covered"),
@@ -256,7 +261,7 @@ impl From<Refusal> for Problem {
             Refusal::Maps(error) if matches!(**error, MapError::Full { .. }) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "map_full")
             }
-            Refusal::Maps(_) | Refusal::Torn { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
+            Refusal::Maps(_) => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
         };
         Self { status, code, error: refusal.to_string() }
     }
@@ -368,7 +373,7 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
 
 async fn no_such_path() -> Problem {
     let error =
-        "there is no such path: /v1/rules, /v1/stats, /v1/suggest-allow, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
+        "there is no such path: /v1/rules, /v1/verify, /v1/stats, /v1/suggest-allow, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
                  /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 
 use crate::control::decision::Kind;
-use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rules};
+use crate::control::wire::{Failure, Made, NewRule, NewVerify, OldRule, Removed, Rules, Verified};
 use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
 
 /// How long to wait for an answer. Shorter: a block over a million rules on a slow disk would look failed and be made.
@@ -94,6 +94,11 @@ impl Client {
     pub async fn list(&self, kind: Option<Kind>) -> Result<Rules, ClientError> {
         let path = kind.map_or_else(|| "/v1/rules".to_owned(), |kind| format!("/v1/rules?kind={kind}"));
         self.call(Method::GET, &path, None::<&()>).await
+    }
+
+    /// Compares disk, decisions and the kernel's maps.
+    pub async fn verify(&self, verify: &NewVerify) -> Result<Verified, ClientError> {
+        self.call(Method::POST, "/v1/verify", Some(verify)).await
     }
 
     /// The counters.

@@ -36,6 +36,21 @@ pub mod guard;
 /// Taking decisions and taking them back.
 pub mod decide;
 
+/// How what many ask at once is carried out.
+mod carry;
+
+/// What ends goes.
+mod sweep;
+
+/// Which decisions there are.
+mod list;
+
+/// What is decided and not in force here.
+mod hold;
+
+/// Do disk, book and kernel agree?
+pub mod verify;
+
 /// What was done, so that it can be undone.
 pub mod history;
 
@@ -68,6 +83,8 @@ pub mod terminal;
 
 #[cfg(test)]
 mod fake_kernel;
+#[cfg(test)]
+mod tests;
 
 pub use api::Engine;
 pub use decide::Control;

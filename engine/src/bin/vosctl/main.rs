@@ -10,6 +10,8 @@ mod explain;
 mod live;
 /// A softswitch that is behind, in `vosctl stats`.
 mod overload;
+/// `vosctl verify`.
+mod verify;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -75,6 +77,8 @@ enum Command {
         /// Only these: trust, block or allow.
         kind: Option<Kind>,
     },
+    /// Compare disk, rules and the kernel's maps; exit code 1 if something differs.
+    Verify(verify::VerifyArgs),
     /// Show what happened to packets, by reason.
     Stats {
         /// Show it again every so many seconds, 1 if none are given, until interrupted.
@@ -242,6 +246,7 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
             }
             Ok(0)
         }
+        Command::Verify(args) => verify::verify(&client, cli, args).await,
         Command::Status => live::status(&client, cli).await,
         Command::Reload => live::reload(&client, cli).await,
         Command::Rule(switch) => live::switch(&client, cli, switch).await,
