@@ -301,6 +301,13 @@ impl Events {
         Watcher { live: self.live.subscribe(), closed: self.closed.subscribe(), wanted }
     }
 
+    /// Waits until they are [closed](Self::close).
+    pub async fn closed(&self) {
+        let mut closed = self.closed.subscribe();
+        // the sender lives as long as self
+        let _it_is = closed.wait_for(|closed| *closed).await;
+    }
+
     /// Ends every [`Watcher`], those to come too.
     pub fn close(&self) {
         self.closed.send_replace(true);

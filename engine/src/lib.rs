@@ -95,6 +95,9 @@ mod recent;
 /// Counters with one writer.
 pub mod counter;
 
+/// What is counted, for Prometheus.
+pub mod metrics;
+
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
 

@@ -1,4 +1,4 @@
-//! The HTTP API on the unix socket.
+//! The HTTP API, on the unix socket and over TCP.
 //!
 //! | request | answer |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `POST /v1/import` with [`Import`](crate::control::wire::Import) as query, a list as body | [`Imported`](crate::control::wire::Imported) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
+//! | `GET /metrics` | the page of [`metrics`](crate::metrics), for Prometheus |
 //! | `GET /v1/feeds` | a list of [`feed::View`] |
 //! | `GET /v1/events[?reason=R][&frames=1]` | server-sent events, an [`Event`](crate::events::Event) each, from now on until the engine stops |
 //! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
@@ -20,9 +21,10 @@
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
-//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 403 `not_for_feeds`; 404 `no_such_rule`,
-//! `no_such_change`, `no_such_backend`, `covered`, `no_such_path`; 405 `bad_method`; 408 `too_slow`; 409 `busy`, `guarded`, `trusted`, `allowed`,
-//! `too_wide`, `undone`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
+//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
+//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `covered`, `no_such_path`; 405
+//! `bad_method`; 408 `too_slow`; 409 `busy`, `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500 `store`, `maps`, `internal`;
+//! 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -31,18 +33,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::connect_info::Connected;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::IncomingStream;
-use nix::unistd::User;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
 /// What was done, and how it is undone.
@@ -51,14 +49,16 @@ mod history;
 mod import;
 /// The decisions in force.
 mod list;
+/// Who asks.
+mod peer;
 /// Reload, run-time switches, status.
 mod switches;
 
+pub(crate) use peer::Peer;
+
 use crate::control::address;
-use crate::control::ask::{Ask, By, Done, End, Refusal};
-use crate::control::client::AGENT;
+use crate::control::ask::{Ask, Done, End, Refusal};
 use crate::control::decide::Control;
-use crate::control::decision::Origin;
 use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
@@ -68,6 +68,7 @@ use crate::events::{Events, SoftswitchState};
 use crate::feed;
 use crate::live::Live;
 use crate::live::wire::Backend;
+use crate::metrics::{self, Measured};
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -76,7 +77,7 @@ pub const MAX_BODY: usize = 16 * 1024;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What the API asks of the running engine. Called from threads that may block.
-pub trait Engine: Send + Sync + 'static {
+pub trait Engine: Measured {
     /// `{"mode","queues","xdp","bind","inject","judged","reasons":{label:n},"would_drop":{label:n},"workers":[...]}`, and
     /// for `relay.to = "proxy…"` `"proxy":{"strays":{word:n},"backends":[...]}`.
     fn stats(&self) -> Value;
@@ -117,31 +118,6 @@ pub(super) struct Shared {
     pub(super) engine: Arc<dyn Engine>,
 }
 
-/// Who is at the other end of the socket.
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    uid: Option<u32>,
-}
-
-impl Peer {
-    /// Who asks: vosctl or another program, of which user.
-    fn by(self, headers: &HeaderMap) -> By {
-        let tool = AGENT.split('/').next().unwrap_or_default();
-        let is_tool =
-            headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(tool.as_bytes()));
-        let name = |uid: u32| User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
-        let who = self.uid.map(|uid| name(uid).unwrap_or_else(|| format!("uid {uid}")));
-        let origin = if is_tool { Origin::Cli } else { Origin::Api };
-        By { origin, who: who.unwrap_or_default().into(), force: false, operator: None }
-    }
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
-    }
-}
-
 /// Serves until `stop` resolves, then lets requests in progress finish for a moment. Removes the socket.
 pub async fn serve(
     socket: Socket,
@@ -152,7 +128,7 @@ pub async fn serve(
     let Socket { listener, file } = socket;
     let (stopping, stopped) = oneshot::channel();
     let events = Arc::clone(&engine);
-    let service = router(Shared { control, engine }).into_make_service_with_connect_info::<Peer>();
+    let service = router(control, engine).into_make_service_with_connect_info::<Peer>();
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         // whoever starts next must find the name free
@@ -173,12 +149,15 @@ pub async fn serve(
     }
 }
 
-fn router(shared: Shared) -> Router {
+/// The API, for whatever it is served over: each request carries a [`ConnectInfo`] of [`Peer`].
+pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
+    let shared = Shared { control, engine };
     Router::new()
         .route("/v1/rules", get(list::list).post(decide).delete(remove))
         .route("/v1/stats", get(stats))
         .route("/v1/suggest-allow", get(suggest_allow))
         .route("/v1/feeds", get(feeds))
+        .route("/metrics", get(metrics))
         .route("/v1/events", get(stream::follow))
         .route("/v1/events/recent", get(stream::recent))
         .merge(history::routes())
@@ -192,10 +171,10 @@ fn router(shared: Shared) -> Router {
 
 /// An error as the API tells it.
 #[derive(Debug)]
-pub(super) struct Problem {
-    pub(super) status: StatusCode,
-    pub(super) code: &'static str,
-    pub(super) error: String,
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) error: String,
 }
 
 pub(super) type Answer<T> = Result<Json<T>, Problem>;
@@ -300,7 +279,7 @@ async fn decide(
     };
     let mut by = peer.by(&headers);
     by.force = rule.force;
-    by.operator = rule.ssh_connection.as_deref().and_then(client_of);
+    by.operator = rule.ssh_connection.as_deref().and_then(client_of).or(by.operator);
     let ask = Ask::Put { net, kind: rule.kind, end, reason: rule.reason.unwrap_or_default().into() };
     let what = format!("{} {}", rule.kind, address::show(net));
     blocking(move || {
@@ -360,9 +339,16 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
     blocking(move || Json(shared.engine.suggest_allow())).await
 }
 
+async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
+    let Shared { control, engine } = shared;
+    let page = blocking(move || metrics::text(vec![engine, control])).await?;
+    let page = page.map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], page).into_response())
+}
+
 async fn no_such_path() -> Problem {
     let error =
-        "there is no such path: /v1/rules, /v1/history, /v1/undo, /v1/import, /v1/stats, /v1/suggest-allow, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
+        "there is no such path: /v1/rules, /v1/history, /v1/undo, /v1/import, /v1/stats, /v1/suggest-allow, /metrics, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
                  /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }

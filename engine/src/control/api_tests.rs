@@ -20,9 +20,19 @@ use crate::events::{SoftswitchState, Wanted};
 use crate::live::fake::Site;
 use crate::live::wire::Drain;
 
+/// The same over TCP.
+#[path = "api_tests/tcp.rs"]
+mod tcp;
+
 struct Fake {
     site: Site,
     events: Arc<Events>,
+}
+
+impl Measured for Fake {
+    fn measure(&self, page: &mut metrics::Page<'_>) -> std::fmt::Result {
+        page.counter("vos_judged", "Packets", 7)
+    }
 }
 
 impl Engine for Fake {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::mem;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use crate::control::ask::{Ask, By, Done, MAX_WHO, Outcome, Refusal};
 use crate::control::clock::Clock;
 use crate::control::decision::{Decision, Key, Kind, Made, Origin};
+use crate::control::figures::{CountedMaps, Figures};
 use crate::control::guard::{Guard, Widest};
 use crate::control::history::{SETS_MAX, STEPS_MAX, Set, Step};
 use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged};
@@ -50,6 +52,8 @@ pub struct Control {
     clock: Box<dyn Fn() -> Clock + Send + Sync>,
     /// Told when there is something for the log.
     posted: tokio::sync::Notify,
+    /// Writes that the kernel refused.
+    refused_writes: Arc<AtomicU64>,
 }
 
 /// What somebody asks, and where they find the answer.
@@ -163,10 +167,12 @@ impl Control {
     /// difference. `clock` is [`Clock::now`] but for tests.
     pub fn open(
         path: &Path,
-        mut maps: Box<dyn RuleMaps + Send>,
+        maps: Box<dyn RuleMaps + Send>,
         member: Option<Member>,
         clock: impl Fn() -> Clock + Send + Sync + 'static,
     ) -> Result<Self, Refusal> {
+        let refused_writes = Arc::default();
+        let mut maps: Box<dyn RuleMaps + Send> = Box::new(CountedMaps { maps, refused: Arc::clone(&refused_writes) });
         let (mut store, mut loaded) = Store::open(path)?;
         let now = clock();
         let has_ended = |decision: &Decision| decision.until.is_some_and(|until| until <= now.wall_s());
@@ -202,7 +208,7 @@ impl Control {
         };
         inner.join()?;
         let (waiting, inner) = (Mutex::default(), Mutex::new(inner));
-        Ok(Self { waiting, inner, clock: Box::new(clock), posted: tokio::sync::Notify::new() })
+        Ok(Self { waiting, inner, clock: Box::new(clock), posted: tokio::sync::Notify::new(), refused_writes })
     }
 
     /// Whom no block may hit without `force`, and why: this host's addresses, its gateway, its resolvers. In place of
@@ -273,15 +279,19 @@ impl Control {
         listed
     }
 
-    /// How many decisions of each kind there are, those that are held back among them, those that have ended and are
-    /// not swept yet as well.
-    pub fn count(&self) -> [usize; Kind::ALL.len()] {
+    /// What there is and what was done, for metrics.
+    pub fn figures(&self) -> Figures {
         let inner = self.lock();
-        let mut count = inner.book.count();
-        for (_, kind) in inner.held.keys() {
-            count[*kind as usize] += 1;
+        Figures {
+            decisions: *inner.book.count(),
+            held: inner.held.len(),
+            graves: inner.graves.len(),
+            outbox: inner.outbox,
+            next: inner.next,
+            commits: inner.store.commits(),
+            size: inner.store.size(),
+            refused_writes: self.refused_writes.load(Relaxed),
         }
-        count
     }
 
     /// Removes what has ended from book, maps and disk. Call it every second or when [`Sweep::next`] has passed; a

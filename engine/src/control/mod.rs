@@ -51,6 +51,12 @@ pub mod history;
 /// What nodes of a cluster tell each other.
 pub mod log;
 
+/// What the control plane counts of itself.
+pub mod figures;
+
+/// What it shows on the page of metrics.
+pub(crate) mod metrics;
+
 /// What others told, brought into force here.
 pub mod merge;
 
@@ -62,6 +68,12 @@ pub mod socket;
 
 /// The HTTP API.
 pub mod api;
+
+/// The API over TCP.
+pub(crate) mod tcp;
+
+/// What is shown to be let in there.
+pub mod token;
 
 /// What happens, as the API tells it.
 mod stream;

@@ -19,7 +19,7 @@ use prefix_trie::joint::map::JointPrefixMap;
 use vos_common::rule::{GATE_BLOCKS, GateBlock, Rule, RuleKind};
 
 use crate::control::clock::Clock;
-use crate::control::decision::{Decision, Key, Kind};
+use crate::control::decision::{Decision, Key, Kind, Origin};
 use crate::control::gate::Gate;
 use crate::control::maps::{MapError, RuleMaps};
 use crate::control::order::behind;
@@ -63,7 +63,11 @@ pub struct RuleBook {
     v6: bool,
     /// When which entry must be looked at again, ns of `CLOCK_MONOTONIC`.
     due: BTreeSet<(u64, IpNet)>,
+    count: Count,
 }
+
+/// Decisions by [`Kind`] and [`Origin`], live or not swept yet.
+pub type Count = [[usize; Origin::ALL.len()]; Kind::ALL.len()];
 
 /// A prefix with decisions of its own, or (briefly, when a map refused) with an entry that must still go.
 #[derive(Debug, Default)]
@@ -127,7 +131,13 @@ impl Default for RuleBook {
 impl RuleBook {
     /// An empty book, for maps that are empty.
     pub fn new() -> Self {
-        Self { nodes: JointPrefixMap::new(), gate: Gate::default(), v6: false, due: BTreeSet::new() }
+        Self {
+            nodes: JointPrefixMap::new(),
+            gate: Gate::default(),
+            v6: false,
+            due: BTreeSet::new(),
+            count: Count::default(),
+        }
     }
 
     /// A book of these decisions, written into maps that may hold anything (pins of an earlier run). They are changed
@@ -223,6 +233,7 @@ impl RuleBook {
             node.is_stale = false;
             for held in &mut node.own {
                 if let Some(ended) = held.take_if(|held| !is_live(held.ends, now)) {
+                    self.count[ended.decision.kind as usize][ended.decision.origin as usize] -= 1;
                     swept.ended.push(ended.decision);
                 }
             }
@@ -289,13 +300,9 @@ impl RuleBook {
         Some(&self.nodes.get(net)?.own[*kind as usize].as_ref()?.decision)
     }
 
-    /// Decisions of each kind, live or not swept yet, by [`Kind`].
-    pub fn count(&self) -> [usize; Kind::ALL.len()] {
-        let mut count = [0; Kind::ALL.len()];
-        for decision in self.all() {
-            count[decision.kind as usize] += 1;
-        }
-        count
+    /// How many decisions there are, live or not swept yet.
+    pub fn count(&self) -> &Count {
+        &self.count
     }
 
     /// Prefixes that have decisions.
@@ -334,7 +341,13 @@ impl RuleBook {
         if held.is_none() && !self.nodes.contains_key(&net) {
             return None;
         }
-        std::mem::replace(&mut self.nodes.entry(net).or_default().own[kind as usize], held)
+        let origin = |held: &Box<Held>| held.decision.origin as usize;
+        let new = held.as_ref().map(origin);
+        let old = std::mem::replace(&mut self.nodes.entry(net).or_default().own[kind as usize], held);
+        let count = &mut self.count[kind as usize];
+        new.into_iter().for_each(|origin| count[origin] += 1);
+        old.iter().map(origin).for_each(|origin| count[origin] -= 1);
+        old
     }
 
     /// The writes that bring the kernel up to date, after the decisions `touched` (sorted) have changed.

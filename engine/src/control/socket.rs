@@ -70,17 +70,19 @@ impl Drop for SocketFile {
     }
 }
 
-/// Makes `RUN_DIR/IFACE.sock` for owner and `group` (`""`: the engine's own). Must be called in a tokio runtime.
+/// The group that may use the socket where none is named, if there is such a group.
+const GROUP: &str = "vos";
+
+/// Makes `RUN_DIR/IFACE.sock` for owner and `group` (`""`: `vos` where there is such a group, else the engine's own). Must be called in a tokio runtime.
 pub fn bind(run_dir: &Path, iface: &str, group: &str) -> Result<Socket, SocketError> {
     let path = path(run_dir, iface);
     let io = |source| SocketError::Io { path: path.clone(), source };
-    let gid = match group {
-        "" => None,
-        name => match Group::from_name(name).map_err(|errno| io(errno.into()))? {
-            Some(found) => Some(found.gid),
-            None => return Err(SocketError::NoGroup { group: name.to_owned() }),
-        },
-    };
+    let name = if group.is_empty() { GROUP } else { group };
+    let found = Group::from_name(name).map_err(|errno| io(errno.into()))?;
+    if found.is_none() && !group.is_empty() {
+        return Err(SocketError::NoGroup { group: name.to_owned() });
+    }
+    let gid = found.map(|found| found.gid);
     DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(io)?;
     refuse_if_alive(&path)?;
     // Nobody can reach into the private directory between bind and chmod; rename then replaces a stale socket at once.

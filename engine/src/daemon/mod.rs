@@ -4,6 +4,8 @@
 mod backends;
 /// Why it does not start, or does not go on.
 mod error;
+/// What it shows on the page of metrics.
+mod metrics;
 /// What runs beside the packets and follows the configuration.
 mod services;
 /// Whom the engine asks whether the softswitch lives.
@@ -30,7 +32,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigError, RelayTo};
-use crate::control::{Control, api, socket};
+use crate::control::clock::Clock;
+use crate::control::{Control, Engine, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::Events;
 use crate::health::Health;
@@ -78,6 +81,8 @@ pub fn run(
     let mut hup = signal(SignalKind::hangup()).map_err(io("catching SIGHUP"))?;
     let mut engine = Running::start(config, options, Box::new(read))?;
     let (control, view) = (Arc::clone(&engine.control), Arc::new(engine.view()));
+    engine.services.show(Arc::clone(&view) as Arc<dyn Engine>);
+    engine.services.follow(config);
     let outcome = runtime.block_on(async {
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = tokio::spawn(api::serve(api_socket, control, view, async {
@@ -103,6 +108,7 @@ pub fn run(
             Ok(Err(error)) => warn!("the API ended with {error}"),
             Err(error) => warn!("the API ended with {error}"),
         }
+        engine.services.stop().await;
         outcome
     });
     engine.stop();
@@ -276,6 +282,7 @@ impl Running {
             tallies: Arc::clone(&self.services.reach.tallies),
             board: self.board.clone(),
             health: Arc::clone(&self.health),
+            started: Clock::now().wall_ns() as f64 / 1e9,
         }
     }
 

@@ -4,17 +4,21 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
-use crate::control::Control;
+use crate::config::{self, Config};
+use crate::control::{Control, Engine, api, tcp, token};
 use crate::feed::Tallies;
 
 /// The services that run.
 pub(super) struct Services {
     /// What they speak to.
     pub(super) reach: Reach,
+    /// What is served over TCP, once it is there.
+    api: Option<(Router, Arc<dyn Engine>)>,
+    tcp: Service<(config::Api, Option<token::Version>)>,
 }
 
 /// What a service may speak to.
@@ -52,16 +56,44 @@ impl<C: Clone + PartialEq> Service<C> {
         }
         self.running = wanted.map(|wanted| (wanted.clone(), runtime.spawn(begin(wanted))));
     }
+
+    /// Waits until it has ended, which it does of itself.
+    async fn end(&mut self) {
+        if let Some((_, task)) = self.running.take() {
+            let _it_has_said_why = task.await;
+        }
+    }
 }
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        Self { reach }
+        Self { reach, api: None, tcp: Service::default() }
+    }
+
+    /// What the API shows.
+    pub(super) fn show(&mut self, engine: Arc<dyn Engine>) {
+        self.api = Some((api::router(Arc::clone(&self.reach.control), Arc::clone(&engine)), engine));
     }
 
     /// The configuration may have changed.
     pub(super) fn follow(&mut self, config: &Config) {
-        let Reach { control, .. } = &self.reach;
+        let Reach { control, runtime, .. } = &self.reach;
         control.set_widest(super::start::widest(config));
+        if let Some((router, engine)) = &self.api {
+            // a token that is replaced is another, and ends what goes on by the one before
+            let wanted = config.api.listen.map(|_| (config.api.clone(), token::Version::of(&config.api.token_file)));
+            self.tcp.follow(wanted, runtime, |(api, _)| {
+                let engine = Arc::clone(engine);
+                tcp::serve(api, router.clone(), async move { engine.events().closed().await })
+            });
+        }
+    }
+
+    /// Lets those end that hear of the stop.
+    pub(super) async fn stop(&mut self) {
+        if let Some((_, engine)) = &self.api {
+            engine.events().close();
+        }
+        self.tcp.end().await;
     }
 }

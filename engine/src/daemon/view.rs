@@ -45,6 +45,30 @@ pub(super) struct View {
     pub(super) tallies: Arc<Tallies>,
     pub(super) board: Option<Arc<Switchboard>>,
     pub(super) health: Arc<Health>,
+    /// When the engine was started, unix seconds.
+    pub(super) started: f64,
+}
+
+impl View {
+    pub(super) fn xdp(&self) -> &'static str {
+        if self.shape.native { "native" } else { "generic" }
+    }
+
+    pub(super) fn inject(&self) -> &'static str {
+        match self.shape.inject {
+            Some(Inject::Raw) => "raw",
+            Some(_) => "reentry",
+            None => "none",
+        }
+    }
+
+    pub(super) fn bind(&self) -> &'static str {
+        match (self.relaying(), self.shape.zero_copy) {
+            (false, _) => "none",
+            (true, true) => "zerocopy",
+            (true, false) => "copy",
+        }
+    }
 }
 
 impl Engine for View {
@@ -67,23 +91,13 @@ impl Engine for View {
     }
 
     fn stats(&self) -> Value {
-        let inject = match self.shape.inject {
-            Some(Inject::Raw) => "raw",
-            Some(_) => "reentry",
-            None => "none",
-        };
-        let bind = match (self.relaying(), self.shape.zero_copy) {
-            (false, _) => "none",
-            (true, true) => "zerocopy",
-            (true, false) => "copy",
-        };
         let mut json = self.counters.to_json();
         json.insert("mode".into(), self.shape.mode.word().into());
         json.insert("queues".into(), self.shape.queues.into());
-        json.insert("xdp".into(), if self.shape.native { "native" } else { "generic" }.into());
-        json.insert("bind".into(), bind.into());
+        json.insert("xdp".into(), self.xdp().into());
+        json.insert("bind".into(), self.bind().into());
         json.insert("relay".into(), self.live.in_force().config.relay.to.to_string().into());
-        json.insert("inject".into(), inject.into());
+        json.insert("inject".into(), self.inject().into());
         json.insert("softswitch".into(), json!(self.health.state()));
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
         json.insert("verified".into(), self.verified.to_json());

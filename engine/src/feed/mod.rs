@@ -3,6 +3,8 @@
 
 /// The lines of block lists.
 pub mod lines;
+/// What a message asks for.
+pub mod message;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -39,13 +39,23 @@ impl Count {
         self.displaced.load(Relaxed)
     }
 
+    /// Round trips seen.
+    pub fn proven(&self) -> u64 {
+        self.proven.load(Relaxed)
+    }
+
+    /// Writes that the kernel refused.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Relaxed)
+    }
+
     /// As JSON: `sources`, `proven` (round trips seen), `displaced`, `failed` (writes that the kernel refused).
     pub fn to_json(&self) -> Value {
         json!({
             "sources": self.sources(),
-            "proven": self.proven.load(Relaxed),
+            "proven": self.proven(),
             "displaced": self.displaced(),
-            "failed": self.failed.load(Relaxed),
+            "failed": self.failed(),
         })
     }
 }

@@ -57,6 +57,11 @@ impl Gauge {
         Pressed(self.0.iter().map(listener).collect())
     }
 
+    /// Each socket, as it was seen last.
+    pub fn sockets(&self) -> impl Iterator<Item = &UdpSocket> {
+        self.0.iter().map(|(socket, _)| socket)
+    }
+
     /// Each socket, for `vosctl stats`.
     pub fn to_json(&self) -> Vec<Value> {
         let one = |(socket, pressed): &(UdpSocket, bool)| {

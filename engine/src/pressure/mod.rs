@@ -70,6 +70,12 @@ impl Pressure {
         json!({ "now": seen.now, "episodes": seen.episodes, "sockets": seen.gauge.to_json() })
     }
 
+    /// Is it under pressure, how often has it been, and each of its sockets.
+    pub fn seen(&self) -> (bool, u64, Vec<UdpSocket>) {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        (seen.now, seen.episodes, seen.gauge.sockets().cloned().collect())
+    }
+
     fn note(&self, change: impl FnOnce(&mut Seen)) {
         change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -43,16 +43,25 @@ impl Counts {
         self.fell_back.count();
     }
 
+    /// The word for each counter, and what it is at: times that the peer came; datagrams that went to it, that found no
+    /// room, that the softswitch on this host got instead, that came from it, and of these those that made no sense.
+    pub fn all(&self) -> [(&'static str, u64); 6] {
+        [
+            ("came", self.came.get()),
+            ("sent", self.sent.get()),
+            ("busy", self.busy.get()),
+            ("fell_back", self.fell_back.get()),
+            ("received", self.received.get()),
+            ("bad_replies", self.bad.get()),
+        ]
+    }
+
     /// As JSON.
     pub fn to_json(&self) -> Value {
-        json!({
-            "present": self.present(),
-            "came": self.came.get(),
-            "sent": self.sent.get(),
-            "busy": self.busy.get(),
-            "fell_back": self.fell_back.get(),
-            "received": self.received.get(),
-            "bad_replies": self.bad.get(),
-        })
+        let mut json = json!({ "present": self.present() });
+        for (word, count) in self.all() {
+            json[word] = count.into();
+        }
+        json
     }
 }

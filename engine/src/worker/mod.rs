@@ -302,7 +302,7 @@ impl Worker {
     }
 
     fn beat(&mut self, now: u64) {
-        self.stats.lost.set(self.queue.lost() + self.queue.bad_descriptors());
+        self.stats.note_socket(&self.queue.statistics());
         self.stats.held.set(self.queue.held() as u64);
         if !self.relay.probe(now) {
             if self.stats.live() {

@@ -8,6 +8,7 @@ use crate::counter::{Counter, Counters};
 use crate::pipeline::{Brief, Class, Kind};
 use crate::relay::{Counts, Relay};
 use crate::transmit::Sent;
+use crate::xsk::Statistics;
 
 /// One for each reason.
 type ByReason = Counters<{ Reason::ALL.len() }>;
@@ -30,7 +31,8 @@ pub struct Stats {
     /// Datagrams to callers, the relay's peer's and answers, by the way they took.
     pub(super) sent: Counters<{ Sent::ALL.len() }>,
     pub(super) kinds: Counters<{ Kind::ALL.len() }>,
-    pub(super) lost: Counter,
+    /// What is counted of the socket, by [`Statistics::LABELS`].
+    socket: Counters<{ Statistics::LABELS.len() }>,
     pub(super) held: Counter,
     live: AtomicBool,
     /// Of the relay's peer, if there is one.
@@ -62,7 +64,8 @@ impl Stats {
             "kinds": by_label(&self.kinds, Kind::ALL.map(Kind::label)),
             "partial_checksums": self.partial_checksums.get(),
             "unobserved": self.unobserved.get(),
-            "socket_lost": self.lost.get(),
+            "socket_lost": self.socket().filter(|(label, _)| Statistics::is_loss(label)).map(|(_, n)| n).sum::<u64>(),
+            "socket": by_label(&self.socket, Statistics::LABELS),
             "held": self.held.get(),
         })
     }
@@ -70,6 +73,58 @@ impl Stats {
     /// What was given up, of all classes.
     pub fn given_up(&self) -> u64 {
         self.given_up.iter().sum()
+    }
+
+    /// Packets that it took from the ring.
+    pub fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Packets that it handed on. What it received it has relayed or [`ended`](Self::ended), or it
+    /// [waits](Self::waiting).
+    pub fn relayed(&self) -> u64 {
+        self.relayed.get()
+    }
+
+    /// Packets that ended here for this reason.
+    pub fn ended(&self, reason: Reason) -> u64 {
+        self.ended[reason as usize].get()
+    }
+
+    /// Packets that a rule in monitor mode would have dropped here.
+    pub fn would_drop(&self, reason: Reason) -> u64 {
+        self.would_drop[reason as usize].get()
+    }
+
+    /// What was given up of this class.
+    pub fn given_up_of(&self, class: Class) -> u64 {
+        self.given_up[class as usize].get()
+    }
+
+    /// Packets that wait until the relay has room.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.get()
+    }
+
+    /// Datagrams to callers that went this way.
+    pub fn sent(&self, sent: Sent) -> u64 {
+        self.sent[sent as usize].get()
+    }
+
+    /// What is counted of the socket: the word for it, and how many.
+    pub fn socket(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Statistics::LABELS.into_iter().zip(self.socket.iter())
+    }
+
+    pub(super) fn note_socket(&self, statistics: &Statistics) {
+        for (at, n) in statistics.0.into_iter().enumerate() {
+            self.socket[at].set(n);
+        }
+    }
+
+    /// What it and the relay's peer have been to each other; `None`: there is to be none.
+    pub fn counts(&self) -> Option<&Counts> {
+        self.peer.as_deref()
     }
 
     pub(super) fn give_up(&self, brief: Option<&Brief>) {

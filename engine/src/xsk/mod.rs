@@ -13,4 +13,4 @@ mod queue;
 
 pub use frame::Frame;
 pub use frames::Frames;
-pub use queue::{BindError, Queue, chunk_for};
+pub use queue::{BindError, Queue, Statistics, chunk_for};

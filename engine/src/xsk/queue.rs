@@ -244,9 +244,42 @@ impl Queue {
         }
     }
 
-    /// Packets that the kernel could not put into the ring: no frame in the fill ring, no room in the RX ring.
-    pub fn lost(&self) -> u64 {
-        self.rx.fd().xdp_statistics().map_or(0, |s| s.rx_dropped() + s.rx_ring_full() + s.rx_invalid_descs())
+    /// What was counted of this queue so far.
+    pub fn statistics(&self) -> Statistics {
+        let kernel = self.rx.fd().xdp_statistics().unwrap_or_default();
+        Statistics([
+            kernel.rx_dropped(),
+            kernel.rx_ring_full(),
+            kernel.rx_invalid_descs(),
+            kernel.rx_fill_ring_empty_descs(),
+            kernel.tx_invalid_descs(),
+            kernel.tx_ring_empty_descs(),
+            self.bad_descriptors(),
+        ])
+    }
+}
+
+/// What the kernel counts of a socket (`XDP_STATISTICS`), and the engine of its frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Statistics(pub [u64; Self::LABELS.len()]);
+
+impl Statistics {
+    /// The words for them in JSON and metrics, in their order: packets that did not fit a frame or the socket's memory;
+    /// that found the RX ring full; frames that were offered in the fill ring and are none; times that the fill ring was
+    /// empty; frames to send that are none; times that the TX ring was empty; frames from the kernel that are none.
+    pub const LABELS: [&'static str; 7] = [
+        "rx_dropped",
+        "rx_ring_full",
+        "rx_invalid_descriptors",
+        "fill_ring_empty",
+        "tx_invalid_descriptors",
+        "tx_ring_empty",
+        "bad_descriptors",
+    ];
+
+    /// Is each of what the word counts a packet or a frame that is lost?
+    pub fn is_loss(label: &str) -> bool {
+        matches!(label, "rx_dropped" | "rx_ring_full" | "rx_invalid_descriptors" | "bad_descriptors")
     }
 }
 

@@ -3,7 +3,17 @@
 //!
 //! Needs root. Each test makes namespaces of its own and removes them.
 
+/// A RabbitMQ of the test's own.
+mod broker;
 /// What every other test here stands on.
 mod drops;
+/// An operator's day.
+mod operator;
+/// The queue of blocks and unblocks.
+mod queue;
 /// Hosts, wires, engines.
 mod site;
+/// `vosctl top` on a terminal.
+mod terminal;
+/// What `vosctl` refuses by itself.
+mod usage;

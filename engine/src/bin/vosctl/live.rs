@@ -200,7 +200,7 @@ mod tests {
     use vos_engine::live::ATTACK_DEFAULT;
 
     use super::*;
-    use crate::Command;
+    use crate::{Command, Verb};
 
     fn status() -> Status {
         let config = Config::default();
@@ -299,6 +299,6 @@ mod tests {
             assert_eq!(refused(words).exit_code(), 2, "{words:?}");
         }
         let cli = Cli::try_parse_from(["vosctl", "attack", "on"]).expect("taken");
-        assert!(matches!(cli.command, Command::Attack { switch: AttackSwitch::On { ttl: ATTACK_DEFAULT } }));
+        assert!(matches!(cli.verb, Verb::Asking(Command::Attack { switch: AttackSwitch::On { ttl: ATTACK_DEFAULT } })));
     }
 }

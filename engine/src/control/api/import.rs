@@ -56,7 +56,7 @@ async fn import(
     let body = body(request).await?;
     let mut by = peer.by(&headers);
     by.force = import.force;
-    by.operator = import.ssh_connection.as_deref().and_then(client_of);
+    by.operator = import.ssh_connection.as_deref().and_then(client_of).or(by.operator);
     blocking(move || {
         end.at(shared.control.clock())?;
         let list = List::read(&body, end, &import.reason.as_deref().unwrap_or_default().into());

@@ -177,6 +177,8 @@ pub struct Store {
     path: PathBuf,
     /// `None` after a failed write: redb wants the file opened anew then, and what was committed is intact.
     database: Option<Database>,
+    /// Transactions that reached the disk, and those that did not.
+    commits: (u64, u64),
 }
 
 impl Store {
@@ -186,7 +188,7 @@ impl Store {
             |_| StoreError::Corrupted { path: path.into(), what: "its pages contradict each other".into() };
         // redb trusts the pages it reads; a damaged file must be told, not crash the engine.
         catch_unwind(AssertUnwindSafe(|| {
-            let store = Self { path: path.into(), database: Some(open_database(path)?) };
+            let store = Self { path: path.into(), database: Some(open_database(path)?), commits: (0, 0) };
             let loaded = store.load()?;
             Ok((store, loaded))
         }))
@@ -195,9 +197,23 @@ impl Store {
 
     /// Makes all of it durable, or nothing.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let database = self.opened()?;
-        let written = commit(&database, batch);
-        self.keep(database, written)
+        let done = self.opened().and_then(|database| {
+            let written = commit(&database, batch);
+            self.keep(database, written)
+        });
+        let (reached, failed) = &mut self.commits;
+        *(if done.is_ok() { reached } else { failed }) += 1;
+        done
+    }
+
+    /// Transactions that reached the disk since it was opened, and those that did not.
+    pub fn commits(&self) -> (u64, u64) {
+        self.commits
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 
     /// The oldest entries that the log has not got, at most `limit`.

@@ -192,11 +192,17 @@ impl Switchboard {
         })
     }
 
+    /// What came to the relay's sockets and is for nobody, by why.
+    pub fn strays(&self) -> [(&'static str, u64); Stray::ALL.len()] {
+        let tallies = self.tallies();
+        let count = |stray: Stray| tallies.iter().map(|tally| tally.strays(stray)).sum();
+        Stray::ALL.map(|stray| (stray.label(), count(stray)))
+    }
+
     /// What was counted: `{"strays":{word:n},"backends":[...]}`.
     pub fn to_json(&self) -> Value {
-        let count = |stray: Stray| self.tallies().iter().map(|tally| tally.strays(stray)).sum::<u64>();
         let strays: Map<String, Value> =
-            Stray::ALL.iter().map(|stray| (stray.label().to_owned(), count(*stray).into())).collect();
+            self.strays().into_iter().map(|(label, count)| (label.to_owned(), count.into())).collect();
         json!({ "strays": strays, "backends": self.backends() })
     }
 

@@ -72,6 +72,10 @@ pub(crate) async fn run(client: &Client, cli: &Cli, args: &TopArgs) -> Result<u8
     if cli.json {
         return Err(Failure::Usage("top is for people: write `vosctl stats --json --watch` instead".into()));
     }
+    if !args.once && !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        let instead = "top needs a terminal: write --once for one frame as text, or `vosctl stats --json --watch`";
+        return Err(Failure::Usage(instead.into()));
+    }
     let interval = Duration::from_secs(args.interval);
     let mut model = Model::new(client.path());
     for event in client.recent(&Wanted::default()).await?.events {
@@ -79,10 +83,6 @@ pub(crate) async fn run(client: &Client, cli: &Cli, args: &TopArgs) -> Result<u8
     }
     if args.once {
         return once(client, model, interval).await;
-    }
-    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
-        let instead = "top needs a terminal: write --once for one frame as text, or `vosctl stats --json --watch`";
-        return Err(Failure::Usage(instead.into()));
     }
     // before the terminal is taken: an engine that is not there is told in the usual place
     model.look(Look::take(client).await?);
@@ -130,8 +130,10 @@ fn follow(client: &Client, interval: Duration, sender: &Sender<News>) -> io::Res
         let ended = match following.follow(&Wanted::default()).await {
             Ok(mut events) => loop {
                 match events.next().await {
-                    Ok(Some(event)) if sending.send(News::Event(event)).await.is_ok() => {}
-                    Ok(Some(_)) => return,
+                    Ok(Some(event)) => match sending.send(News::Event(event)).await {
+                        Ok(()) => {}
+                        Err(_) => return,
+                    },
                     Ok(None) => break News::Stopped,
                     Err(error) => break News::Failed(error.into()),
                 }

@@ -1,0 +1,179 @@
+//! What the engine shows on the page of metrics: packets, queues, relay, softswitch.
+
+use std::fmt;
+
+use prometheus_client::registry::Unit;
+use vos_common::reason::Reason;
+
+use super::view::{Shape, View};
+use crate::control::metrics::measure_feeds;
+use crate::events::SoftswitchState;
+use crate::metrics::{Measured, Page};
+use crate::pipeline::Class;
+use crate::relay::Counts;
+use crate::transmit::Sent;
+use crate::worker::Stats;
+
+impl Measured for View {
+    fn measure(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.info("vos_build", "The program", [("version", env!("CARGO_PKG_VERSION"))])?;
+        let Shape { mode, .. } = &self.shape;
+        let labels = [("mode", mode.word()), ("xdp", self.xdp()), ("bind", self.bind()), ("inject", self.inject())];
+        page.info("vos_engine", "How the engine is connected", labels)?;
+        let help = "When the engine was started, unix time";
+        page.gauge("process_start_time", help, Some(Unit::Seconds), self.started)?;
+        self.measure_packets(page)?;
+        self.measure_queues(page)?;
+        self.measure_relay(page)?;
+        self.measure_softswitch(page)?;
+        let help = "Sources that have proven their address";
+        page.gauge("vos_verified_sources", help, None, self.verified.sources() as f64)?;
+        page.counter("vos_verified_round_trips", "Proofs of an address that were seen", self.verified.proven())?;
+        let help = "Verified sources that others took the place of before their time was over";
+        page.counter("vos_verified_displaced", help, self.verified.displaced())?;
+        let help = "Writes of verified sources that the kernel refused";
+        page.counter("vos_verified_failures", help, self.verified.failed())?;
+        let live = self.live.in_force();
+        let attack = live.kernel.attack_until > crate::control::clock::Clock::now().mono_ns();
+        page.gauge("vos_attack_mode", "Is attack mode on?", None, truth(attack))?;
+        measure_feeds(&self.tallies.views(), page)
+    }
+}
+
+fn truth(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+/// What the XDP program did with a packet that it counted so.
+fn verdict(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Redirected => "redirect",
+        rule if rule.is_rule() => "drop",
+        _ => "pass",
+    }
+}
+
+impl View {
+    fn measure_packets(&self, page: &mut Page<'_>) -> fmt::Result {
+        let kernel = || Reason::ALL.iter().copied().filter(|reason| reason.in_kernel());
+        let packets = kernel()
+            .map(|reason| ([("reason", reason.label()), ("verdict", verdict(reason))], self.counters.reason(reason)));
+        let help = "Packets that the XDP program judged, each once, by why and what became of it";
+        page.counters("vos_packets", help, packets)?;
+        let would = Reason::ALL.iter().copied().filter(|reason| reason.is_rule()).map(|rule| {
+            let workers: u64 = self.stats.iter().map(|stats| stats.would_drop(rule)).sum();
+            let kernel = if rule.in_kernel() { self.counters.would_drop(rule) } else { 0 };
+            ([("reason", rule.label())], kernel + workers)
+        });
+        let help =
+            "Packets that rules in monitor mode would have dropped; what became of them they are counted by as well";
+        page.counters("vos_would_drop_packets", help, would)?;
+        let help =
+            "Responses of the softswitch that found no room on their way to user space: what they prove is not seen";
+        page.counter("vos_replies_unseen", help, self.counters.replies_lost())
+    }
+
+    /// Each worker with the number of its queue, in words.
+    fn workers(&self) -> Vec<(String, &Stats)> {
+        self.stats.iter().enumerate().map(|(queue, stats)| (queue.to_string(), &**stats)).collect()
+    }
+
+    fn measure_queues(&self, page: &mut Page<'_>) -> fmt::Result {
+        let workers = self.workers();
+        let each = |get: &dyn Fn(&Stats) -> u64| -> Vec<_> {
+            workers.iter().map(|(queue, stats)| ([("queue", &**queue)], get(stats))).collect()
+        };
+        page.gauge("vos_queues", "RX queues of the interface that are judged", None, f64::from(self.shape.queues))?;
+        let live = workers.iter().map(|(queue, stats)| ([("queue", &**queue)], truth(stats.live())));
+        page.gauges("vos_worker_live", "Does the worker turn, and its relay with it?", None, live)?;
+        page.counters("vos_worker_received_packets", "Packets from the ring", each(&Stats::received))?;
+        let relayed = workers.iter().map(|(queue, stats)| outcome(queue, "relayed", "", stats.relayed()));
+        let ended = workers.iter().flat_map(|(queue, stats)| {
+            let ended = Reason::ALL.iter().map(|reason| (*reason, stats.ended(*reason)));
+            // of the kernel's reasons those that were met here: by datagrams that came in fragments
+            let ended = ended.filter(|(reason, n)| !reason.in_kernel() || *n > 0);
+            ended.map(|(reason, n)| outcome(queue, fate(reason), reason.label(), n))
+        });
+        let help =
+            "What became of packets from the ring, each once: relayed, answered, taken, dropped or lost, and why";
+        page.counters("vos_worker_packets", help, relayed.chain(ended))?;
+        let waiting = workers.iter().map(|(queue, stats)| ([("queue", &**queue)], stats.waiting() as f64));
+        page.gauges("vos_worker_waiting_packets", "Packets that wait until the relay has room", None, waiting)?;
+        let given_up = workers.iter().flat_map(|(queue, stats)| {
+            Class::ALL.map(|class| ([("queue", &**queue), ("class", class.label())], stats.given_up_of(class)))
+        });
+        page.counters(
+            "vos_worker_given_up_packets",
+            "Packets that were given up under pressure, by what they are",
+            given_up,
+        )?;
+        let sent = workers.iter().flat_map(|(queue, stats)| {
+            Sent::ALL.map(|sent| ([("queue", &**queue), ("way", sent.label())], stats.sent(sent)))
+        });
+        page.counters("vos_worker_sent_packets", "Datagrams to callers, by the way they took", sent)?;
+        let socket = workers
+            .iter()
+            .flat_map(|(queue, stats)| stats.socket().map(|(word, n)| ([("queue", &**queue), ("counter", word)], n)));
+        page.counters("vos_xsk_events", "What the kernel counts of AF_XDP sockets (XDP_STATISTICS)", socket)
+    }
+
+    fn measure_relay(&self, page: &mut Page<'_>) -> fmt::Result {
+        let workers = self.workers();
+        let peers = || workers.iter().filter_map(|(queue, stats)| Some((&**queue, stats.counts()?)));
+        let present = peers().map(|(queue, counts)| ([("queue", queue)], truth(counts.present())));
+        page.gauges("vos_relay_peer_present", "Does the worker find the relay's peer there?", None, present)?;
+        let events = peers().flat_map(|(queue, counts)| {
+            Counts::all(counts).map(|(word, n)| ([("queue", queue), ("counter", word)], n))
+        });
+        page.counters("vos_relay_peer_events", "What the worker and the relay's peer have been to each other", events)?;
+        let strays = self.board.iter().flat_map(|board| board.strays()).map(|(why, n)| ([("reason", why)], n));
+        page.counters("vos_relay_stray_packets", "What came to the relay's sockets and is for nobody, by why", strays)?;
+        let backends = self.board.as_ref().map_or_else(Vec::new, |board| board.backends());
+        let up = backends.iter().map(|b| ([("backend", &*b.name)], truth(b.state == SoftswitchState::Alive)));
+        page.gauges("vos_backend_up", "Is the backend alive?", None, up)?;
+        let drained = backends.iter().map(|backend| ([("backend", &*backend.name)], truth(backend.drain)));
+        page.gauges("vos_backend_drained", "Does the backend get no new calls?", None, drained)?;
+        let sent = backends.iter().map(|backend| ([("backend", &*backend.name)], backend.sent));
+        page.counters("vos_backend_sent_packets", "Datagrams that went to the backend", sent)?;
+        let received = backends.iter().map(|backend| ([("backend", &*backend.name)], backend.received));
+        page.counters("vos_backend_received_packets", "Datagrams that came from the backend", received)
+    }
+
+    fn measure_softswitch(&self, page: &mut Page<'_>) -> fmt::Result {
+        let state = self.health.state().map(|state| ([], truth(state == SoftswitchState::Alive)));
+        page.gauges(
+            "vos_softswitch_up",
+            "Does the softswitch, or one of them, answer the engine's OPTIONS?",
+            None,
+            state,
+        )?;
+        let (now, episodes, sockets) = self.pressure.seen();
+        page.gauge("vos_softswitch_pressed", "Is the softswitch on this host behind?", None, truth(now))?;
+        page.counter("vos_softswitch_pressed_episodes", "Times that the softswitch on this host was behind", episodes)?;
+        let fill = sockets.iter().map(|socket| f64::from(socket.queued) / f64::from(socket.buffer.max(1)));
+        let help = "How full the fullest receive buffer on the SIP ports is, 0 to 1";
+        page.gauge(
+            "vos_softswitch_buffer_fill",
+            help,
+            Some(Unit::Other("ratio".to_owned())),
+            fill.fold(0.0, f64::max),
+        )?;
+        let lost = sockets.iter().map(|socket| f64::from(socket.dropped)).sum();
+        let help = "Packets that the kernel had no room for, of the sockets that are on the SIP ports now";
+        page.gauge("vos_softswitch_lost_packets", help, None, lost)
+    }
+}
+
+fn outcome<'a>(queue: &'a str, outcome: &'a str, reason: &'a str, n: u64) -> ([(&'static str, &'a str); 3], u64) {
+    ([("queue", queue), ("outcome", outcome), ("reason", reason)], n)
+}
+
+/// What became of a packet that ended in a worker for this reason.
+fn fate(reason: Reason) -> &'static str {
+    match reason {
+        Reason::RelayError => "lost",
+        answer if answer.is_answer() => "answered",
+        taken if taken.is_taken() => "taken",
+        _ => "dropped",
+    }
+}
