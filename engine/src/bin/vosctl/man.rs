@@ -249,6 +249,8 @@ mod tests {
             .map(|command| 1 + nested(command))
             .sum::<usize>();
         assert_eq!(count, expected);
+        let page = fs::read_to_string(pages.join("vosctl-block.8")).expect("there");
+        assert!(page.contains("vosctl block 203.0.113.7"), "{page}");
         for entry in fs::read_dir(&pages).expect("there") {
             let path = entry.expect("an entry").path();
             let page = fs::read_to_string(&path).expect("a page");
@@ -256,7 +258,11 @@ mod tests {
                 assert!(page.contains(part), "{part} of {}", path.display());
             }
             // whatever it warns of is a mistake
-            let Ok(shown) = Process::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(&path).output() else { continue };
+            let Ok(shown) = Process::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(&path).output() else {
+                assert!(std::env::var_os("VOS_REQUIRE_ALL").is_none_or(|set| set != "1"), "this test needs groff");
+                eprintln!("SKIPPED: this test needs groff");
+                return;
+            };
             assert!(
                 shown.status.success() && shown.stderr.is_empty(),
                 "{}: {}",
@@ -264,7 +270,5 @@ mod tests {
                 String::from_utf8_lossy(&shown.stderr)
             );
         }
-        let page = fs::read_to_string(pages.join("vosctl-block.8")).expect("there");
-        assert!(page.contains("vosctl block 203.0.113.7"), "{page}");
     }
 }

@@ -23,11 +23,15 @@ use vos_engine::live::wire::Status;
 
 use crate::Cli;
 use crate::answer::Failure;
+use crate::events::stopped;
 use model::Model;
 use screen::{Key, Screen};
 
 /// News that wait to be shown. More: what is shown is older. Fewer: a flood of events is read in smaller sips.
 const NEWS_MAX: usize = 256;
+
+/// Looks in a row that may fail.
+const FAILURES_MAX: u32 = 2;
 
 #[derive(Args, Debug)]
 pub(crate) struct TopArgs {
@@ -51,6 +55,15 @@ enum News {
     /// The engine has ended the stream.
     Stopped,
     Failed(Failure),
+}
+
+/// Why it is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// Somebody has ended it.
+    Ended,
+    /// The engine has stopped.
+    Stopped,
 }
 
 /// What the engine says of itself.
@@ -91,10 +104,7 @@ pub(crate) async fn run(client: &Client, cli: &Cli, args: &TopArgs) -> Result<u8
     let mut screen = Screen::take(sender)?;
     let ended = watch(&mut screen, model, news).await;
     drop(screen);
-    if matches!(ended, Ok(3)) {
-        eprintln!("vosctl: vos-engine has stopped; the filter stays in force");
-    }
-    ended
+    ended.map(|over| if over == Over::Stopped { stopped() } else { 0 })
 }
 
 async fn once(client: &Client, mut model: Model, interval: Duration) -> Result<u8, Failure> {
@@ -117,10 +127,20 @@ fn follow(client: &Client, interval: Duration, sender: &Sender<News>) -> io::Res
     }
     let (looking, sending) = (client.clone(), sender.clone());
     tokio::spawn(async move {
+        let mut failures = 0;
         loop {
             tokio::time::sleep(interval).await;
-            let look = Look::take(&looking).await.map(|look| News::Look(Box::new(look)));
-            if sending.send(look.unwrap_or_else(News::Failed)).await.is_err() {
+            let news = match Look::take(&looking).await {
+                Ok(look) => News::Look(Box::new(look)),
+                // an engine that stops ends the stream of events, which tells more
+                Err(_) if failures < FAILURES_MAX => {
+                    failures += 1;
+                    continue;
+                }
+                Err(failure) => News::Failed(failure),
+            };
+            failures = 0;
+            if sending.send(news).await.is_err() {
                 return;
             }
         }
@@ -145,16 +165,16 @@ fn follow(client: &Client, interval: Duration, sender: &Sender<News>) -> io::Res
     Ok(())
 }
 
-/// Shows what comes until somebody ends it; the result is the exit code.
-async fn watch(screen: &mut Screen, mut model: Model, mut news: Receiver<News>) -> Result<u8, Failure> {
+/// Shows what comes until it is over.
+async fn watch(screen: &mut Screen, mut model: Model, mut news: Receiver<News>) -> Result<Over, Failure> {
     // what is shown while nothing is to move
     let mut still: Option<Model> = None;
     loop {
         screen.draw(still.as_ref().unwrap_or(&model))?;
         loop {
             match news.recv().await {
-                None | Some(News::End | News::Key(Key::Quit)) => return Ok(0),
-                Some(News::Stopped) => return Ok(3),
+                None | Some(News::End | News::Key(Key::Quit)) => return Ok(Over::Ended),
+                Some(News::Stopped) => return Ok(Over::Stopped),
                 Some(News::Failed(failure)) => return Err(failure),
                 // shown with the next look
                 Some(News::Event(event)) => {
