@@ -14,6 +14,7 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::net::UnixStream;
 
+use crate::cluster;
 use crate::control::wire::{
     Failure, History, Import, Imported, Listing, Made, NewRule, OldRule, Remembered, Removed, Rules, Undo, Undone,
 };
@@ -145,6 +146,11 @@ impl Client {
     /// Has a rule do something else until the next reload.
     pub async fn switch(&self, switch: &Switch) -> Result<Switched, ClientError> {
         self.call(Method::PUT, "/v1/rule-modes", Some(switch)).await
+    }
+
+    /// The nodes of the cluster; asks them, which takes a second where one is silent.
+    pub async fn cluster(&self) -> Result<cluster::wire::Status, ClientError> {
+        self.call(Method::GET, "/v1/cluster", None::<&()>).await
     }
 
     /// The softswitches.

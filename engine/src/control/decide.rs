@@ -19,7 +19,7 @@ use crate::control::decision::{Decision, Key, Kind, Made, Origin};
 use crate::control::figures::{CountedMaps, Figures};
 use crate::control::guard::{Guard, Widest};
 use crate::control::history::{SETS_MAX, STEPS_MAX, Set, Step};
-use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged};
+use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged, Place};
 use crate::control::maps::RuleMaps;
 use crate::control::rules::{Change, RuleBook};
 use crate::control::stamp::Stamp;
@@ -85,8 +85,8 @@ pub(super) struct Inner {
     pub(super) stamp: Stamp,
     pub(super) sequence: u64,
     pub(super) nodes: HashMap<Arc<str>, u64>,
-    /// The next offset of the log.
-    pub(super) next: Option<u64>,
+    /// How far the log has been read.
+    pub(super) place: Option<Place>,
     pub(super) outbox: u64,
     pub(super) sets: BTreeMap<u64, Set>,
     /// The minute at which graves were looked through.
@@ -199,7 +199,7 @@ impl Control {
             sequence: if loaded.sequence == 0 { now.wall_ns() / 1_000_000 } else { loaded.sequence },
             stamp: loaded.stamp,
             nodes: loaded.nodes,
-            next: member.as_ref().and_then(|member| loaded.places.get(&member.log).copied()),
+            place: member.as_ref().and_then(|member| loaded.places.get(&member.log).copied()),
             outbox: loaded.outbox,
             sets: loaded.sets,
             looked: 0,
@@ -287,7 +287,7 @@ impl Control {
             held: inner.held.len(),
             graves: inner.graves.len(),
             outbox: inner.outbox,
-            next: inner.next,
+            next: inner.place.map(|place| place.next),
             commits: inner.store.commits(),
             size: inner.store.size(),
             refused_writes: self.refused_writes.load(Relaxed),
@@ -328,6 +328,11 @@ impl Control {
     /// This instant, as the decisions are measured.
     pub fn clock(&self) -> Clock {
         (self.clock)()
+    }
+
+    /// What this node is called; empty where there is no cluster.
+    pub fn node(&self) -> Arc<str> {
+        self.lock().node()
     }
 
     /// Waits until something is posted for the log.
@@ -483,7 +488,11 @@ impl Inner {
                 let until = end.at(clock)?;
                 let lasts = |there: &Decision| there.until.is_none_or(|t| until.is_some_and(|until| t >= until));
                 let same = |there: &Decision| there.until == until && there.reason == *reason;
-                let settled = there.filter(|there| if by.origin.is_operator() { same(there) } else { lasts(there) });
+                let settled = there.filter(|there| match by.origin {
+                    _ if by.origin.is_operator() || self.is_of_file(there, by) => same(there),
+                    Origin::File => there.origin.is_operator() || lasts(there),
+                    _ => lasts(there),
+                });
                 if let Some(there) = settled.filter(|there| !self.held.contains_key(&there.key())) {
                     return Ok(Err(Done::Already(there.clone())));
                 }
@@ -491,12 +500,22 @@ impl Inner {
                 let (reason, who) = (Arc::clone(reason), cut(&by.who));
                 Ok(Ok(Change::Put(Decision { net, kind, until, reason, origin: by.origin, who, made })))
             }
-            Ask::Remove { .. } if there.is_some() => Ok(Ok(Change::Remove(net, kind))),
+            Ask::Remove { .. }
+                if there.is_some_and(|there| by.origin != Origin::File || self.is_of_file(there, by)) =>
+            {
+                Ok(Ok(Change::Remove(net, kind)))
+            }
             Ask::Remove { .. } => Err(match self.book.covering(&net, now) {
                 Some(applies) if applies.kind == kind => Refusal::Covered { net, kind, by: applies.net },
                 _ => Refusal::NoSuchRule { net, kind },
             }),
         }
+    }
+
+    /// Was it made here, by the very file that asks? Before this node joined a cluster it had no name.
+    fn is_of_file(&self, there: &Decision, by: &By) -> bool {
+        let here = there.made.node.is_empty() || there.made.node == self.node();
+        here && (there.origin, by.origin) == (Origin::File, Origin::File) && there.who == cut(&by.who)
     }
 
     /// What this node is called; empty where there is no cluster.

@@ -88,7 +88,7 @@ pub mod follow;
 pub mod terminal;
 
 #[cfg(test)]
-mod fake_kernel;
+pub(crate) mod fake_kernel;
 
 pub use api::Engine;
 pub use decide::Control;

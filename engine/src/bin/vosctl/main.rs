@@ -33,6 +33,8 @@ mod top;
 
 /// `vosctl backend`.
 mod backend;
+/// `vosctl cluster`.
+mod cluster;
 /// `vosctl status`, `reload`, `rule`, `attack`.
 mod live;
 /// `vosctl completions`, `vosctl man`.
@@ -127,6 +129,11 @@ enum Command {
         #[command(subcommand)]
         command: backend::BackendCommand,
     },
+    /// Show the nodes of the cluster.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::ClusterCommand,
+    },
     /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
     Events(events::EventsArgs),
     /// Write samples of dropped packets to a pcap file, until interrupted; opens in tcpdump and Wireshark.
@@ -199,6 +206,7 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::Rule(switch) => live::switch(client, cli, switch).await,
         Command::Attack { switch } => live::attack(client, cli, switch).await,
         Command::Backend { command } => backend::run(client, cli, command).await,
+        Command::Cluster { command } => cluster::run(client, cli, command).await,
         Command::Stats { watch } => stats::run(client, cli, *watch).await,
         Command::Top(args) => top::run(client, cli, args).await,
         Command::SuggestAllow => suggest::run(client, cli).await,
