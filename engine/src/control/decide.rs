@@ -330,11 +330,6 @@ impl Control {
         (self.clock)()
     }
 
-    /// What this node is called; empty where there is no cluster.
-    pub fn node(&self) -> Arc<str> {
-        self.lock().node()
-    }
-
     /// Waits until something is posted for the log.
     pub async fn posted(&self) {
         self.posted.notified().await;

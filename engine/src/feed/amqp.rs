@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, Consumer, ErrorKind};
+use lapin::{Channel, Connection, Consumer, ErrorKind, ExchangeKind};
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -31,6 +34,9 @@ use dead::DeadLetters;
 /// Messages that the broker sends before any is acknowledged, and so the most that are on disk in one commit. Fewer: a full
 /// queue is read more slowly. More: more memory, for messages that a broker takes at up to 128 MB each.
 const PREFETCH: u16 = 256;
+/// How often a message is delivered before the broker puts it aside. Fewer: an engine that is killed again and again loses
+/// sight of good ones. More: one that cannot be read is in the way for longer.
+const DELIVERIES: i32 = 20;
 
 /// A queue that is read, and how. Two that are equal are read alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,16 +86,17 @@ enum Care {
     No,
     /// One at a time, so that those before it are done with and it stands first.
     OneByOne,
-    /// What stands first is taken off the queue, whatever it is.
+    /// What stands first is taken off the queue, whatever it is. Not every queue allows that; of one that the engine has
+    /// made, the broker puts aside what it has delivered [`DELIVERIES`] times.
     TakeOff,
 }
 
 impl Care {
     fn after(self, lost: &Lost) -> Self {
         match self {
-            Self::No if lost.is_unreadable() => Self::OneByOne,
+            Self::No if !lost.is_unreadable() => Self::No,
             Self::OneByOne if lost.is_unreadable() => Self::TakeOff,
-            _ => Self::No,
+            Self::No | Self::OneByOne | Self::TakeOff => Self::OneByOne,
         }
     }
 }
@@ -132,17 +139,44 @@ impl Queue {
                 }
             }
             backoff.held(began.elapsed());
+            if care != Care::No {
+                // the broker is there, and only one message is in the way
+                backoff = Backoff::default();
+            }
             tokio::time::sleep(backoff.wait()).await;
         }
+    }
+
+    /// Of the queue, if it is to be made.
+    fn arguments(&self) -> FieldTable {
+        let mut arguments = quorum();
+        // In their order: with two engines at one queue, an unblock must not overtake its block.
+        arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERIES));
+        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
+        arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(self.dead_letter.as_str().into()));
+        arguments
+    }
+
+    /// An exchange of the queue's name. Who may write to the default exchange may write to every queue, and to the log of a
+    /// cluster, which trusts; who may write to this one can block and unblock.
+    async fn bind(&self, channel: &Channel) -> Result<(), Lost> {
+        let name = self.name.as_str();
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let made = channel.exchange_declare(name.into(), ExchangeKind::Direct, options, FieldTable::default()).await;
+        made.map_err(Lost::doing(format!("making exchange {name}")))?;
+        let (queue, exchange, key) = (name.into(), name.into(), name.into());
+        let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await;
+        bound.map_err(Lost::doing(format!("binding queue {name}")))
     }
 
     /// One connection, until it is lost; Ok: begin anew, without care.
     async fn session(&self, care: Care, tally: &Tally, settler: &mut Settler) -> Result<(), Lost> {
         let connection = self.broker.connect().await?;
-        // In their order: with two engines at one queue, an unblock must not overtake its block.
-        let mut one_reader = FieldTable::default();
-        one_reader.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
-        let channel = declare(&connection, &self.name, one_reader).await?;
+        let (channel, made) = declare(&connection, &self.name, self.arguments()).await?;
+        if made {
+            self.bind(&channel).await?;
+        }
         let dead = DeadLetters::open(&connection, &self.dead_letter).await?;
         let mut reader = Reader { queue: self, tally, settler, channel, dead };
         match care {
@@ -153,12 +187,19 @@ impl Queue {
     }
 }
 
-/// A channel, once the queue is there: as it is, whatever its arguments, or else made with these.
-async fn declare(connection: &Connection, queue: &str, arguments: FieldTable) -> Result<Channel, Lost> {
+/// Of queues that are kept on disk, on more than one node where the broker has several, whatever the sender says.
+fn quorum() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments
+}
+
+/// A channel, once the queue is there: as it is, whatever its arguments, or else (true) made with these.
+async fn declare(connection: &Connection, queue: &str, arguments: FieldTable) -> Result<(Channel, bool), Lost> {
     let channel = connection.create_channel().await.map_err(Lost::doing("opening a channel"))?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
     let Err(error) = channel.queue_declare(queue.into(), passive, FieldTable::default()).await else {
-        return Ok(channel);
+        return Ok((channel, false));
     };
     let is_absent = matches!(error.kind(), ErrorKind::ProtocolError(said) if *said.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND));
     if !is_absent {
@@ -169,7 +210,7 @@ async fn declare(connection: &Connection, queue: &str, arguments: FieldTable) ->
     let made = channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
     made.map_err(Lost::doing(format!("making queue {queue}")))?;
     info!("amqp: the queue {queue} was not there and is made");
-    Ok(channel)
+    Ok((channel, true))
 }
 
 /// A queue that is being read.

@@ -186,7 +186,7 @@ impl Watched {
         self.list("bad", bad, &first);
         let first = first.first().map(|line| printable(line).into_owned()).unwrap_or_default();
         if self.feed.strict && bad > 0 {
-            return Some(format!("strict, and {bad} lines are bad: what it blocked stays as it is; {first}"));
+            return Some(format!("bad lines: {bad}, and it is strict: what it blocked stays as it is; {first}"));
         }
         let report = self.lists.apply(&self.path, self.turn, good, written)?;
         let refused = report.refused.len() as u64;
@@ -201,9 +201,9 @@ impl Watched {
         let refusal = told.first().map(|line| printable(line).into_owned()).unwrap_or_default();
         Some(match (bad, refused) {
             (0, 0) => String::new(),
-            (0, refused) => format!("{refused} lines are refused; {refusal}"),
-            (bad, 0) => format!("{bad} lines are bad; {first}"),
-            (bad, refused) => format!("{bad} lines are bad, {refused} are refused; {first}"),
+            (0, refused) => format!("lines refused: {refused}; {refusal}"),
+            (bad, 0) => format!("bad lines: {bad}; {first}"),
+            (bad, refused) => format!("bad lines: {bad}, refused: {refused}; {first}"),
         })
     }
 

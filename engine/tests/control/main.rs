@@ -7,8 +7,12 @@
 mod broker;
 /// What every other test here stands on.
 mod drops;
+/// Watched files.
+mod files;
 /// An operator's day.
 mod operator;
+/// Lists for many hosts, by ssh.
+mod push;
 /// The queue of blocks and unblocks.
 mod queue;
 /// Hosts, wires, engines.

@@ -83,9 +83,12 @@ fn messages_become_drops_or_dead_letters() {
     assert!(!node.is_dropped("203.0.113.99"));
     broker.publish(QUEUE, &[pike("203.0.113.99").as_bytes()]);
     wait_until("OpenSIPS' event is a drop", || node.is_dropped("203.0.113.99"));
+    own_exchange(&broker, &node);
     each_form(&broker, &node);
     bad_messages(&broker, &node);
-    unreadable_message(&broker, &node);
+    unreadable_message(&broker, &node, QUEUE, 40);
+    let letter = broker.get(DEAD).expect("the broker has put it aside");
+    assert_eq!(letter.body, b"198.51.100.43");
     latency(&broker, &node);
 
     // sites of the original have a queue of another name and with arguments
@@ -97,11 +100,28 @@ fn messages_become_drops_or_dead_letters() {
     wait_until("the other queue is read", || node.is_dropped("198.51.100.77"));
     let ends = node.json(&["list", "--covering", "198.51.100.77"]);
     assert!(ends.to_string().contains("blocklist"), "{ends}");
+    unreadable_message(&broker, &node, "blocklist", 80);
+    assert!(node.log().contains("no UTF-8 is thrown away"), "{}", node.log());
     broker.publish(QUEUE, &[b"198.51.100.78"]);
     wait_until("the first queue is left alone", || broker.depth(QUEUE) == Some(1));
     assert!(!node.is_dropped("198.51.100.78"));
     assert_eq!(feed(&node)["name"], "amqp blocklist", "and no longer shown");
     node.stop();
+}
+
+/// Who may write to the exchange that comes with the queue, and to nothing else, can block.
+fn own_exchange(broker: &Broker<'_>, node: &Node) {
+    broker.ctl(&["add_user", "opensips", "secret"]);
+    broker.ctl(&["set_permissions", "opensips", "^$", r"^vos\.block$", "^$"]);
+    let publish = |exchange: &str, body: &str| {
+        broker.on_channel_as("opensips:secret", async |channel| {
+            let properties = BasicProperties::default();
+            broker::publish_to(&channel, exchange, QUEUE, body.as_bytes(), &properties).await
+        })
+    };
+    assert!(publish("vos.block", "198.51.100.90").unwrap());
+    wait_until("it is dropped", || node.is_dropped("198.51.100.90"));
+    assert!(publish("", "198.51.100.91").unwrap_err().to_string().contains("ACCESS"));
 }
 
 fn each_form(broker: &Broker<'_>, node: &Node) {
@@ -176,25 +196,26 @@ fn bad_messages(broker: &Broker<'_>, node: &Node) {
 }
 
 /// A property that is no UTF-8 ends the client's connection. Only what cannot be read is lost.
-fn unreadable_message(broker: &Broker<'_>, node: &Node) {
+fn unreadable_message(broker: &Broker<'_>, node: &Node, queue: &str, first: u8) {
     let before = feed(node);
     let publish = |app_id: &str, body: &str| {
         let properties = format!(
             "{{'P_basic',undefined,undefined,undefined,2,undefined,undefined,undefined,undefined,undefined,undefined,undefined,undefined,<<{app_id}>>,undefined}}"
         );
         let exchange = "rabbit_misc:r(<<\"/\">>, exchange, <<>>)";
-        format!("rabbit_basic:publish({exchange}, <<\"{QUEUE}\">>, {properties}, <<\"{body}\">>)")
+        format!("rabbit_basic:publish({exchange}, <<\"{queue}\">>, {properties}, <<\"{body}\">>)")
     };
-    let good = |n: u8| publish("\"test\"", &format!("198.51.100.4{n}"));
-    let all = [good(1), good(2), publish("255,254", "198.51.100.43"), good(4), good(5)].join(", ");
+    let source = |n: u8| format!("198.51.100.{}", first + n);
+    let good = |n: u8| publish("\"test\"", &source(n));
+    let all = [good(1), good(2), publish("255,254", &source(3)), good(4), good(5)].join(", ");
     broker.ctl(&["eval", &format!("{all}.")]);
     for n in [1, 2, 4, 5] {
-        wait_until("what can be read is done", || node.is_dropped(&format!("198.51.100.4{n}")));
+        wait_until("what can be read is done", || node.is_dropped(&source(n)));
     }
     wait_until("the queue is read on", || feed(node)["state"] == "up");
-    assert_eq!(broker.depth(QUEUE), Some(0));
-    assert_eq!(feed(node)["bad"].as_u64(), before["bad"].as_u64().map(|n| n + 1));
-    assert!(node.log().contains("no UTF-8 is thrown away"), "{}", node.log());
+    assert_eq!(broker.depth(queue), Some(0));
+    assert_eq!(feed(node)["applied"].as_u64(), before["applied"].as_u64().map(|n| n + 4));
+    assert!(!node.is_dropped(&source(3)));
 }
 
 /// How long it takes from just before it is published until a packet is dropped. For the note; nothing depends on it.

@@ -31,10 +31,13 @@ mod suggest;
 /// `vosctl top`.
 mod top;
 
-/// `vosctl backend`.
-mod backend;
 /// `vosctl cluster`.
 mod cluster;
+/// `vosctl cluster push`.
+mod push;
+
+/// `vosctl backend`.
+mod backend;
 /// `vosctl status`, `reload`, `rule`, `attack`.
 mod live;
 /// `vosctl completions`, `vosctl man`.
@@ -129,7 +132,7 @@ enum Command {
         #[command(subcommand)]
         command: backend::BackendCommand,
     },
-    /// Show the nodes of the cluster.
+    /// The nodes of a cluster, or hosts that are reached by ssh.
     Cluster {
         #[command(subcommand)]
         command: cluster::ClusterCommand,
@@ -180,6 +183,8 @@ fn misused(error: &clap::Error) -> ExitCode {
 /// Carries out one command; the result is the exit code.
 async fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.verb {
+        // it asks engines on other hosts
+        Verb::Asking(Command::Cluster { command: cluster::ClusterCommand::Push(args) }) => push::run(cli, args),
         Verb::Asking(command) => ask(&Client::new(reach::find_socket(cli)?), cli, command).await,
         Verb::Alone(Alone::Explain(args)) => explain::explain(cli, args).await,
         Verb::Alone(Alone::Completions { shell }) => man::completions(*shell),

@@ -1,5 +1,8 @@
 //! `vosctl man`, `vosctl completions`: what the command line says of itself, for man and for shells.
 
+/// What is done with each command.
+mod examples;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +14,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::Cli;
 use crate::answer::{EXIT_CODES, EXIT_NOTES, Failure};
+use examples::EXAMPLES;
 
 /// Administration commands: vosctl is in sbin.
 const SECTION: &str = "8";
@@ -19,65 +23,6 @@ const FILES: [(&str, &str); 3] = [
     ("/run/vos/IFACE.sock", "where the engine of an interface is asked; see --iface and --run-dir"),
     ("/etc/vos/vos.toml", "the engine's configuration, each key with its meaning"),
     ("/var/lib/vos/IFACE.redb", "the rules on disk; the engine's alone"),
-];
-
-/// What is done with each command: the command line behind `vosctl`, and what it is for. Tests take them all.
-const EXAMPLES: [(&str, &[(&str, &str)]); 27] = [
-    (
-        "block",
-        &[
-            ("block 203.0.113.7 --ttl 1h --reason \"guessing passwords\"", "One address, for an hour."),
-            ("block 203.0.113.0/24 2001:db8:bad::/48 --until 2127-01-01T00:00:00Z", "Two networks, to a certain day."),
-        ],
-    ),
-    ("unblock", &[("unblock 203.0.113.7", "Take the block back; what covers the address applies again.")]),
-    ("allow", &[("allow 198.51.100.7 --reason carrier", "Let a carrier's OPTIONS through.")]),
-    ("unallow", &[("unallow 198.51.100.7", "Take that back.")]),
-    ("trust", &[("trust 198.51.100.0/28 --reason trunks", "No block touches these, however specific it is.")]),
-    ("untrust", &[("untrust 198.51.100.0/28", "Take that back.")]),
-    (
-        "list",
-        &[
-            ("list --covering 203.0.113.7", "Why is this address dropped, and by whom?"),
-            ("list --origin amqp --newer 1h", "What the queue has decided in the last hour."),
-            ("list block --json", "All blocks, for a program."),
-        ],
-    ),
-    ("history", &[("history --limit 5", "The last five changes.")]),
-    (
-        "undo",
-        &[("undo", "Take back the last change."), ("undo 42 --force", "Take back change 42, whatever the guard says.")],
-    ),
-    (
-        "import",
-        &[
-            ("import honeypot.txt --ttl 7d --reason honeypot --dry-run", "What would change?"),
-            ("import - --strict", "From a pipe; one bad line, and nothing is changed."),
-        ],
-    ),
-    ("export", &[("export --kind block", "All blocks as a list that import takes.")]),
-    ("feeds", &[("feeds", "Which files and queues are there, and what came of them?")]),
-    ("status", &[("status", "What is in force?")]),
-    ("reload", &[("reload", "After a change of vos.toml.")]),
-    ("rule", &[("rule scanner monitor", "Only count what this rule would drop, until the next reload.")]),
-    ("attack", &[("attack on --ttl 15m", "All unknown sources share one budget.")]),
-    ("attack-on", &[("attack on --ttl 15m", "All unknown sources share one budget, for a quarter of an hour.")]),
-    ("attack-off", &[("attack off", "Back to normal.")]),
-    ("backend", &[("backend drain b", "No new calls for one of the softswitches.")]),
-    ("stats", &[("stats --watch 5", "The counters, every five seconds.")]),
-    ("top", &[("top", "Look on; q ends it."), ("top --once", "One frame, for a report.")]),
-    ("suggest-allow", &[("suggest-allow", "Who may have to be allowed before stealth is enforced?")]),
-    ("events", &[("events -f --reason scanner", "Packets that this rule drops, from now on.")]),
-    ("capture", &[("capture -w drops.pcap --reason stealth --duration 10m", "For Wireshark.")]),
-    (
-        "explain",
-        &[("explain --config new.toml calls.pcapng", "What another configuration would do with this traffic.")],
-    ),
-    (
-        "completions",
-        &[("completions bash", "To be put where bash-completion looks, such as /etc/bash_completion.d/vosctl.")],
-    ),
-    ("man", &[("man --dir /usr/local/share/man/man8", "Install the manual pages.")]),
 ];
 
 /// Shells whose completions are tested.
@@ -220,7 +165,7 @@ mod tests {
             assert!(EXAMPLES.iter().any(|(name, _)| *name == command.get_name()), "{}", command.get_name());
         }
         for (name, examples) in EXAMPLES {
-            for (line, what) in examples {
+            for (line, what) in *examples {
                 let words = words(line);
                 assert!(
                     line.starts_with(name.split('-').next().expect("a word")) && what.ends_with(['.', '?']),

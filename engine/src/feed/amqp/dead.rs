@@ -8,7 +8,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Lost, declare};
+use super::{Lost, declare, quorum};
 
 /// The header that says why.
 const REASON: &str = "x-vos-reason";
@@ -33,9 +33,9 @@ pub(super) struct DeadLetters {
 
 impl DeadLetters {
     pub(super) async fn open(connection: &Connection, queue: &str) -> Result<Self, Lost> {
-        let mut arguments = FieldTable::default();
+        let mut arguments = quorum();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(KEPT));
-        let channel = declare(connection, queue, arguments).await?;
+        let (channel, _made) = declare(connection, queue, arguments).await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await

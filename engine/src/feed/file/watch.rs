@@ -2,7 +2,7 @@
 
 use std::fs::metadata;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use tokio::io::unix::AsyncFd;
 
 use super::pace::Pace;
+use crate::sys;
 
 /// What happens soon after an event belongs to it: most writers do several things at once. It is also the shortest
 /// time between two looks, however busy the directory is.
@@ -19,41 +20,32 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// The watch on the directory of a file.
 pub(super) struct Watch {
     file: PathBuf,
-    inotify: AsyncFd<Queue>,
+    inotify: Inotify,
+    /// A second descriptor of the same queue, to wait for.
+    queue: AsyncFd<OwnedFd>,
     /// The directory that is watched: device and inode.
     on: Option<((u64, u64), WatchDescriptor)>,
-}
-
-/// The queue of events.
-struct Queue(Inotify);
-
-impl AsRawFd for Queue {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 impl Watch {
     /// Watches nothing yet; [`Watch::drain`] begins. Must be called in a tokio runtime.
     pub(super) fn new(file: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        // SAFETY: the descriptor is Queue's own, the same each time it is asked for, and open as long as Queue is there.
-        let inotify = unsafe { AsyncFd::register(Queue(inotify)) }?;
-        Ok(Self { file: file.to_owned(), inotify, on: None })
+        let queue = sys::awaited(inotify.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { file: file.to_owned(), inotify, queue, on: None })
     }
 
     /// Waits until something happens in the directory, and then until most of it has.
     pub(super) async fn wait(&self) -> io::Result<()> {
-        self.inotify.readable().await?.clear_ready();
+        self.queue.readable().await?.clear_ready();
         tokio::time::sleep(SETTLE).await;
         Ok(())
     }
 
     /// Tells `pace` what has happened to the file. Takes the watch to the directory that has its path now.
     pub(super) fn drain(&mut self, pace: &mut Pace) -> io::Result<()> {
-        let Queue(inotify) = self.inotify.get_ref();
         loop {
-            let events = match inotify.read_events() {
+            let events = match self.inotify.read_events() {
                 Ok(events) => events,
                 Err(nix::Error::EAGAIN) => break,
                 Err(nix::Error::EINTR) => continue,
@@ -85,13 +77,12 @@ impl Watch {
         {
             return Ok(());
         }
-        let Queue(inotify) = self.inotify.get_ref();
         if let Some((_, watch)) = self.on.take() {
             // the kernel forgets it with its directory
-            let _gone_already = inotify.rm_watch(watch);
+            let _gone_already = self.inotify.rm_watch(watch);
         }
         let events = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MODIFY;
-        let watch = inotify.add_watch(directory, events | AddWatchFlags::IN_ONLYDIR)?;
+        let watch = self.inotify.add_watch(directory, events | AddWatchFlags::IN_ONLYDIR)?;
         self.on = Some((place?, watch));
         Ok(())
     }
