@@ -25,7 +25,7 @@
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
 //! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `covered`, `no_cluster`, `no_such_path`; 405
-//! `bad_method`; 408 `too_slow`; 409 `busy`, `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500
+//! `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500
 //! `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
