@@ -105,7 +105,9 @@ impl Cluster {
     pub async fn run(self: Arc<Self>, broker: Broker) {
         let mut backoff = Backoff::default();
         loop {
-            let Err(error) = self.session(&broker, &mut backoff).await;
+            let began = Instant::now();
+            let Err(error) = self.session(&broker).await;
+            backoff.held(began.elapsed());
             self.lost(&error);
             tokio::time::sleep(backoff.wait()).await;
         }
@@ -122,14 +124,13 @@ impl Cluster {
         self.tally.down(why);
     }
 
-    async fn session(self: &Arc<Self>, broker: &Broker, backoff: &mut Backoff) -> Result<Infallible, LogError> {
+    async fn session(self: &Arc<Self>, broker: &Broker) -> Result<Infallible, LogError> {
         let user = broker.user()?;
         let log = Log::open(broker.connect().await?, &self.member.log, &user).await?;
         let writer = log.writer().await?;
         let head = self.greet(&log, &writer).await?;
         self.state().head = Some(head);
         let reader = self.begin(&log, &writer, head).await?;
-        backoff.reset();
         self.tally.up();
         self.state().error.clear();
         info!("cluster {}: connected as node {}", self.member.log, self.member.node);

@@ -4,6 +4,8 @@
 mod backends;
 /// Why it does not start, or does not go on.
 mod error;
+/// Watched files follow the configuration.
+mod files;
 /// What it shows on the page of metrics.
 mod metrics;
 /// What runs beside the packets and follows the configuration.

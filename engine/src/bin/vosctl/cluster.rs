@@ -5,8 +5,8 @@ use vos_engine::cluster::wire::{Holds, Node, Status};
 use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
 
-use crate::Cli;
 use crate::answer::{Failure, tell};
+use crate::{Cli, push};
 
 /// How far a node's clock may be off before it is said, milliseconds. Less: what question and answer took looks like it.
 const AHEAD_MAX: i64 = 1_000;
@@ -15,6 +15,9 @@ const AHEAD_MAX: i64 = 1_000;
 pub(super) enum ClusterCommand {
     /// Show every node, how far it has read the log, and whether all hold the same decisions; if not, the exit code is 1.
     Status,
+    /// Have hosts import a list, by ssh, several at once; the same list twice changes nothing.
+    #[command(after_help = push::HELP)]
+    Push(push::PushArgs),
 }
 
 pub(super) async fn run(client: &Client, cli: &Cli, command: &ClusterCommand) -> Result<u8, Failure> {
@@ -24,6 +27,7 @@ pub(super) async fn run(client: &Client, cli: &Cli, command: &ClusterCommand) ->
             let code = tell(cli.json, &status, text)?;
             Ok(if status.agree { code } else { 1 })
         }
+        ClusterCommand::Push(args) => push::run(cli, args),
     }
 }
 
