@@ -50,7 +50,7 @@ impl Cluster {
 
     /// Has a node read at most `most` entries on, after it has read `again` of those before once more.
     fn read(&self, node: usize, most: usize, again: usize) {
-        let next = self.control(node).next_offset().expect("of a cluster");
+        let next = self.control(node).place().expect("of a cluster").next;
         let at = self.log.partition_point(|(offset, _)| *offset < next);
         let part = &self.log[at.saturating_sub(again)..self.log.len().min(at + most)];
         let Some((last, _)) = part.last() else { return };
@@ -66,10 +66,10 @@ impl Cluster {
 
     /// Has a node that lags behind another begin with a snapshot of that one.
     fn snapshot(&self, from: usize, to: usize) {
-        let snapshot = self.control(from).snapshot();
-        if self.control(to).next_offset().is_some_and(|next| next < snapshot.next) {
+        let snapshot = self.control(from).snapshot(false);
+        if self.control(to).place().is_some_and(|place| place.next < snapshot.place.next) {
             let read = Read::Snapshot { nodes: snapshot.nodes, rows: snapshot.rows };
-            self.control(to).merge(vec![read], snapshot.next).expect("room");
+            self.control(to).merge(vec![read], snapshot.place).expect("room");
         }
     }
 
