@@ -42,6 +42,9 @@ pub mod guard;
 /// Taking decisions and taking them back.
 pub mod decide;
 
+/// Many decisions at once.
+pub mod bulk;
+
 /// What was done, so that it can be undone.
 pub mod history;
 

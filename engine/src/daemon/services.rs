@@ -8,10 +8,14 @@ use axum::Router;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::amqp::Broker;
+use crate::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::control::{Control, Engine, api, tcp, token};
 use crate::daemon::files::Files;
 use crate::feed::Tallies;
+use crate::feed::amqp::Queue;
+use crate::feed::datagram::Datagrams;
 
 /// The services that run.
 pub(super) struct Services {
@@ -20,7 +24,10 @@ pub(super) struct Services {
     files: Files,
     /// What is served over TCP, once it is there.
     api: Option<(Router, Arc<dyn Engine>)>,
+    log: Service<Broker>,
     tcp: Service<(config::Api, Option<token::Version>)>,
+    queue: Service<Queue>,
+    datagrams: Service<Datagrams>,
 }
 
 /// What a service may speak to.
@@ -28,6 +35,8 @@ pub(super) struct Services {
 pub(super) struct Reach {
     pub(super) control: Arc<Control>,
     pub(super) tallies: Arc<Tallies>,
+    /// This node in its cluster, if it is in one.
+    pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) runtime: Handle,
 }
 
@@ -43,6 +52,14 @@ impl<C> Default for Service<C> {
 }
 
 impl<C: Clone + PartialEq> Service<C> {
+    /// Forgets the tally of what runs, if that of `wanted` has another name.
+    fn forget(&self, wanted: Option<&C>, name: impl Fn(&C) -> String, tallies: &Tallies) {
+        let Some(running) = self.running.as_ref().map(|(with, _)| name(with)) else { return };
+        if wanted.map(name).as_ref() != Some(&running) {
+            tallies.forget(&running);
+        }
+    }
+
     /// Has it run with `wanted`, or not at all.
     pub(super) fn follow<F: Future<Output = ()> + Send + 'static>(
         &mut self,
@@ -69,7 +86,8 @@ impl<C: Clone + PartialEq> Service<C> {
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        Self { files: Files::new(&reach), reach, api: None, tcp: Service::default() }
+        let (log, tcp, queue, datagrams) = Default::default();
+        Self { files: Files::new(&reach), reach, api: None, log, tcp, queue, datagrams }
     }
 
     /// What the API shows.
@@ -79,8 +97,23 @@ impl Services {
 
     /// The configuration may have changed.
     pub(super) fn follow(&mut self, config: &Config) {
-        let Reach { control, runtime, .. } = &self.reach;
+        let Reach { control, cluster, tallies, runtime } = &self.reach;
         control.set_widest(super::start::widest(config));
+        if let Some(cluster) = cluster {
+            self.log.follow(Broker::of(config), runtime, |broker| Arc::clone(cluster).run(broker));
+        }
+        let queue = Queue::of(config);
+        self.queue.forget(queue.as_ref(), Queue::tally_name, tallies);
+        self.queue.follow(queue, runtime, |queue| {
+            let tally = tallies.of(&queue.tally_name());
+            queue.follow(Arc::clone(control), tally)
+        });
+        let datagrams = Datagrams::of(config);
+        self.datagrams.forget(datagrams.as_ref(), Datagrams::tally_name, tallies);
+        self.datagrams.follow(datagrams, runtime, |datagrams| {
+            let tally = tallies.of(&datagrams.tally_name());
+            datagrams.follow(Arc::clone(control), tally)
+        });
         self.files.follow(&config.file_feed, &self.reach);
         if let Some((router, engine)) = &self.api {
             // a token that is replaced is another, and ends what goes on by the one before
