@@ -229,11 +229,6 @@ impl Control {
         (self.clock)()
     }
 
-    /// What this node is called; empty where there is no cluster.
-    pub fn node(&self) -> Arc<str> {
-        self.lock().node()
-    }
-
     /// What there is and what was done, for metrics.
     pub fn figures(&self) -> Figures {
         let inner = self.lock();
