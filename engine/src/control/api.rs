@@ -8,6 +8,7 @@
 //! | `GET /v1/history[?limit=N]` | [`History`](crate::control::wire::History) |
 //! | `POST /v1/undo` [`Undo`](crate::control::wire::Undo) | [`Undone`](crate::control::wire::Undone) |
 //! | `POST /v1/import` with [`Import`](crate::control::wire::Import) as query, a list as body | [`Imported`](crate::control::wire::Imported) |
+//! | `POST /v1/verify` [`NewVerify`](crate::control::wire::NewVerify) | [`Verified`](crate::control::wire::Verified) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
 //! | `GET /metrics` | the page of [`metrics`](crate::metrics), for Prometheus |
@@ -24,7 +25,7 @@
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
 //! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `covered`, `no_cluster`, `no_such_path`; 405
-//! `bad_method`; 408 `too_slow`; 409 `busy`, `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500
+//! `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500
 //! `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
@@ -56,6 +57,8 @@ mod list;
 mod peer;
 /// Reload, run-time switches, status.
 mod switches;
+/// Do disk, decisions and kernel agree?
+mod verify;
 
 pub(crate) use peer::Peer;
 
@@ -173,6 +176,7 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .merge(cluster::routes())
         .merge(import::routes())
         .merge(switches::routes())
+        .merge(verify::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -248,6 +252,7 @@ impl From<Refusal> for Problem {
             Refusal::TooWide { .. } => (StatusCode::CONFLICT, "too_wide"),
             Refusal::NotForFeeds { .. } => (StatusCode::FORBIDDEN, "not_for_feeds"),
             Refusal::Undone { .. } => (StatusCode::CONFLICT, "undone"),
+            Refusal::Anew { .. } | Refusal::TakenBack | Refusal::Gone => (StatusCode::CONFLICT, "changed"),
             Refusal::NoSuchRule { .. } => (StatusCode::NOT_FOUND, "no_such_rule"),
             Refusal::NothingToUndo | Refusal::NoSuchSet { .. } => (StatusCode::NOT_FOUND, "no_such_change"),
             Refusal::Covered { .. } => (StatusCode::NOT_FOUND, "covered"),
@@ -257,7 +262,7 @@ impl From<Refusal> for Problem {
             Refusal::Maps(error) if matches!(**error, MapError::Full { .. }) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "map_full")
             }
-            Refusal::Maps(_) | Refusal::Torn { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
+            Refusal::Maps(_) => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
         };
         Self { status, code, error: refusal.to_string() }
     }
@@ -358,7 +363,7 @@ async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
 
 async fn no_such_path() -> Problem {
     let error =
-        "there is no such path: /v1/rules, /v1/history, /v1/undo, /v1/import, /v1/stats, /v1/suggest-allow, /metrics, /v1/feeds, /v1/cluster, /v1/events, /v1/events/recent, /v1/status, \
+        "there is no such path: /v1/rules, /v1/history, /v1/undo, /v1/import, /v1/verify, /v1/stats, /v1/suggest-allow, /metrics, /v1/feeds, /v1/cluster, /v1/events, /v1/events/recent, /v1/status, \
                  /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }

@@ -8,6 +8,8 @@ use crate::control::decision::{self, Decision, Kind, Origin};
 use crate::control::history::Set;
 use crate::events::Event;
 
+pub use crate::control::verify::Verified;
+
 /// Body of `POST /v1/rules`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -302,6 +304,14 @@ pub struct Removed {
     /// The number by which it can be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<u64>,
+}
+
+/// Body of `POST /v1/verify`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewVerify {
+    /// Has the kernel's maps hold what they should.
+    pub repair: bool,
 }
 
 /// Answer to `GET /v1/events/recent`.

@@ -11,9 +11,15 @@ mod cluster;
 mod drops;
 /// Watched files.
 mod files;
+/// An operator's day.
+mod operator;
 /// Lists for many hosts, by ssh.
 mod push;
 /// The queue of blocks and unblocks.
 mod queue;
 /// Hosts, wires, engines.
 mod site;
+/// `vosctl top` on a terminal.
+mod terminal;
+/// What `vosctl` refuses by itself.
+mod usage;

@@ -22,10 +22,10 @@ use crate::control::session::client_of;
 use crate::control::wire::{Import, Imported, TOLD_MAX, Untaken};
 use crate::feed::lines::{self, FILE_MAX, Line, Takes};
 
-/// One import at a time: each holds its list in memory, and they would only wait for each other.
+/// One import at a time: each holds its list in memory, and on the disk they would wait for each other anyway.
 static ONE: Semaphore = Semaphore::const_new(1);
 /// How long a body may take to arrive. Shorter: slow links cannot import. Longer: who stops in the middle keeps others
-/// from importing.
+/// waiting.
 const BODY_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest name of an import that is kept, characters.
 const NAME_MAX: usize = 200;
@@ -48,15 +48,11 @@ async fn import(
         ))
     })?;
     let end = import.ttl_s.map_or(End::Never, End::After);
-    let _one = ONE.try_acquire().map_err(|_| Problem {
-        status: StatusCode::CONFLICT,
-        code: "busy",
-        error: "another import runs: wait until it is through".to_owned(),
-    })?;
+    let _one = ONE.acquire().await.map_err(|closed| Problem::internal(closed.to_string()))?;
     let body = body(request).await?;
     let mut by = peer.by(&headers);
     by.force = import.force;
-    by.operator = import.ssh_connection.as_deref().and_then(client_of);
+    by.operator = import.ssh_connection.as_deref().and_then(client_of).or(by.operator);
     blocking(move || {
         end.at(shared.control.clock())?;
         let list = List::read(&body, end, &import.reason.as_deref().unwrap_or_default().into());

@@ -5,7 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 
+use redb::ReadableTable;
+
+use super::tables::{DECISIONS, META, SCHEMA};
 use super::*;
+use crate::control::decision::Kind;
 use crate::control::decision::{Made, Origin};
 
 fn decision(net: &str, kind: Kind, until: Option<u64>) -> Decision {

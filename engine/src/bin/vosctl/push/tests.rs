@@ -10,9 +10,9 @@ use crate::cluster::ClusterCommand;
 fn args(words: &[&str]) -> Result<(Cli, PushArgs), clap::Error> {
     let words = ["vosctl", "cluster", "push"].iter().chain(words);
     let mut cli = Cli::try_parse_from(words)?;
-    let command = std::mem::replace(&mut cli.command, crate::Command::Feeds);
+    let command = std::mem::replace(&mut cli.verb, crate::Verb::Asking(crate::Command::Feeds));
     match command {
-        crate::Command::Cluster { command: ClusterCommand::Push(args) } => Ok((cli, args)),
+        crate::Verb::Asking(crate::Command::Cluster { command: ClusterCommand::Push(args) }) => Ok((cli, args)),
         other => panic!("{other:?}"),
     }
 }

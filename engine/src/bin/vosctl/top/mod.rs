@@ -23,11 +23,15 @@ use vos_engine::live::wire::Status;
 
 use crate::Cli;
 use crate::answer::Failure;
+use crate::events::stopped;
 use model::Model;
 use screen::{Key, Screen};
 
 /// News that wait to be shown. More: what is shown is older. Fewer: a flood of events is read in smaller sips.
 const NEWS_MAX: usize = 256;
+
+/// Looks in a row that may fail.
+const FAILURES_MAX: u32 = 2;
 
 #[derive(Args, Debug)]
 pub(crate) struct TopArgs {
@@ -53,6 +57,15 @@ enum News {
     Failed(Failure),
 }
 
+/// Why it is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// Somebody has ended it.
+    Ended,
+    /// The engine has stopped.
+    Stopped,
+}
+
 /// What the engine says of itself.
 struct Look {
     at: Instant,
@@ -72,6 +85,10 @@ pub(crate) async fn run(client: &Client, cli: &Cli, args: &TopArgs) -> Result<u8
     if cli.json {
         return Err(Failure::Usage("top is for people: write `vosctl stats --json --watch` instead".into()));
     }
+    if !args.once && !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        let instead = "top needs a terminal: write --once for one frame as text, or `vosctl stats --json --watch`";
+        return Err(Failure::Usage(instead.into()));
+    }
     let interval = Duration::from_secs(args.interval);
     let mut model = Model::new(client.path());
     for event in client.recent(&Wanted::default()).await?.events {
@@ -80,10 +97,6 @@ pub(crate) async fn run(client: &Client, cli: &Cli, args: &TopArgs) -> Result<u8
     if args.once {
         return once(client, model, interval).await;
     }
-    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
-        let instead = "top needs a terminal: write --once for one frame as text, or `vosctl stats --json --watch`";
-        return Err(Failure::Usage(instead.into()));
-    }
     // before the terminal is taken: an engine that is not there is told in the usual place
     model.look(Look::take(client).await?);
     let (sender, news) = channel(NEWS_MAX);
@@ -91,10 +104,7 @@ pub(crate) async fn run(client: &Client, cli: &Cli, args: &TopArgs) -> Result<u8
     let mut screen = Screen::take(sender)?;
     let ended = watch(&mut screen, model, news).await;
     drop(screen);
-    if matches!(ended, Ok(3)) {
-        eprintln!("vosctl: vos-engine has stopped; the filter stays in force");
-    }
-    ended
+    ended.map(|over| if over == Over::Stopped { stopped() } else { 0 })
 }
 
 async fn once(client: &Client, mut model: Model, interval: Duration) -> Result<u8, Failure> {
@@ -117,10 +127,20 @@ fn follow(client: &Client, interval: Duration, sender: &Sender<News>) -> io::Res
     }
     let (looking, sending) = (client.clone(), sender.clone());
     tokio::spawn(async move {
+        let mut failures = 0;
         loop {
             tokio::time::sleep(interval).await;
-            let look = Look::take(&looking).await.map(|look| News::Look(Box::new(look)));
-            if sending.send(look.unwrap_or_else(News::Failed)).await.is_err() {
+            let news = match Look::take(&looking).await {
+                Ok(look) => News::Look(Box::new(look)),
+                // an engine that stops ends the stream of events, which tells more
+                Err(_) if failures < FAILURES_MAX => {
+                    failures += 1;
+                    continue;
+                }
+                Err(failure) => News::Failed(failure),
+            };
+            failures = 0;
+            if sending.send(news).await.is_err() {
                 return;
             }
         }
@@ -130,8 +150,10 @@ fn follow(client: &Client, interval: Duration, sender: &Sender<News>) -> io::Res
         let ended = match following.follow(&Wanted::default()).await {
             Ok(mut events) => loop {
                 match events.next().await {
-                    Ok(Some(event)) if sending.send(News::Event(event)).await.is_ok() => {}
-                    Ok(Some(_)) => return,
+                    Ok(Some(event)) => match sending.send(News::Event(event)).await {
+                        Ok(()) => {}
+                        Err(_) => return,
+                    },
                     Ok(None) => break News::Stopped,
                     Err(error) => break News::Failed(error.into()),
                 }
@@ -143,16 +165,16 @@ fn follow(client: &Client, interval: Duration, sender: &Sender<News>) -> io::Res
     Ok(())
 }
 
-/// Shows what comes until somebody ends it; the result is the exit code.
-async fn watch(screen: &mut Screen, mut model: Model, mut news: Receiver<News>) -> Result<u8, Failure> {
+/// Shows what comes until it is over.
+async fn watch(screen: &mut Screen, mut model: Model, mut news: Receiver<News>) -> Result<Over, Failure> {
     // what is shown while nothing is to move
     let mut still: Option<Model> = None;
     loop {
         screen.draw(still.as_ref().unwrap_or(&model))?;
         loop {
             match news.recv().await {
-                None | Some(News::End | News::Key(Key::Quit)) => return Ok(0),
-                Some(News::Stopped) => return Ok(3),
+                None | Some(News::End | News::Key(Key::Quit)) => return Ok(Over::Ended),
+                Some(News::Stopped) => return Ok(Over::Stopped),
                 Some(News::Failed(failure)) => return Err(failure),
                 // shown with the next look
                 Some(News::Event(event)) => {
