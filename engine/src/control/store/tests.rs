@@ -169,3 +169,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn each_log_has_its_place_and_what_tells_it_from_another() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("eth0.redb");
+    let (mut store, _) = Store::open(&path).expect("a new file");
+    let places = [("vos.decisions", Place { next: 7, mark: u64::MAX }), ("other", Place::default())];
+    for (log, place) in places {
+        store.commit(&Batch { place: Some((log.to_owned(), place)), ..Batch::default() }).expect("room");
+    }
+    drop(store);
+    let (_, loaded) = Store::open(&path).expect("it is whole");
+    assert_eq!(loaded.places, places.map(|(log, place)| (log.to_owned(), place)).into());
+}
