@@ -170,7 +170,8 @@ impl Broker {
             Some(tls) => in_time(tcp.into_rustls(&tls, &host)).await.map_err(|error| self.no_tls(&at, &error))?,
             None => tcp,
         };
-        let (user, vhost, stream) = (uri.authority.userinfo.username.clone(), uri.vhost.clone(), Mutex::new(Some(stream)));
+        let (user, vhost, stream) =
+            (uri.authority.userinfo.username.clone(), uri.vhost.clone(), Mutex::new(Some(stream)));
         let once = async move |_, _| {
             let taken = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             taken.ok_or_else(|| lapin::Error::from(io::Error::from(io::ErrorKind::NotConnected)))
@@ -207,15 +208,20 @@ impl Broker {
         let path = &self.ca_file;
         let error = |why| BrokerError::File { key: "amqp.ca_file", path: path.clone(), why };
         if path.as_os_str().is_empty() {
-            let system = RustlsConnectorConfig::new_with_native_certs().and_then(RustlsConnectorConfig::connector_with_no_client_auth);
+            let system = RustlsConnectorConfig::new_with_native_certs()
+                .and_then(RustlsConnectorConfig::connector_with_no_client_auth);
             return system.map_err(|source| {
                 error(format!("there are no certificates of the system's ({source}): install ca-certificates, or name those that you believe"))
             });
         }
         let pem = fs::read(path).map_err(|source| error(source.to_string()))?;
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|source| error(source.to_string()))?;
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<_, _>>()
+            .map_err(|source| error(source.to_string()))?;
         if certificates.is_empty() {
-            return Err(error("there is no certificate in it: write it in PEM, beginning with -----BEGIN CERTIFICATE-----".to_owned()));
+            return Err(error(
+                "there is no certificate in it: write it in PEM, beginning with -----BEGIN CERTIFICATE-----".to_owned(),
+            ));
         }
         let believed = RustlsConnectorConfig::default().with_parsable_certificates(certificates);
         believed.connector_with_no_client_auth().map_err(|source| error(source.to_string()))

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::{broadcast, watch};
+use utoipa::ToSchema;
 
 use crate::control::clock::Clock;
 use crate::control::decision::{Decision, Kind};
@@ -21,7 +22,7 @@ pub const BEHIND_MAX: usize = 1_024;
 pub const RECENT_MAX: usize = 64;
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// When, unix seconds.
     pub time: f64,
@@ -31,7 +32,7 @@ pub struct Event {
 }
 
 /// What happened: `kind` in JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum What {
@@ -53,7 +54,7 @@ pub enum What {
 }
 
 /// A dropped packet. Its texts are the sender's words, with whatever a terminal would obey made visible.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Dropped {
     /// The label of the [`Reason`](vos_common::reason::Reason).
     pub reason: String,
@@ -80,6 +81,7 @@ pub struct Dropped {
     /// The frame from the destination MAC on, cut at [`SAMPLE_MAX`](vos_common::state::SAMPLE_MAX); base64 in JSON, and
     /// only where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub frame: Option<Frame>,
 }
 
@@ -101,7 +103,7 @@ impl<'de> Deserialize<'de> for Frame {
 }
 
 /// What became of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// A decision was taken.
@@ -113,7 +115,7 @@ pub enum Change {
 }
 
 /// A rule that came or went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RuleChange {
     /// What became of it.
     pub change: Change,
@@ -136,7 +138,7 @@ pub struct RuleChange {
 }
 
 /// The softswitch is behind, or has caught up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pressure {
     /// Does it begin? Else it ends.
     pub begins: bool,
@@ -152,7 +154,7 @@ pub struct Pressure {
 }
 
 /// How a softswitch is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SoftswitchState {
     /// It answers, or has never answered.
@@ -162,7 +164,7 @@ pub enum SoftswitchState {
 }
 
 /// A softswitch that has died or come back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SoftswitchChange {
     /// What it is called.
     pub name: String,
@@ -171,7 +173,7 @@ pub struct SoftswitchChange {
 }
 
 /// The relay's peer has come, or has gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerChange {
     /// RX queue of the worker.
     pub queue: u32,

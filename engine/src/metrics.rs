@@ -126,7 +126,12 @@ mod tests {
         fn measure(&self, page: &mut Page<'_>) -> fmt::Result {
             page.counter("vos_judged", "Packets", 7)?;
             page.counters("vos_none", "Nothing of the kind", std::iter::empty::<(Labels<'_, 1>, u64)>())?;
-            page.gauges("vos_size", "Sizes", Some(Unit::Bytes), [([("file", "a\"b\\c\nd\u{1b}[2J"), ("n", "1")], 1.5)])?;
+            page.gauges(
+                "vos_size",
+                "Sizes",
+                Some(Unit::Bytes),
+                [([("file", "a\"b\\c\nd\u{1b}[2J"), ("n", "1")], 1.5)],
+            )?;
             page.info("vos_build", "The program", [("version", "1")])
         }
     }

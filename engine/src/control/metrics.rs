@@ -18,15 +18,35 @@ impl Measured for Control {
             let count = decisions[kind as usize][origin as usize];
             ([("kind", kind.word()), ("origin", origin.word())], count as f64)
         });
-        page.gauges("vos_decisions", "Decisions in force, by what they say and through which door they came", None, decisions)?;
-        page.gauge("vos_decisions_held_back", "Decisions of other nodes that this one's guard holds back", None, held as f64)?;
+        page.gauges(
+            "vos_decisions",
+            "Decisions in force, by what they say and through which door they came",
+            None,
+            decisions,
+        )?;
+        page.gauge(
+            "vos_decisions_held_back",
+            "Decisions of other nodes that this one's guard holds back",
+            None,
+            held as f64,
+        )?;
         let (done, failed) = commits;
         page.counter("vos_store_commits", "Transactions that reached the disk", done)?;
-        page.counter("vos_store_commit_failures", "Transactions that did not reach the disk: nothing of them counts", failed)?;
+        page.counter(
+            "vos_store_commit_failures",
+            "Transactions that did not reach the disk: nothing of them counts",
+            failed,
+        )?;
         page.gauge("vos_store_size", "The file of the store", Some(Unit::Bytes), size as f64)?;
-        let help = "Writes to its maps of rules that the kernel refused: what is in force may differ from what is decided";
+        let help =
+            "Writes to its maps of rules that the kernel refused: what is in force may differ from what is decided";
         page.counter("vos_projection_failures", help, refused_writes)?;
-        page.gauge("vos_cluster_outbox_entries", "Entries that the cluster's log has not got yet", None, outbox as f64)?;
+        page.gauge(
+            "vos_cluster_outbox_entries",
+            "Entries that the cluster's log has not got yet",
+            None,
+            outbox as f64,
+        )?;
         let help = "Decisions that are gone, remembered so that late entries of the log do not bring them back";
         page.gauge("vos_cluster_graves", help, None, graves as f64)?;
         let next = next.map(|next| ([], next as f64));
@@ -43,9 +63,9 @@ pub(crate) fn measure_feeds(feeds: &[View], page: &mut Page<'_>) -> fmt::Result 
     let outcomes = |feed: &View| {
         [("applied", feed.applied), ("already", feed.already), ("refused", feed.refused), ("bad", feed.bad)]
     };
-    let wishes = feeds.iter().flat_map(|feed| {
-        outcomes(feed).map(|(outcome, count)| ([("feed", &*feed.name), ("outcome", outcome)], count))
-    });
+    let wishes = feeds
+        .iter()
+        .flat_map(|feed| outcomes(feed).map(|(outcome, count)| ([("feed", &*feed.name), ("outcome", outcome)], count)));
     let help = "What feeds wished for, by what came of it: applied, already in force, refused by the guard, or bad";
     page.counters("vos_feed_wishes", help, wishes)
 }

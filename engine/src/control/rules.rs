@@ -130,7 +130,13 @@ impl Default for RuleBook {
 impl RuleBook {
     /// An empty book, for maps that are empty.
     pub fn new() -> Self {
-        Self { nodes: JointPrefixMap::new(), gate: Gate::default(), v6: false, due: BTreeSet::new(), count: Count::default() }
+        Self {
+            nodes: JointPrefixMap::new(),
+            gate: Gate::default(),
+            v6: false,
+            due: BTreeSet::new(),
+            count: Count::default(),
+        }
     }
 
     /// A book of these decisions, written into maps that may hold anything (pins of an earlier run). They are changed

@@ -143,7 +143,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("token");
         fs::write(&path, GOOD).expect("written");
-        for (mode, good) in [(0o400, true), (0o640, true), (0o660, true), (0o644, false), (0o602, false), (0o601, false)] {
+        for (mode, good) in
+            [(0o400, true), (0o640, true), (0o660, true), (0o644, false), (0o602, false), (0o601, false)]
+        {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("own file");
             let read = Token::read(&path);
             assert_eq!(read.is_ok(), good, "{mode:o}");

@@ -1,6 +1,7 @@
 //! What API and client say to each other, as JSON.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::control::clock::Clock;
 use crate::control::decide::Listed;
@@ -8,7 +9,7 @@ use crate::control::decision::{self, Decision, Kind, Origin};
 use crate::events::Event;
 
 /// Body of `POST /v1/rules`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRule {
     /// An address or CIDR.
@@ -33,7 +34,7 @@ pub struct NewRule {
 }
 
 /// Body or query of `DELETE /v1/rules`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OldRule {
     /// An address or CIDR.
@@ -43,7 +44,7 @@ pub struct OldRule {
 }
 
 /// A decision as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rule {
     /// A CIDR, /32 and /128 included.
     pub net: String,
@@ -107,14 +108,14 @@ impl Rule {
 }
 
 /// Answer to `GET /v1/rules`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Rules {
     /// By address.
     pub rules: Vec<Rule>,
 }
 
 /// Answer to `POST /v1/rules`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Made {
     /// What is in force now.
     pub rule: Rule,
@@ -126,7 +127,7 @@ pub struct Made {
 }
 
 /// Answer to `DELETE /v1/rules`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Removed {
     /// What is no longer in force.
     pub removed: Rule,
@@ -138,14 +139,14 @@ pub struct Removed {
 }
 
 /// Answer to `GET /v1/events/recent`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RecentEvents {
     /// Oldest first.
     pub events: Vec<Event>,
 }
 
 /// Every answer that is not 200.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// For people; names the fix.
     pub error: String,

@@ -56,9 +56,8 @@ fn verdict(reason: Reason) -> &'static str {
 impl View {
     fn measure_packets(&self, page: &mut Page<'_>) -> fmt::Result {
         let kernel = || Reason::ALL.iter().copied().filter(|reason| reason.in_kernel());
-        let packets = kernel().map(|reason| {
-            ([("reason", reason.label()), ("verdict", verdict(reason))], self.counters.reason(reason))
-        });
+        let packets = kernel()
+            .map(|reason| ([("reason", reason.label()), ("verdict", verdict(reason))], self.counters.reason(reason)));
         let help = "Packets that the XDP program judged, each once, by why and what became of it";
         page.counters("vos_packets", help, packets)?;
         let would = Reason::ALL.iter().copied().filter(|reason| reason.is_rule()).map(|rule| {
@@ -66,9 +65,11 @@ impl View {
             let kernel = if rule.in_kernel() { self.counters.would_drop(rule) } else { 0 };
             ([("reason", rule.label())], kernel + workers)
         });
-        let help = "Packets that rules in monitor mode would have dropped; what became of them they are counted by as well";
+        let help =
+            "Packets that rules in monitor mode would have dropped; what became of them they are counted by as well";
         page.counters("vos_would_drop_packets", help, would)?;
-        let help = "Responses of the softswitch that found no room on their way to user space: what they prove is not seen";
+        let help =
+            "Responses of the softswitch that found no room on their way to user space: what they prove is not seen";
         page.counter("vos_replies_unseen", help, self.counters.replies_lost())
     }
 
@@ -93,14 +94,19 @@ impl View {
             let ended = ended.filter(|(reason, n)| !reason.in_kernel() || *n > 0);
             ended.map(|(reason, n)| outcome(queue, fate(reason), reason.label(), n))
         });
-        let help = "What became of packets from the ring, each once: relayed, answered, taken, dropped or lost, and why";
+        let help =
+            "What became of packets from the ring, each once: relayed, answered, taken, dropped or lost, and why";
         page.counters("vos_worker_packets", help, relayed.chain(ended))?;
         let waiting = workers.iter().map(|(queue, stats)| ([("queue", &**queue)], stats.waiting() as f64));
         page.gauges("vos_worker_waiting_packets", "Packets that wait until the relay has room", None, waiting)?;
         let given_up = workers.iter().flat_map(|(queue, stats)| {
             Class::ALL.map(|class| ([("queue", &**queue), ("class", class.label())], stats.given_up_of(class)))
         });
-        page.counters("vos_worker_given_up_packets", "Packets that were given up under pressure, by what they are", given_up)?;
+        page.counters(
+            "vos_worker_given_up_packets",
+            "Packets that were given up under pressure, by what they are",
+            given_up,
+        )?;
         let sent = workers.iter().flat_map(|(queue, stats)| {
             Sent::ALL.map(|sent| ([("queue", &**queue), ("way", sent.label())], stats.sent(sent)))
         });
@@ -116,8 +122,9 @@ impl View {
         let peers = || workers.iter().filter_map(|(queue, stats)| Some((&**queue, stats.counts()?)));
         let present = peers().map(|(queue, counts)| ([("queue", queue)], truth(counts.present())));
         page.gauges("vos_relay_peer_present", "Does the worker find the relay's peer there?", None, present)?;
-        let events = peers()
-            .flat_map(|(queue, counts)| Counts::all(counts).map(|(word, n)| ([("queue", queue), ("counter", word)], n)));
+        let events = peers().flat_map(|(queue, counts)| {
+            Counts::all(counts).map(|(word, n)| ([("queue", queue), ("counter", word)], n))
+        });
         page.counters("vos_relay_peer_events", "What the worker and the relay's peer have been to each other", events)?;
         let strays = self.board.iter().flat_map(|board| board.strays()).map(|(why, n)| ([("reason", why)], n));
         page.counters("vos_relay_stray_packets", "What came to the relay's sockets and is for nobody, by why", strays)?;
@@ -134,13 +141,23 @@ impl View {
 
     fn measure_softswitch(&self, page: &mut Page<'_>) -> fmt::Result {
         let state = self.health.state().map(|state| ([], truth(state == SoftswitchState::Alive)));
-        page.gauges("vos_softswitch_up", "Does the softswitch, or one of them, answer the engine's OPTIONS?", None, state)?;
+        page.gauges(
+            "vos_softswitch_up",
+            "Does the softswitch, or one of them, answer the engine's OPTIONS?",
+            None,
+            state,
+        )?;
         let (now, episodes, sockets) = self.pressure.seen();
         page.gauge("vos_softswitch_pressed", "Is the softswitch on this host behind?", None, truth(now))?;
         page.counter("vos_softswitch_pressed_episodes", "Times that the softswitch on this host was behind", episodes)?;
         let fill = sockets.iter().map(|socket| f64::from(socket.queued) / f64::from(socket.buffer.max(1)));
         let help = "How full the fullest receive buffer on the SIP ports is, 0 to 1";
-        page.gauge("vos_softswitch_buffer_fill", help, Some(Unit::Other("ratio".to_owned())), fill.fold(0.0, f64::max))?;
+        page.gauge(
+            "vos_softswitch_buffer_fill",
+            help,
+            Some(Unit::Other("ratio".to_owned())),
+            fill.fold(0.0, f64::max),
+        )?;
         let lost = sockets.iter().map(|socket| f64::from(socket.dropped)).sum();
         let help = "Packets that the kernel had no room for, of the sockets that are on the SIP ports now";
         page.gauge("vos_softswitch_lost_packets", help, None, lost)

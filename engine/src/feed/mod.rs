@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What came of a feed's wishes. Each thing wished for is counted once, in one of the last four.
 #[derive(Debug, Default)]
@@ -24,8 +25,9 @@ pub struct Tally {
 }
 
 /// How a feed is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = FeedState)]
 pub enum State {
     /// It has not begun.
     #[default]
@@ -37,7 +39,8 @@ pub enum State {
 }
 
 /// A feed as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Feed)]
 pub struct View {
     /// What it is called, such as `file /etc/vos/honeypot.list`.
     pub name: String,
