@@ -30,8 +30,11 @@ const STEP: Duration = Duration::from_secs(5);
 /// Seconds between heartbeats. A broker whose machine is gone is noticed after two of them. Shorter: a broker in a long
 /// pause is left though it would come back. Longer: what others decide is waited for longer.
 const HEARTBEAT: u16 = 10;
-/// The largest frame, bytes. lapin holds 64 of them; what is longer is sent in several.
-const FRAME: u32 = 32 * 1024;
+/// The largest frame, bytes: RabbitMQ's own. Smaller: a message that somebody sends with headers as large as it takes could
+/// not be read. Larger: lapin holds room for 64 of them.
+const FRAME: u32 = 128 * 1024;
+/// The longest name of a virtual host, bytes: AMQP's short string (§4.2.5.3).
+const VHOST_MAX: usize = 255;
 /// The wait before the second try.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait. Longer: decisions of others come late when the broker is back. Shorter: it is asked in vain, by
@@ -291,6 +294,9 @@ pub(crate) fn parse(url: &str) -> Result<AMQPUri, String> {
         uri.authority.host = address.to_owned();
     } else if host.is_empty() || host.starts_with(':') {
         return Err("it names no host".to_owned());
+    }
+    if uri.vhost.len() > VHOST_MAX {
+        return Err(format!("its virtual host is longer than {VHOST_MAX} bytes"));
     }
     // as in amqp://HOST/: nobody means the virtual host without a name
     if uri.vhost.is_empty() {

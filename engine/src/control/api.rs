@@ -2,9 +2,11 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /v1/rules[?kind=trust]` (or `block`, `allow`) | [`Rules`](crate::control::wire::Rules) |
+//! | `GET /v1/rules` with [`Listing`](crate::control::wire::Listing) as query | [`Rules`](crate::control::wire::Rules) |
 //! | `POST /v1/rules` [`NewRule`](crate::control::wire::NewRule) | [`Made`](crate::control::wire::Made) |
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
+//! | `GET /v1/history[?limit=N]` | [`History`](crate::control::wire::History) |
+//! | `POST /v1/undo` [`Undo`](crate::control::wire::Undo) | [`Undone`](crate::control::wire::Undone) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
 //! | `GET /metrics` | the page of [`metrics`](crate::metrics), for Prometheus |
@@ -18,8 +20,10 @@
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
-//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP); 404 `no_such_rule`,
-//! `no_such_backend`, `covered`, `no_such_path`; 405 `bad_method`; 409 `guarded`, `trusted`; 413 `too_large`; 500 `store`, `maps`, `internal`; 507 `map_full`.
+//! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
+//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `covered`, `no_such_path`; 405
+//! `bad_method`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500 `store`, `maps`, `internal`;
+//! 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -28,7 +32,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, RawQuery, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -41,6 +45,10 @@ use utoipa_axum::routes;
 
 /// What it says of itself.
 mod description;
+/// What was done, and how it is undone.
+mod history;
+/// The decisions in force.
+mod list;
 /// Who asks.
 mod peer;
 /// Reload, run-time switches, status.
@@ -50,13 +58,12 @@ pub(crate) use peer::Peer;
 
 use crate::control::address;
 use crate::control::ask::{Ask, Done, End, Refusal};
-use crate::control::decide::{Control, Filter};
-use crate::control::decision::Kind;
+use crate::control::decide::Control;
 use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
 use crate::control::stream;
-use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule, Rules};
+use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule};
 use crate::events::{Events, SoftswitchState};
 use crate::feed;
 use crate::live::Live;
@@ -146,7 +153,7 @@ pub async fn serve(
 pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
     let shared = Shared { control, engine };
     let (router, described) = OpenApiRouter::with_openapi(description::begin())
-        .routes(routes!(list, decide, remove))
+        .routes(routes!(list::list, decide, remove))
         .routes(routes!(stats))
         .routes(routes!(suggest_allow))
         .routes(routes!(feeds))
@@ -154,6 +161,7 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .routes(routes!(stream::follow))
         .routes(routes!(stream::recent))
         .routes(routes!(description::openapi))
+        .merge(history::routes())
         .merge(switches::routes())
         .split_for_parts();
     router
@@ -256,31 +264,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("the body is not what it should be: {error}")))
-}
-
-/// The decisions, by address.
-#[utoipa::path(
-    get,
-    path = "/v1/rules",
-    params(("kind" = Option<Kind>, Query, description = "Only of this kind")),
-    responses((status = 200, description = "Those in force, and those that this node holds back", body = Rules)),
-)]
-async fn list(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Answer<Rules> {
-    let kind = match query.as_deref().filter(|query| !query.is_empty()) {
-        None => None,
-        Some(query) => {
-            let word = query.strip_prefix("kind=").filter(|word| !word.contains('&'));
-            let word = word.ok_or_else(|| {
-                Problem::bad_request("the only parameter is kind: ?kind=trust, ?kind=block or ?kind=allow")
-            })?;
-            Some(word.parse::<Kind>().map_err(|error| Problem::bad_request(error.to_string()))?)
-        }
-    };
-    blocking(move || {
-        let (clock, filter) = (shared.control.clock(), Filter { kind, ..Filter::default() });
-        Json(Rules { rules: shared.control.list(&filter).iter().map(|listed| Rule::listed(listed, clock)).collect() })
-    })
-    .await
 }
 
 /// Takes a decision, in place of the one of its kind at this very prefix.

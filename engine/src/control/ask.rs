@@ -68,7 +68,7 @@ impl End {
 }
 
 /// One thing asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Decide this, in place of what there is of the kind at this very prefix.
     Put {

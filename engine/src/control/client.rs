@@ -14,8 +14,10 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::net::UnixStream;
 
-use crate::control::decision::Kind;
-use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rules};
+use crate::control::wire::{
+    Failure, History, Listing, Made, NewRule, OldRule, Remembered, Removed, Rules, Undo, Undone,
+};
+use crate::feed;
 use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
 
 /// How long to wait for an answer. Shorter: a block over a million rules on a slow disk would look failed and be made.
@@ -90,10 +92,24 @@ impl Client {
         self.call(Method::DELETE, "/v1/rules", Some(rule)).await
     }
 
-    /// The decisions in force, or those of one kind.
-    pub async fn list(&self, kind: Option<Kind>) -> Result<Rules, ClientError> {
-        let path = kind.map_or_else(|| "/v1/rules".to_owned(), |kind| format!("/v1/rules?kind={kind}"));
-        self.call(Method::GET, &path, None::<&()>).await
+    /// A page of the decisions in force.
+    pub async fn list(&self, listing: &Listing) -> Result<Rules, ClientError> {
+        self.call(Method::GET, &self.target("/v1/rules", listing)?, None::<&()>).await
+    }
+
+    /// What was done, so that it can be undone.
+    pub async fn history(&self, wanted: &Remembered) -> Result<History, ClientError> {
+        self.call(Method::GET, &self.target("/v1/history", wanted)?, None::<&()>).await
+    }
+
+    /// Takes a change back.
+    pub async fn undo(&self, undo: &Undo) -> Result<Undone, ClientError> {
+        self.call(Method::POST, "/v1/undo", Some(undo)).await
+    }
+
+    /// Who decides without an operator.
+    pub async fn feeds(&self) -> Result<Vec<feed::View>, ClientError> {
+        self.call(Method::GET, "/v1/feeds", None::<&()>).await
     }
 
     /// The counters.
@@ -195,6 +211,12 @@ impl Client {
         let failure = serde_json::from_slice(&body)
             .map_err(|_| self.broken(format!("not an answer of vos-engine: HTTP {status}")))?;
         Err(ClientError::Refused { status: status.as_u16(), failure })
+    }
+
+    /// A path and its query.
+    fn target(&self, path: &str, query: &impl Serialize) -> Result<String, ClientError> {
+        let query = serde_urlencoded::to_string(query).map_err(|error| self.broken(error.to_string()))?;
+        Ok(if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") })
     }
 
     pub(super) fn broken(&self, what: String) -> ClientError {

@@ -115,8 +115,10 @@ pub struct Filter {
     pub origin: Option<Origin>,
     /// That apply to all of this.
     pub covering: Option<IpNet>,
-    /// Made by this node.
+    /// Made by the node of this name.
     pub node: Option<String>,
+    /// Made by another node than the one of this name.
+    pub elsewhere: Option<Arc<str>>,
     /// Made at this unix second or later.
     pub since: Option<u64>,
     /// Made before this unix second.
@@ -131,6 +133,7 @@ impl Filter {
             && self.origin.is_none_or(|origin| decision.origin == origin)
             && self.covering.is_none_or(|net| decision.net.contains(&net))
             && self.node.as_ref().is_none_or(|node| *decision.made.node == **node)
+            && self.elsewhere.as_ref().is_none_or(|own| !decision.made.node.is_empty() && decision.made.node != *own)
             && self.since.is_none_or(|since| made >= since)
             && self.before.is_none_or(|before| made < before)
     }

@@ -24,6 +24,12 @@ pub mod gate;
 /// Which decisions there are, and what the kernel must hold for them.
 pub mod rules;
 
+/// In which order prefixes are listed.
+mod order;
+
+/// A list of a million, a page at a time.
+pub mod page;
+
 /// Decisions on disk.
 pub mod store;
 

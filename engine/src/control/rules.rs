@@ -22,6 +22,7 @@ use crate::control::clock::Clock;
 use crate::control::decision::{Decision, Key, Kind, Origin};
 use crate::control::gate::Gate;
 use crate::control::maps::{MapError, RuleMaps};
+use crate::control::order::behind;
 
 /// A step of a batch.
 #[derive(Clone, Debug)]
@@ -270,6 +271,22 @@ impl RuleBook {
     /// Every live decision, by address.
     pub fn iter(&self, now: u64) -> impl Iterator<Item = &Decision> {
         let held = self.nodes.values().flat_map(|node| node.own.iter().flatten());
+        held.filter(move |held| is_live(held.ends, now)).map(|held| &held.decision)
+    }
+
+    /// Every live decision behind `after`, by address. Whoever stops early has paid only for what was seen.
+    pub fn iter_after(&self, after: Option<Key>, now: u64) -> impl Iterator<Item = &Decision> {
+        let all = after.is_none().then(|| self.nodes.values()).into_iter().flatten();
+        let here = after.and_then(|(net, kind)| Some(&self.nodes.get(&net)?.own[kind as usize + 1..]));
+        let behind = after.into_iter().flat_map(|(net, _)| behind(net));
+        let behind = behind.flat_map(|net| self.nodes.children(&net)).map(|(_, node)| node);
+        let held = here.into_iter().flatten().chain(all.chain(behind).flat_map(|node| &node.own)).flatten();
+        held.filter(move |held| is_live(held.ends, now)).map(|held| &held.decision)
+    }
+
+    /// Every live decision at a prefix that covers `net`, itself included, widest first.
+    pub fn around<'a>(&'a self, net: &'a IpNet, now: u64) -> impl Iterator<Item = &'a Decision> {
+        let held = self.nodes.cover(net).flat_map(|(_, node)| node.own.iter().flatten());
         held.filter(move |held| is_live(held.ends, now)).map(|held| &held.decision)
     }
 

@@ -1,11 +1,12 @@
 //! What API and client say to each other, as JSON.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::control::clock::Clock;
 use crate::control::decide::Listed;
 use crate::control::decision::{self, Decision, Kind, Origin};
+use crate::control::history::Set;
 use crate::events::Event;
 
 /// Body of `POST /v1/rules`.
@@ -107,12 +108,114 @@ impl Rule {
     }
 }
 
-/// Answer to `GET /v1/rules`.
+/// Query of `GET /v1/rules`. Each that is given narrows the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Listing {
+    /// Only these: `trust`, `block` or `allow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Only those that cover this address or CIDR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covering: Option<String>,
+    /// Through which door they came in; `cluster`: those that another node made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Made by the node of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Made at this unix second or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Made before this unix second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// How many at most, 1 to 10,000, which is what is given without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// [`Rules::next`] of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Answer to `GET /v1/rules`: a page of the list.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Rules {
     /// By address.
     pub rules: Vec<Rule>,
+    /// There may be more: `after` of the next request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// What applies to the address in `covering`; absent: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applies: Option<Rule>,
+    /// What this node is called in its cluster.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub this_node: String,
 }
+
+/// Query of `GET /v1/history`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Remembered {
+    /// Only so many, the latest; absent: all that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// Answer to `GET /v1/history`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct History {
+    /// Oldest first.
+    pub sets: Vec<Set>,
+}
+
+/// Body of `POST /v1/undo`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Undo {
+    /// Which change; absent: the last that is not undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// Do what the guard refuses.
+    #[serde(default)]
+    pub force: bool,
+    /// The client's `SSH_CONNECTION`, so that operators do not block themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_connection: Option<String>,
+}
+
+/// Answer to `POST /v1/undo`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Undone {
+    /// What was taken back.
+    pub set: Set,
+    /// The number by which this can be undone itself; absent: nothing was left to take back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<u64>,
+    /// Changes that were taken back.
+    pub restored: u64,
+    /// How many were not.
+    pub left_count: u64,
+    /// The first [`TOLD_MAX`] of those.
+    pub left: Vec<Left>,
+}
+
+/// A change that an undo left as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Left {
+    /// A CIDR.
+    pub net: String,
+    /// `trust`, `block` or `allow`.
+    pub kind: Kind,
+    /// Why. Text of unknown origin.
+    pub why: String,
+}
+
+/// Lines told one by one of what an undo left or an import did not take. More: nobody reads them.
+pub const TOLD_MAX: usize = 1_000;
 
 /// Answer to `POST /v1/rules`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

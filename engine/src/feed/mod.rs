@@ -1,6 +1,11 @@
 //! Where decisions come from without an operator: watched files, datagrams, a message queue, decoys. What a feed may do
 //! is block and unblock, within the limits of the guard; what it may not is counted, logged, and never applied.
 
+/// The lines of block lists.
+pub mod lines;
+/// What a message asks for.
+pub mod message;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

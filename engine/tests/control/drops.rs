@@ -28,7 +28,12 @@ fn a_block_is_a_drop_and_outlives_the_engine() {
     assert!(!node.is_dropped("203.0.113.7"));
     assert_eq!(node.vosctl(&["unblock", "203.0.113.7"]).status.code(), Some(4));
     node.reconfigure("[control]\nwidest_v4 = 24\n");
-    assert_eq!(node.vosctl(&["block", "203.0.112.0/23"]).status.code(), Some(1), "{}", node.log());
+    // services look at the configuration every second
+    site::wait_until("the new limit holds", || {
+        let refused = node.vosctl(&["block", "203.0.112.0/23"]).status.code() == Some(1);
+        assert!(!node.log().contains("ERROR"), "{}", node.log());
+        refused
+    });
     node.stop();
     assert_eq!(node.vosctl(&["list"]).status.code(), Some(3), "nobody is there");
 }

@@ -3,7 +3,11 @@
 //!
 //! Needs root. Each test makes namespaces of its own and removes them.
 
+/// A RabbitMQ of the test's own.
+mod broker;
 /// What every other test here stands on.
 mod drops;
+/// The queue of blocks and unblocks.
+mod queue;
 /// Hosts, wires, engines.
 mod site;

@@ -6,8 +6,8 @@ use vos_engine::control::terminal::printable;
 use vos_engine::events::SoftswitchState;
 use vos_engine::live::wire::{Backend, Backends, Drain};
 
-use super::live::tell;
-use super::{Cli, Failure};
+use crate::Cli;
+use crate::answer::{Failure, tell};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum BackendCommand {
@@ -35,7 +35,7 @@ pub(super) async fn run(client: &Client, cli: &Cli, command: &BackendCommand) ->
         None => client.backends().await?,
         Some(drain) => client.drain(drain).await?,
     };
-    tell(cli, &answer, text)
+    tell(cli.json, &answer, text)
 }
 
 fn text(Backends { backends }: &Backends) -> String {

@@ -17,7 +17,8 @@ use vos_engine::events::{
 };
 use vos_engine::pcap::Writer;
 
-use crate::{Cli, Failure, bare};
+use crate::Cli;
+use crate::answer::{Failure, bare};
 
 #[derive(Args, Debug)]
 pub(crate) struct EventsArgs {

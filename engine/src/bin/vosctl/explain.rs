@@ -15,11 +15,15 @@ use vos_engine::control::clock::Clock;
 use vos_engine::control::decision::Decision;
 use vos_engine::control::socket;
 use vos_engine::control::terminal::{printable, printable_json};
+use vos_engine::control::wire::{Listing, Rule};
 use vos_engine::explain::{Explanation, World, word};
 use vos_engine::pcap::{self, Packet};
 use vos_engine::xdp::aside::{Aside, AsideError};
 
-use crate::{Cli, Failure, find_socket};
+use crate::Cli;
+use crate::answer::Failure;
+use crate::list::Pages;
+use crate::reach::find_socket;
 
 pub(crate) const HELP: &str = "\
 Packets are judged as if the first of a file arrived now, and the others as long after it as they did: rates are
@@ -245,10 +249,18 @@ async fn decisions(cli: &Cli, args: &ExplainArgs) -> Result<Option<Vec<Decision>
             Err(failure) => return Err(failure),
         },
     };
-    match Client::new(path).list(None).await {
-        Ok(rules) => Ok(Some(rules.rules.into_iter().filter_map(|rule| rule.decision()).collect())),
-        Err(ClientError::Unreachable { .. }) if cli.iface.is_none() => Ok(None),
-        Err(error) => Err(error.into()),
+    let client = Client::new(path);
+    let (mut pages, mut decisions) = (Pages::new(&client, Listing::default(), None), Vec::new());
+    loop {
+        match pages.next().await {
+            Ok(Some(page)) => {
+                let in_force = page.rules.iter().filter(|rule| rule.held.is_none());
+                decisions.extend(in_force.filter_map(Rule::decision));
+            }
+            Ok(None) => return Ok(Some(decisions)),
+            Err(Failure::Client(ClientError::Unreachable { .. })) if cli.iface.is_none() => return Ok(None),
+            Err(failure) => return Err(failure),
+        }
     }
 }
 

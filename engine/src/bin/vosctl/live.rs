@@ -1,17 +1,19 @@
 //! What is in force and how it is changed at run time: status, reload, rule, attack.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use vos_common::reason::Reason;
 use vos_engine::config::{Config, Fallback, Limits, RuleMode, Rules};
 use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
 use vos_engine::events::SoftswitchState;
+use vos_engine::feed::View;
 use vos_engine::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
 
-use super::{Cli, Failure, parse_ttl, print_json, span};
+use crate::answer::{Failure, span, tell};
+use crate::{Cli, feeds, time};
 
 #[derive(Args, Debug)]
 pub(super) struct RuleSwitch {
@@ -27,7 +29,7 @@ pub(super) enum AttackSwitch {
     /// All unknown sources share one budget (rates.global); verified ones keep theirs.
     On {
         /// How long: 15m if left out, 24h at most.
-        #[arg(long, value_name = "TIME", value_parser = parse_ttl, default_value = "15m")]
+        #[arg(long, value_name = "TIME", value_parser = time::span, default_value = "15m")]
         ttl: Duration,
     },
     /// Back to normal.
@@ -44,12 +46,12 @@ fn parse_rule(name: &str) -> Result<String, String> {
 
 pub(super) async fn reload(client: &Client, cli: &Cli) -> Result<u8, Failure> {
     let answer = client.reload().await?;
-    tell(cli, &answer, reloaded_text)
+    tell(cli.json, &answer, reloaded_text)
 }
 
 pub(super) async fn switch(client: &Client, cli: &Cli, RuleSwitch { rule, mode }: &RuleSwitch) -> Result<u8, Failure> {
     let answer = client.switch(&Switch { rule: rule.clone(), mode: *mode }).await?;
-    tell(cli, &answer, switched_text)
+    tell(cli.json, &answer, switched_text)
 }
 
 pub(super) async fn attack(client: &Client, cli: &Cli, switch: &AttackSwitch) -> Result<u8, Failure> {
@@ -58,21 +60,30 @@ pub(super) async fn attack(client: &Client, cli: &Cli, switch: &AttackSwitch) ->
         AttackSwitch::Off => None,
     };
     let answer = client.attack(on.as_ref()).await?;
-    tell(cli, &answer, attack_text)
+    tell(cli.json, &answer, attack_text)
 }
 
 pub(super) async fn status(client: &Client, cli: &Cli) -> Result<u8, Failure> {
-    let answer = client.status().await?;
-    tell(cli, &answer, status_text)
+    let (status, feeds) = (client.status().await?, client.feeds().await?);
+    tell(cli.json, &Told { status, feeds }, told_text)
 }
 
-pub(super) fn tell<T: serde::Serialize>(cli: &Cli, answer: &T, text: fn(&T) -> String) -> Result<u8, Failure> {
-    if cli.json {
-        print_json(answer)?;
-    } else {
-        write!(io::stdout(), "{}", text(answer))?;
-    }
-    Ok(0)
+/// All that `vosctl status` shows.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    status: Status,
+    feeds: Vec<View>,
+}
+
+fn told_text(Told { status, feeds }: &Told) -> String {
+    let names = std::iter::once("feeds").chain(std::iter::repeat(""));
+    let feeds = feeds.iter().zip(names).map(|(feed, name)| line(name, &feeds::line(feed)));
+    status_text(status) + &printable_lines(&feeds.collect::<String>())
+}
+
+fn line(name: &str, value: &str) -> String {
+    format!("{name:11}  {value}").trim_end().to_owned() + "\n"
 }
 
 fn reloaded_text(Reloaded { changed, restart }: &Reloaded) -> String {
@@ -148,7 +159,7 @@ fn status_text(status: &Status) -> String {
         ("global", format!("{} (in attack mode)", rates.global)),
         ("samples", rates.samples.to_string()),
     ]);
-    let lines = lines.iter().map(|(name, value)| format!("{name:11}  {value}").trim_end().to_owned() + "\n");
+    let lines = lines.iter().map(|(name, value)| line(name, value));
     printable_lines(&lines.collect::<String>())
 }
 
