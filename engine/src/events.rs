@@ -46,6 +46,8 @@ pub enum What {
     Softswitch(SoftswitchChange),
     /// The relay's peer has come, or has gone, as a worker finds it.
     Peer(PeerChange),
+    /// Somebody has spoken SIP to a decoy.
+    Decoy(Decoy),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -172,6 +174,29 @@ pub struct SoftswitchChange {
     pub state: SoftswitchState,
 }
 
+/// A request to a decoy: so many of each source, not all. Its texts are the sender's words, with whatever a terminal would
+/// obey made visible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Decoy {
+    /// Where it says it comes from.
+    pub source: String,
+    /// UDP port.
+    pub source_port: u16,
+    /// Where it went.
+    pub destination: String,
+    /// UDP port: one of `honeypot.ports`.
+    pub destination_port: u16,
+    /// The method.
+    pub method: String,
+    /// The first line.
+    pub start_line: String,
+    /// User-Agent, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Has the source answered the challenge? Then it is blocked, unless the guard refuses.
+    pub caught: bool,
+}
+
 /// The relay's peer has come, or has gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerChange {
@@ -276,6 +301,7 @@ impl Events {
             What::Pressure(_) => "pressure",
             What::Softswitch(_) => "softswitch",
             What::Peer(_) => "peer",
+            What::Decoy(_) => "decoy",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -319,7 +319,7 @@ async fn decide(
     path = "/v1/rules",
     params(
         ("net" = Option<String>, Query, description = "An address or CIDR"),
-        ("kind" = Option<Kind>, Query, description = "Of which kind"),
+        ("kind" = Option<crate::control::decision::Kind>, Query, description = "Of which kind"),
     ),
     request_body = Option<OldRule>,
     responses(

@@ -218,7 +218,12 @@ impl Running {
             let stop = Arc::clone(&stop);
             observers.push(std::thread::spawn(move || watch.follow(&stop)));
         }
-        let reach = Reach { control: Arc::clone(&control), tallies: Arc::default(), runtime: Handle::current() };
+        let reach = Reach {
+            control: Arc::clone(&control),
+            tallies: Arc::default(),
+            events: Arc::clone(&events),
+            runtime: Handle::current(),
+        };
         let mut running = Self {
             config: config.clone(),
             link,

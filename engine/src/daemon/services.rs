@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::config::{self, Config};
 use crate::control::{Control, Engine, api, tcp, token};
-use crate::feed::Tallies;
+use crate::events::Events;
+use crate::feed::{Tallies, honeypot};
 
 /// The services that run.
 pub(super) struct Services {
@@ -19,6 +20,7 @@ pub(super) struct Services {
     /// What is served over TCP, once it is there.
     api: Option<(Router, Arc<dyn Engine>)>,
     tcp: Service<(config::Api, Option<token::Version>)>,
+    decoys: Service<config::Honeypot>,
 }
 
 /// What a service may speak to.
@@ -26,6 +28,7 @@ pub(super) struct Services {
 pub(super) struct Reach {
     pub(super) control: Arc<Control>,
     pub(super) tallies: Arc<Tallies>,
+    pub(super) events: Arc<Events>,
     pub(super) runtime: Handle,
 }
 
@@ -67,7 +70,7 @@ impl<C: Clone + PartialEq> Service<C> {
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        Self { reach, api: None, tcp: Service::default() }
+        Self { reach, api: None, tcp: Service::default(), decoys: Service::default() }
     }
 
     /// What the API shows.
@@ -77,8 +80,13 @@ impl Services {
 
     /// The configuration may have changed.
     pub(super) fn follow(&mut self, config: &Config) {
-        let Reach { control, runtime, .. } = &self.reach;
+        let Reach { control, tallies, events, runtime } = &self.reach;
         control.set_widest(super::start::widest(config));
+        let decoys = (!config.honeypot.ports.is_empty()).then(|| config.honeypot.clone());
+        self.decoys.follow(decoys, runtime, |config| {
+            let (control, events, tallies) = (Arc::clone(control), Arc::clone(events), Arc::clone(tallies));
+            honeypot::keep(config, honeypot::Reach { control, events, tallies })
+        });
         if let Some((router, engine)) = &self.api {
             // a token that is replaced is another, and ends what goes on by the one before
             let wanted = config.api.listen.map(|_| (config.api.clone(), token::Version::of(&config.api.token_file)));

@@ -1,6 +1,8 @@
 //! Where decisions come from without an operator: watched files, datagrams, a message queue, decoys. What a feed may do
 //! is block and unblock, within the limits of the guard; what it may not is counted, logged, and never applied.
 
+/// Decoys.
+pub mod honeypot;
 /// The lines of block lists.
 pub mod lines;
 /// What a message asks for.

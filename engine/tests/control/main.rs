@@ -5,9 +5,15 @@
 
 /// A RabbitMQ of the test's own.
 mod broker;
+/// Decoys, and who falls for them.
+mod decoy;
 /// What every other test here stands on.
 mod drops;
 /// The queue of blocks and unblocks.
 mod queue;
+/// What Prometheus reads.
+mod scrape;
 /// Hosts, wires, engines.
 mod site;
+/// The API over TCP.
+mod tcp;
