@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fuzz.sh SECONDS [TARGET]       drive a fuzz target (message, uri, frames; all if none is named) for so long
+# fuzz.sh SECONDS [TARGET]       drive a fuzz target (message, uri, frames, forms, lines; all if none is named) for so long
 # fuzz.sh reproduce TARGET FILE  run one input again
 # fuzz.sh linear                 count the instructions that hostile inputs of 8 and 16 KB take
 #
@@ -23,7 +23,7 @@ skip() { echo "skipped: $*"; exit 77; }
 build() {
     [ -x "$tools/bin/cargo-fuzz" ] || skip "no cargo-fuzz (deploy/setup.sh fuzz installs it)" >&2
     local features=()
-    [ "$1" != frames ] || features=(--features engine)
+    case $1 in frames | forms | lines) features=(--features engine) ;; esac
     "$tools/bin/cargo-fuzz" fuzz build --fuzz-dir fuzz --target-dir "$out" --sanitizer none "${features[@]}" "$1" >&2 ||
         die "$1 did not build"
     echo "$out/$(rustc -vV | sed -n 's/^host: //p')/release/$1"
@@ -55,8 +55,14 @@ seed() {
         xargs -r -d '\n' grep -aohE '\b[A-Za-z][A-Za-z+.-]*:[^][:space:]<>"]+' <"$out/messages" | sort -u |
             split -l 1 -a 5 - "$seeds/"
         ;;
+    forms) return ;; # what is in fuzz/seeds
     frames)
         while read -r file; do frame_seed "$file" >"$seeds/${file//[\/]/_}"; done <"$out/messages"
+        return
+        ;;
+    lines)
+        printf '# list\r\n203.0.113.7 ttl=7d reason=scans # why\n\n198.51.100.0/24 until=2027-01-01T00:00:00Z kind=allow\n' >"$seeds/list"
+        printf '2001:db8::/32 ttl=forever reason="a\\u0020\\"b\\"" kind=trust\n999.1.1.1\n1.2.3.4,x\n' >"$seeds/quoted"
         return
         ;;
     esac
@@ -118,11 +124,14 @@ campaign() { # TARGET SECONDS
     if [ "$1" = frames ] && [ "$EUID" != 0 ]; then echo "fuzz: frames: skipped: needs root"; return; fi
     program=$(build "$1")
     seed "$1"
-    if [ "$1" = frames ]; then
-        # Many short ones in an order: no frame is longer than its chunk.
+    case $1 in
+    frames | forms | lines)
+        # Many short ones in an order: no frame is longer than its chunk, no line than 2,048 bytes. And a long
+        # message is many short ones.
         fuzz "$1" "$program" "$2" short
         return
-    fi
+        ;;
+    esac
     fuzz "$1" "$program" $(($2 - long)) short
     fuzz "$1" "$program" "$long" long
 }
@@ -161,10 +170,10 @@ linear) linear ;;
 reproduce) reproduce "${2:?which target?}" "${3:?which file?}" ;;
 [1-9]*)
     case ${2:-} in
-    message | uri | frames) campaign "$2" "$1" ;;
-    '') campaign message $(($1 / 2)); campaign uri $(($1 / 4)); campaign frames $(($1 / 4)) ;;
-    *) die "no target named $2: message, uri, frames" ;;
+    message | uri | frames | forms | lines) campaign "$2" "$1" ;;
+    '') campaign message $(($1 / 2)); for target in uri frames forms lines; do campaign "$target" $(($1 / 8)); done ;;
+    *) die "no target named $2: message, uri, frames, forms, lines" ;;
     esac
     ;;
-*) die "usage: fuzz.sh SECONDS [message|uri|frames], fuzz.sh reproduce TARGET FILE, or fuzz.sh linear" ;;
+*) die "usage: fuzz.sh SECONDS [message|uri|frames|forms|lines], fuzz.sh reproduce TARGET FILE, or fuzz.sh linear" ;;
 esac

@@ -152,6 +152,11 @@ impl Broker {
         })
     }
 
+    /// What its connections are called at the broker.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Connects, once. Call it on the runtime that is to serve the connection. Password and certificates are read anew
     /// each time.
     pub async fn connect(&self) -> Result<Connection, BrokerError> {
@@ -185,6 +190,11 @@ impl Broker {
         let connection = made.map_err(|error| BrokerError::refused(&error, &at, user, vhost))?;
         cut.0 = None;
         Ok(connection)
+    }
+
+    /// As whom it lets us in.
+    pub fn user(&self) -> Result<String, BrokerError> {
+        Ok(self.uri()?.authority.userinfo.username)
     }
 
     fn uri(&self) -> Result<AMQPUri, BrokerError> {
@@ -328,9 +338,11 @@ impl Backoff {
         due / 2 + (due / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
     }
 
-    /// It went well.
-    pub fn reset(&mut self) {
-        self.next = FIRST;
+    /// What was tried has worked for so long. From 10 s on the waits begin anew.
+    pub fn held(&mut self, time: Duration) {
+        if time >= LONGEST {
+            self.next = FIRST;
+        }
     }
 }
 

@@ -117,7 +117,9 @@ fn waits_double_up_to_ten_seconds_and_begin_anew() {
         let wait = backoff.wait();
         assert!(due / 2 <= wait && wait <= due, "{wait:?} of {due:?}");
     }
-    backoff.reset();
+    backoff.held(Duration::from_secs(9));
+    assert!(backoff.wait() > FIRST);
+    backoff.held(Duration::from_secs(10));
     assert!(backoff.wait() <= FIRST);
     let waits: std::collections::BTreeSet<_> = (0..8).map(|_| Backoff::default().wait()).collect();
     assert!(waits.len() > 1, "not everybody comes at once: {waits:?}");

@@ -15,7 +15,7 @@ use super::relay::{UNIX_PATH_MAX, maybe};
 use super::validate::check;
 use super::{Config, ConfigError, span};
 use crate::amqp;
-use crate::control::ask::{MAX_REASON, MAX_TTL};
+use crate::control::ask::{MAX_REASON, MAX_TTL, MAX_WHO};
 
 /// Most watched files.
 pub const MAX_FILE_FEEDS: usize = 64;
@@ -234,6 +234,9 @@ impl Config {
         for (at, FileFeed { path, ttl, reason, .. }) in feeds.iter().enumerate() {
             check("file_feed", path.is_absolute(), || {
                 format!("{path:?} is relative to wherever the engine is started")
+            })?;
+            check("file_feed", path.as_os_str().len() <= MAX_WHO, || {
+                format!("{path:?} has more than {MAX_WHO} bytes")
             })?;
             let twice = feeds[..at].iter().any(|other| other.path == *path);
             check("file_feed", !twice, || format!("{path:?} is there twice"))?;

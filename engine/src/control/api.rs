@@ -7,10 +7,12 @@
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
 //! | `GET /v1/history[?limit=N]` | [`History`](crate::control::wire::History) |
 //! | `POST /v1/undo` [`Undo`](crate::control::wire::Undo) | [`Undone`](crate::control::wire::Undone) |
+//! | `POST /v1/import` with [`Import`](crate::control::wire::Import) as query, a list as body | [`Imported`](crate::control::wire::Imported) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
 //! | `GET /metrics` | the page of [`metrics`](crate::metrics), for Prometheus |
 //! | `GET /v1/feeds` | a list of [`feed::View`] |
+//! | `GET /v1/cluster` | [`Status`](crate::cluster::wire::Status) |
 //! | `GET /v1/events[?reason=R][&frames=1]` | server-sent events, an [`Event`](crate::events::Event) each, from now on until the engine stops |
 //! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
 //! | `GET /v1/status` | [`Status`](crate::live::wire::Status) |
@@ -21,9 +23,9 @@
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
-//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `covered`, `no_such_path`; 405
-//! `bad_method`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500 `store`, `maps`, `internal`;
-//! 507 `map_full`.
+//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `covered`, `no_cluster`, `no_such_path`; 405
+//! `bad_method`; 408 `too_slow`; 409 `busy`, `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500
+//! `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -43,10 +45,14 @@ use tokio::sync::oneshot;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+/// How all nodes are.
+mod cluster;
 /// What it says of itself.
 mod description;
 /// What was done, and how it is undone.
 mod history;
+/// A list of decisions, taken.
+mod import;
 /// The decisions in force.
 mod list;
 /// Who asks.
@@ -56,6 +62,7 @@ mod switches;
 
 pub(crate) use peer::Peer;
 
+use crate::cluster::Cluster;
 use crate::control::address;
 use crate::control::ask::{Ask, Done, End, Refusal};
 use crate::control::decide::Control;
@@ -104,6 +111,11 @@ pub trait Engine: Measured {
     /// Who decides without an operator.
     fn feeds(&self) -> Vec<feed::View> {
         Vec::new()
+    }
+
+    /// This node in its cluster; `None`: it is in none.
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        None
     }
 
     /// How is the softswitch? `None`: it is not asked.
@@ -162,6 +174,8 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .routes(routes!(stream::recent))
         .routes(routes!(description::openapi))
         .merge(history::routes())
+        .merge(cluster::routes())
+        .merge(import::routes())
         .merge(switches::routes())
         .split_for_parts();
     router

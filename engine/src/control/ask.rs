@@ -33,7 +33,8 @@ pub struct By {
 }
 
 impl By {
-    /// A feed: it may block and unblock, and takes nothing back that others have decided for longer.
+    /// A feed: it may block and unblock, and takes nothing back that others have decided for longer. A file
+    /// ([`Origin::File`]) can change what it made itself, and neither changes nor takes back what operators decided.
     pub fn feed(origin: Origin, who: impl Into<Arc<str>>) -> Self {
         Self { origin, who: who.into(), force: false, operator: None }
     }

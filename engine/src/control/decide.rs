@@ -19,7 +19,7 @@ use crate::control::decision::{Decision, Key, Kind, Made, Origin};
 use crate::control::figures::{CountedMaps, Figures};
 use crate::control::guard::{Guard, Widest};
 use crate::control::history::{SETS_MAX, STEPS_MAX, Set, Step};
-use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged};
+use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged, Place};
 use crate::control::maps::RuleMaps;
 use crate::control::rules::{Change, RuleBook};
 use crate::control::stamp::Stamp;
@@ -60,9 +60,17 @@ pub struct Control {
 struct Job {
     by: By,
     asks: Vec<Ask>,
-    /// What it is called in the history.
-    what: Option<String>,
+    named: Option<Named>,
     answer: Arc<Mutex<Option<Outcome>>>,
+}
+
+/// How it is remembered in the history.
+#[derive(Clone)]
+pub(super) struct Named {
+    /// What it is called.
+    pub(super) what: String,
+    /// The set that it goes on with, unless somebody has undone that.
+    pub(super) set: Option<u64>,
 }
 
 pub(super) struct Inner {
@@ -77,8 +85,8 @@ pub(super) struct Inner {
     pub(super) stamp: Stamp,
     pub(super) sequence: u64,
     pub(super) nodes: HashMap<Arc<str>, u64>,
-    /// The next offset of the log.
-    pub(super) next: Option<u64>,
+    /// How far the log has been read.
+    pub(super) place: Option<Place>,
     pub(super) outbox: u64,
     pub(super) sets: BTreeMap<u64, Set>,
     /// The minute at which graves were looked through.
@@ -191,7 +199,7 @@ impl Control {
             sequence: if loaded.sequence == 0 { now.wall_ns() / 1_000_000 } else { loaded.sequence },
             stamp: loaded.stamp,
             nodes: loaded.nodes,
-            next: member.as_ref().and_then(|member| loaded.places.get(&member.log).copied()),
+            place: member.as_ref().and_then(|member| loaded.places.get(&member.log).copied()),
             outbox: loaded.outbox,
             sets: loaded.sets,
             looked: 0,
@@ -221,8 +229,12 @@ impl Control {
     /// Takes decisions and takes them back, each for itself and in this order; when this returns, what is said to be
     /// done is on disk and in force. `what` names it in the history, from which it can be undone; feeds have none.
     pub fn submit(&self, by: &By, asks: Vec<Ask>, what: Option<String>) -> Outcome {
+        self.submit_named(by, asks, what.map(|what| Named { what, set: None }))
+    }
+
+    pub(super) fn submit_named(&self, by: &By, asks: Vec<Ask>, named: Option<Named>) -> Outcome {
         let answer = Arc::default();
-        let job = Job { by: by.clone(), asks, what, answer: Arc::clone(&answer) };
+        let job = Job { by: by.clone(), asks, named, answer: Arc::clone(&answer) };
         unpoisoned(&self.waiting).push(job);
         let mut inner = self.lock();
         // Whoever had the lock before may have done it along with their own.
@@ -275,7 +287,7 @@ impl Control {
             held: inner.held.len(),
             graves: inner.graves.len(),
             outbox: inner.outbox,
-            next: inner.next,
+            next: inner.place.map(|place| place.next),
             commits: inner.store.commits(),
             size: inner.store.size(),
             refused_writes: self.refused_writes.load(Relaxed),
@@ -414,7 +426,11 @@ impl Inner {
 
     /// What an operator does is remembered as a set.
     fn new_set(&self, job: &Job, others: u64, clock: Clock) -> Option<Set> {
-        let what = job.what.clone()?;
+        let Named { what, set } = job.named.clone()?;
+        let open = |set: &&Set| set.undone_by.is_none();
+        if let Some(set) = set.and_then(|set| self.sets.get(&set)).filter(open) {
+            return Some(set.clone());
+        }
         let number = self.sets.last_key_value().map_or(0, |(number, _)| *number) + 1 + others;
         let (origin, who) = (job.by.origin, cut(&job.by.who));
         Some(Set { number, time: clock.wall_s(), origin, who, what, count: 0, undone_by: None, undoes: None })
@@ -451,7 +467,13 @@ impl Inner {
     }
 
     /// The change that is asked for; the inner error: there is nothing to change.
-    fn change(&self, by: &By, ask: &Ask, stamp: Stamp, clock: Clock) -> Result<Result<Change, Done>, Refusal> {
+    pub(super) fn change(
+        &self,
+        by: &By,
+        ask: &Ask,
+        stamp: Stamp,
+        clock: Clock,
+    ) -> Result<Result<Change, Done>, Refusal> {
         let now = clock.mono_ns();
         self.guard.check(ask, by, &self.book, now)?;
         let (net, kind) = ask.key();
@@ -461,7 +483,11 @@ impl Inner {
                 let until = end.at(clock)?;
                 let lasts = |there: &Decision| there.until.is_none_or(|t| until.is_some_and(|until| t >= until));
                 let same = |there: &Decision| there.until == until && there.reason == *reason;
-                let settled = there.filter(|there| if by.origin.is_operator() { same(there) } else { lasts(there) });
+                let settled = there.filter(|there| match by.origin {
+                    _ if by.origin.is_operator() || self.is_of_file(there, by) => same(there),
+                    Origin::File => there.origin.is_operator() || lasts(there),
+                    _ => lasts(there),
+                });
                 if let Some(there) = settled.filter(|there| !self.held.contains_key(&there.key())) {
                     return Ok(Err(Done::Already(there.clone())));
                 }
@@ -469,12 +495,22 @@ impl Inner {
                 let (reason, who) = (Arc::clone(reason), cut(&by.who));
                 Ok(Ok(Change::Put(Decision { net, kind, until, reason, origin: by.origin, who, made })))
             }
-            Ask::Remove { .. } if there.is_some() => Ok(Ok(Change::Remove(net, kind))),
+            Ask::Remove { .. }
+                if there.is_some_and(|there| by.origin != Origin::File || self.is_of_file(there, by)) =>
+            {
+                Ok(Ok(Change::Remove(net, kind)))
+            }
             Ask::Remove { .. } => Err(match self.book.covering(&net, now) {
                 Some(applies) if applies.kind == kind => Refusal::Covered { net, kind, by: applies.net },
                 _ => Refusal::NoSuchRule { net, kind },
             }),
         }
+    }
+
+    /// Was it made here, by the very file that asks? Before this node joined a cluster it had no name.
+    fn is_of_file(&self, there: &Decision, by: &By) -> bool {
+        let here = there.made.node.is_empty() || there.made.node == self.node();
+        here && (there.origin, by.origin) == (Origin::File, Origin::File) && there.who == cut(&by.who)
     }
 
     /// What this node is called; empty where there is no cluster.

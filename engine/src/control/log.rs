@@ -110,6 +110,21 @@ impl Logged {
     }
 }
 
+/// How far a log has been read, and what tells that log from another of the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The next offset; 0 if nothing was read.
+    pub next: u64,
+    /// A hash of the message before it; 0 if that is not known.
+    pub mark: u64,
+}
+
+impl From<u64> for Place {
+    fn from(next: u64) -> Self {
+        Self { next, mark: 0 }
+    }
+}
+
 /// A decision that is no more, remembered so that an older one which comes late does not bring it back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grave {

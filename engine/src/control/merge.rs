@@ -15,7 +15,7 @@ use crate::control::ask::Refusal;
 use crate::control::clock::Clock;
 use crate::control::decide::{Control, GRAVES_KEPT, Inner, is_live};
 use crate::control::decision::{Decision, Key, Kind, Made};
-use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged};
+use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged, Place};
 use crate::control::rules::Change;
 use crate::control::stamp::Stamp;
 use crate::control::store::Batch;
@@ -55,8 +55,8 @@ pub struct Merged {
 /// All that a node holds of the log, for one that is new.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// How far it has read: the next offset.
-    pub next: u64,
+    /// How far it has read.
+    pub place: Place,
     /// The last sequence read of each node.
     pub nodes: Vec<(Arc<str>, u64)>,
     /// Decisions and what is gone.
@@ -73,9 +73,20 @@ pub struct Digest {
 }
 
 impl Control {
-    /// How far the log has been read: the next offset; 0 if nothing of it was. `None`: there is no cluster.
-    pub fn next_offset(&self) -> Option<u64> {
-        self.lock().next
+    /// How far the log has been read. `None`: there is no cluster.
+    pub fn place(&self) -> Option<Place> {
+        self.lock().place
+    }
+
+    /// Every node that the log has told of, and the last sequence read of it.
+    pub fn nodes(&self) -> Vec<(Arc<str>, u64)> {
+        let inner = self.lock();
+        inner.nodes.iter().map(|(node, sequence)| (Arc::clone(node), *sequence)).collect()
+    }
+
+    /// How many decisions of others this node holds back.
+    pub fn held(&self) -> usize {
+        self.lock().held.len()
     }
 
     /// The oldest entries that the log has not got, at most `limit`, in their order.
@@ -97,33 +108,33 @@ impl Control {
         Ok(())
     }
 
-    /// Brings what was read into force. `next` is the offset after all of it. On an error nothing of it counts; read
-    /// it again.
-    pub fn merge(&self, read: Vec<Read>, next: u64) -> Result<Merged, Refusal> {
-        self.lock().merge(read, next, self.clock())
+    /// Brings what was read into force. `place` is the one after all of it. On an error nothing of it counts; read it
+    /// again.
+    pub fn merge(&self, read: Vec<Read>, place: impl Into<Place>) -> Result<Merged, Refusal> {
+        self.lock().merge(read, place.into(), self.clock())
     }
 
     /// Reads the log from its beginning again: it is another than it was.
     pub fn read_again(&self) -> Result<(), Refusal> {
         let mut inner = self.lock();
         let Some(member) = &inner.member else { return Ok(()) };
-        let place = Some((member.log.clone(), 0));
+        let place = Some((member.log.clone(), Place::default()));
         inner.store.commit(&Batch { place, ..Batch::default() })?;
-        inner.next = Some(0);
+        inner.place = Some(Place::default());
         Ok(())
     }
 
-    /// All that the log has told so far.
-    pub fn snapshot(&self) -> Snapshot {
+    /// All that the log has told so far; with `all`, for another log than it was, also what that had not told yet.
+    pub fn snapshot(&self, all: bool) -> Snapshot {
         let inner = self.lock();
-        let is_logged = |made: &Made| made.offset != Made::UNLOGGED;
+        let is_logged = |made: &Made| all || made.offset != Made::UNLOGGED;
         let decisions = inner.everything().filter(|decision| is_logged(&decision.made));
         let decisions = decisions.map(|decision| Logged::put(decision).of(&decision.made));
         let graves = inner.graves.iter().filter(|(_, grave)| is_logged(&grave.made));
         let graves = graves.map(|(key, grave)| Logged::removed(*key, grave.made.stamp).of(&grave.made));
         let rows = decisions.chain(graves).collect();
         let nodes = inner.nodes.iter().map(|(node, sequence)| (Arc::clone(node), *sequence)).collect();
-        Snapshot { next: inner.next.unwrap_or_default(), nodes, rows }
+        Snapshot { place: inner.place.unwrap_or_default(), nodes, rows }
     }
 
     /// The set that all nodes share, of what goes on beyond the unix second `beyond`.
@@ -156,7 +167,7 @@ impl Inner {
 
     /// Who joins a log tells it what they hold.
     pub(super) fn join(&mut self) -> Result<(), Refusal> {
-        let Some(member) = self.member.as_ref().filter(|_| self.next.is_none()) else { return Ok(()) };
+        let Some(member) = self.member.as_ref().filter(|_| self.place.is_none()) else { return Ok(()) };
         let rows: Vec<Logged> = self
             .everything()
             .map(|decision| {
@@ -164,7 +175,7 @@ impl Inner {
                 Logged::put(decision).of(&made)
             })
             .collect();
-        let mut batch = Batch { place: Some((member.log.clone(), 0)), ..Batch::default() };
+        let mut batch = Batch { place: Some((member.log.clone(), Place::default())), ..Batch::default() };
         let mut sequence = self.sequence;
         for rows in rows.chunks(ENTRY_MAX) {
             sequence += 1;
@@ -173,11 +184,11 @@ impl Inner {
         batch.clock = Some((self.stamp, sequence));
         self.store.commit(&batch)?;
         self.outbox += batch.posted.len() as u64;
-        (self.sequence, self.next) = (sequence, Some(0));
+        (self.sequence, self.place) = (sequence, Some(Place::default()));
         Ok(())
     }
 
-    fn merge(&mut self, read: Vec<Read>, next: u64, clock: Clock) -> Result<Merged, Refusal> {
+    fn merge(&mut self, read: Vec<Read>, place: Place, clock: Clock) -> Result<Merged, Refusal> {
         let (mut merged, mut staged) = (Merged::default(), Staged::new());
         let (mut nodes, mut stamp) = (HashMap::<Arc<str>, u64>::new(), self.stamp);
         for read in read {
@@ -204,7 +215,7 @@ impl Inner {
                     let made = |logged: &Logged| Made {
                         stamp: logged.made,
                         node: logged.node.clone().unwrap_or_default(),
-                        offset: logged.offset.unwrap_or(next),
+                        offset: logged.offset.unwrap_or(place.next),
                     };
                     rows.into_iter().map(|logged| (made(&logged), logged)).collect()
                 }
@@ -218,7 +229,7 @@ impl Inner {
                 self.stage(&mut staged, made, &logged, &mut merged);
             }
         }
-        self.bring(staged, nodes, stamp, next, clock, &mut merged)?;
+        self.bring(staged, nodes, stamp, place, clock, &mut merged)?;
         Ok(merged)
     }
 
@@ -251,7 +262,7 @@ impl Inner {
         staged: Staged,
         nodes: HashMap<Arc<str>, u64>,
         stamp: Stamp,
-        next: u64,
+        place: Place,
         clock: Clock,
         merged: &mut Merged,
     ) -> Result<(), Refusal> {
@@ -260,7 +271,7 @@ impl Inner {
         let sequence = nodes.get(&self.node()).map_or(self.sequence, |read| self.sequence.max(*read));
         let mut batch = Batch {
             nodes: nodes.into_iter().collect(),
-            place: log.map(|log| (log, next)),
+            place: log.map(|log| (log, place)),
             clock: Some((stamp, sequence)),
             ..Batch::default()
         };
@@ -269,7 +280,7 @@ impl Inner {
             self.bring_one(key, made, decision, clock, &mut batch, &mut kernel, merged);
         }
         self.store.commit(&batch)?;
-        (self.stamp, self.sequence, self.next) = (stamp, sequence, Some(next));
+        (self.stamp, self.sequence, self.place) = (stamp, sequence, Some(place));
         self.nodes.extend(batch.nodes.drain(..));
         self.dig(&batch.graves);
         for (key, why) in std::mem::take(&mut batch.held) {

@@ -42,6 +42,9 @@ pub mod guard;
 /// Taking decisions and taking them back.
 pub mod decide;
 
+/// Many decisions at once.
+pub mod bulk;
+
 /// What was done, so that it can be undone.
 pub mod history;
 
@@ -85,7 +88,7 @@ pub mod follow;
 pub mod terminal;
 
 #[cfg(test)]
-mod fake_kernel;
+pub(crate) mod fake_kernel;
 
 pub use api::Engine;
 pub use decide::Control;

@@ -1,7 +1,6 @@
 //! A list of a million decisions, a page at a time: nobody who decides waits for whoever reads.
 
 use std::ops::Bound::{Excluded, Included, Unbounded};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -53,11 +52,6 @@ impl Control {
     pub fn applies(&self, net: &IpNet) -> Option<Decision> {
         let inner = self.lock();
         inner.book.covering(net, (self.clock()).mono_ns()).cloned()
-    }
-
-    /// What this node is called in its cluster; empty where there is none.
-    pub fn node(&self) -> Arc<str> {
-        self.lock().node()
     }
 
     /// The next decisions behind `after`, and the last key looked at; `None`: there are no more.

@@ -1,12 +1,13 @@
 //! The unix socket of the API: mode 0660 from its first moment, and never taken from an engine that is alive.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Group, chown};
+use nix::unistd::{Gid, Group, chown};
 use thiserror::Error;
 use tokio::net::UnixListener;
 
@@ -77,31 +78,49 @@ const GROUP: &str = "vos";
 pub fn bind(run_dir: &Path, iface: &str, group: &str) -> Result<Socket, SocketError> {
     let path = path(run_dir, iface);
     let io = |source| SocketError::Io { path: path.clone(), source };
+    let gid = gid(group, &path)?;
+    DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(io)?;
+    refuse_if_alive(&path)?;
+    let (listener, file) = place(&path, gid, UnixListener::bind).map_err(io)?;
+    Ok(Socket { listener, file })
+}
+
+/// Who may use the socket at `path` beside its owner.
+pub(crate) fn gid(group: &str, path: &Path) -> Result<Option<Gid>, SocketError> {
     let name = if group.is_empty() { GROUP } else { group };
-    let found = Group::from_name(name).map_err(|errno| io(errno.into()))?;
+    let found = Group::from_name(name).map_err(|errno| SocketError::Io { path: path.into(), source: errno.into() })?;
     if found.is_none() && !group.is_empty() {
         return Err(SocketError::NoGroup { group: name.to_owned() });
     }
-    let gid = found.map(|found| found.gid);
-    DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(io)?;
-    refuse_if_alive(&path)?;
-    // Nobody can reach into the private directory between bind and chmod; rename then replaces a stale socket at once.
-    let private = run_dir.join(format!(".{iface}.{}", std::process::id()));
+    Ok(found.map(|found| found.gid))
+}
+
+/// Puts what `make` binds at `path`, for owner and group. Nobody can reach into the private directory between bind and
+/// chmod; rename then replaces a stale socket at once.
+pub(crate) fn place<T>(
+    path: &Path,
+    gid: Option<Gid>,
+    make: impl FnOnce(PathBuf) -> io::Result<T>,
+) -> io::Result<(T, SocketFile)> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    let private = path.with_file_name(name);
     let _left_by_a_crash = fs::remove_dir_all(&private);
-    DirBuilder::new().mode(0o700).create(&private).map_err(io)?;
+    DirBuilder::new().mode(0o700).create(&private)?;
     let made = (|| {
         let inner = private.join("sock");
-        let listener = UnixListener::bind(&inner)?;
+        let made = make(inner.clone())?;
         if gid.is_some() {
             chown(&inner, None, gid)?;
         }
         fs::set_permissions(&inner, Permissions::from_mode(0o660))?;
         let identity = identity(&inner)?;
-        fs::rename(&inner, &path)?;
-        Ok(Socket { listener, file: SocketFile { path: path.clone(), identity } })
+        fs::rename(&inner, path)?;
+        Ok((made, SocketFile { path: path.to_owned(), identity }))
     })();
     let _an_empty_directory = fs::remove_dir_all(&private);
-    made.map_err(io)
+    made
 }
 
 fn refuse_if_alive(path: &Path) -> Result<(), SocketError> {

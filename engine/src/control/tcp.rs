@@ -37,8 +37,8 @@ pub(crate) const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS_MAX / 4;
 /// How long the header of a request may take, from the connection or the request before. Shorter: a client on a slow line
 /// is cut off, or one that keeps its connection. Longer: those that say nothing keep their places.
 const HEADER_PATIENCE: Duration = Duration::from_secs(20);
-/// How long the body of a request may take.
-const BODY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the body of a request may take: as long as that of an import.
+const BODY_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a client may take nothing of what is sent to it: then it is gone.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a stop waits for requests in progress.

@@ -8,18 +8,27 @@ use axum::Router;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::amqp::Broker;
+use crate::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::control::{Control, Engine, api, tcp, token};
+use crate::daemon::files::Files;
 use crate::events::Events;
+use crate::feed::amqp::Queue;
+use crate::feed::datagram::Datagrams;
 use crate::feed::{Tallies, honeypot};
 
 /// The services that run.
 pub(super) struct Services {
     /// What they speak to.
     pub(super) reach: Reach,
+    files: Files,
     /// What is served over TCP, once it is there.
     api: Option<(Router, Arc<dyn Engine>)>,
+    log: Service<Broker>,
     tcp: Service<(config::Api, Option<token::Version>)>,
+    queue: Service<Queue>,
+    datagrams: Service<Datagrams>,
     decoys: Service<config::Honeypot>,
 }
 
@@ -28,6 +37,8 @@ pub(super) struct Services {
 pub(super) struct Reach {
     pub(super) control: Arc<Control>,
     pub(super) tallies: Arc<Tallies>,
+    /// This node in its cluster, if it is in one.
+    pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) events: Arc<Events>,
     pub(super) runtime: Handle,
 }
@@ -44,6 +55,14 @@ impl<C> Default for Service<C> {
 }
 
 impl<C: Clone + PartialEq> Service<C> {
+    /// Forgets the tally of what runs, if that of `wanted` has another name.
+    fn forget(&self, wanted: Option<&C>, name: impl Fn(&C) -> String, tallies: &Tallies) {
+        let Some(running) = self.running.as_ref().map(|(with, _)| name(with)) else { return };
+        if wanted.map(name).as_ref() != Some(&running) {
+            tallies.forget(&running);
+        }
+    }
+
     /// Has it run with `wanted`, or not at all.
     pub(super) fn follow<F: Future<Output = ()> + Send + 'static>(
         &mut self,
@@ -70,7 +89,8 @@ impl<C: Clone + PartialEq> Service<C> {
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        Self { reach, api: None, tcp: Service::default(), decoys: Service::default() }
+        let (log, tcp, queue, datagrams, decoys) = Default::default();
+        Self { files: Files::new(&reach), reach, api: None, log, tcp, queue, datagrams, decoys }
     }
 
     /// What the API shows.
@@ -80,13 +100,29 @@ impl Services {
 
     /// The configuration may have changed.
     pub(super) fn follow(&mut self, config: &Config) {
-        let Reach { control, tallies, events, runtime } = &self.reach;
+        let Reach { control, cluster, tallies, events, runtime } = &self.reach;
         control.set_widest(super::start::widest(config));
+        if let Some(cluster) = cluster {
+            self.log.follow(Broker::of(config), runtime, |broker| Arc::clone(cluster).run(broker));
+        }
+        let queue = Queue::of(config);
+        self.queue.forget(queue.as_ref(), Queue::tally_name, tallies);
+        self.queue.follow(queue, runtime, |queue| {
+            let tally = tallies.of(&queue.tally_name());
+            queue.follow(Arc::clone(control), tally)
+        });
+        let datagrams = Datagrams::of(config);
+        self.datagrams.forget(datagrams.as_ref(), Datagrams::tally_name, tallies);
+        self.datagrams.follow(datagrams, runtime, |datagrams| {
+            let tally = tallies.of(&datagrams.tally_name());
+            datagrams.follow(Arc::clone(control), tally)
+        });
         let decoys = (!config.honeypot.ports.is_empty()).then(|| config.honeypot.clone());
         self.decoys.follow(decoys, runtime, |config| {
             let (control, events, tallies) = (Arc::clone(control), Arc::clone(events), Arc::clone(tallies));
             honeypot::keep(config, honeypot::Reach { control, events, tallies })
         });
+        self.files.follow(&config.file_feed, &self.reach);
         if let Some((router, engine)) = &self.api {
             // a token that is replaced is another, and ends what goes on by the one before
             let wanted = config.api.listen.map(|_| (config.api.clone(), token::Version::of(&config.api.token_file)));

@@ -233,7 +233,9 @@ fn reason_of(text: &str) -> Result<(String, &str), String> {
         let reason = match values.next() {
             Some(Ok(reason)) => reason,
             _ => {
-                return Err("reason=\"...: the quoted text has no end, or a \\ in it that JSON does not know".to_owned());
+                return Err(
+                    "reason=\"...: the quoted text has no end, or a \\ in it that JSON does not know".to_owned()
+                );
             }
         };
         let behind = text.get(values.byte_offset()..).unwrap_or_default();

@@ -1,12 +1,24 @@
 //! Where decisions come from without an operator: watched files, datagrams, a message queue, decoys. What a feed may do
 //! is block and unblock, within the limits of the guard; what it may not is counted, logged, and never applied.
 
+/// The queue of blocks and unblocks at the broker.
+pub mod amqp;
+
+/// Events that come as datagrams.
+pub mod datagram;
+
+/// Watched files.
+pub mod file;
+
 /// Decoys.
 pub mod honeypot;
+
 /// The lines of block lists.
 pub mod lines;
 /// What a message asks for.
 pub mod message;
+/// What becomes of what messages ask for.
+mod settle;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

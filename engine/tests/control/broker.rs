@@ -206,7 +206,17 @@ impl<'a> Broker<'a> {
     /// A channel with publisher confirms on a connection of its own, for as long as `work` lasts.
     #[track_caller]
     pub(crate) fn on_channel<T: Send, F: Future<Output = T>>(&self, work: impl FnOnce(Channel) -> F + Send) -> T {
-        let url = self.url();
+        self.on_channel_as("guest:guest", work)
+    }
+
+    /// The same as this user, with this password.
+    #[track_caller]
+    pub(crate) fn on_channel_as<T: Send, F: Future<Output = T>>(
+        &self,
+        user: &str,
+        work: impl FnOnce(Channel) -> F + Send,
+    ) -> T {
+        let url = format!("amqp://{user}@{}:5672", self.address);
         let work = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -239,8 +249,19 @@ pub(crate) async fn publish(
     body: &[u8],
     properties: &BasicProperties,
 ) -> lapin::Result<bool> {
+    publish_to(channel, "", queue, body, properties).await
+}
+
+/// The same by way of an exchange.
+pub(crate) async fn publish_to(
+    channel: &Channel,
+    exchange: &str,
+    key: &str,
+    body: &[u8],
+    properties: &BasicProperties,
+) -> lapin::Result<bool> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let confirm = channel.basic_publish("".into(), queue.into(), options, body, properties.clone()).await?;
+    let confirm = channel.basic_publish(exchange.into(), key.into(), options, body, properties.clone()).await?;
     // a message that was sent back has found no queue
     Ok(matches!(confirm.await?, Confirmation::Ack(None)))
 }

@@ -9,6 +9,10 @@ mod broker;
 mod decoy;
 /// What every other test here stands on.
 mod drops;
+/// Watched files.
+mod files;
+/// Lists for many hosts, by ssh.
+mod push;
 /// The queue of blocks and unblocks.
 mod queue;
 /// What Prometheus reads.

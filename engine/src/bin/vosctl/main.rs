@@ -11,6 +11,8 @@ mod time;
 mod feeds;
 /// `vosctl history`, `vosctl undo`.
 mod history;
+/// `vosctl import`, `vosctl export`.
+mod import;
 /// `vosctl list`.
 mod list;
 /// `vosctl block`, `allow`, `trust` and their ways back.
@@ -26,6 +28,13 @@ mod overload;
 mod stats;
 /// `vosctl suggest-allow`.
 mod suggest;
+/// `vosctl top`.
+mod top;
+
+/// `vosctl cluster`.
+mod cluster;
+/// `vosctl cluster push`.
+mod push;
 
 /// `vosctl backend`.
 mod backend;
@@ -78,6 +87,11 @@ enum Command {
     History(history::HistoryArgs),
     /// Take a change back, or the last; what somebody has decided anew since stays.
     Undo(history::UndoArgs),
+    /// Take a list of addresses, a line each: blocks, unless a line says otherwise.
+    #[command(after_help = import::FORMAT)]
+    Import(import::ImportArgs),
+    /// Write all rules as a list that import takes back.
+    Export(import::ExportArgs),
     /// Show who decides without an operator: files, queues, datagrams, decoys.
     Feeds,
     /// Show what happened to packets, by reason.
@@ -87,6 +101,8 @@ enum Command {
               value_parser = clap::value_parser!(u64).range(1..=3_600))]
         watch: Option<u64>,
     },
+    /// Show what happens, while it happens: rates by reason, queues, sources, decisions, feeds.
+    Top(top::TopArgs),
     /// List who sends OPTIONS that the server answers, as commands to allow them.
     SuggestAllow,
     /// Show what is in force: mode, rules, limits, attack mode, what goes to the engine.
@@ -104,6 +120,11 @@ enum Command {
     Backend {
         #[command(subcommand)]
         command: backend::BackendCommand,
+    },
+    /// The nodes of a cluster, or hosts that are reached by ssh.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::ClusterCommand,
     },
     /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
     Events(events::EventsArgs),
@@ -141,6 +162,8 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         // it can do without an engine, and looks for one by itself
         Command::Explain(args) => explain::explain(cli, args).await,
+        // it asks engines on other hosts
+        Command::Cluster { command: cluster::ClusterCommand::Push(args) } => push::run(cli, args),
         command => ask(&Client::new(reach::find_socket(cli)?), cli, command).await,
     }
 }
@@ -157,13 +180,17 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::List(args) => list::run(client, cli, args).await,
         Command::History(args) => history::history(client, cli, args).await,
         Command::Undo(args) => history::undo(client, cli, args).await,
+        Command::Import(args) => import::import(client, cli, args).await,
+        Command::Export(args) => import::export(client, cli, args).await,
         Command::Feeds => feeds::run(client, cli).await,
         Command::Status => live::status(client, cli).await,
         Command::Reload => live::reload(client, cli).await,
         Command::Rule(switch) => live::switch(client, cli, switch).await,
         Command::Attack { switch } => live::attack(client, cli, switch).await,
         Command::Backend { command } => backend::run(client, cli, command).await,
+        Command::Cluster { command } => cluster::run(client, cli, command).await,
         Command::Stats { watch } => stats::run(client, cli, *watch).await,
+        Command::Top(args) => top::run(client, cli, args).await,
         Command::SuggestAllow => suggest::run(client, cli).await,
         Command::Events(args) => events::events(client, cli, args).await,
         Command::Capture(args) => events::capture(client, args).await,

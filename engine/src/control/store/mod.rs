@@ -26,7 +26,7 @@ mod row;
 
 use crate::control::decision::{Decision, Key, Kind};
 use crate::control::history::{Set, Step};
-use crate::control::log::{Entry, Grave};
+use crate::control::log::{Entry, Grave, Place};
 use crate::control::rules::Change;
 use crate::control::stamp::Stamp;
 use row::{RawMade, Row, raw_key, read_key};
@@ -43,8 +43,10 @@ const HELD: TableDefinition<'_, &[u8], &str> = TableDefinition::new("held");
 const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
 /// The last sequence read of each node.
 const NODES: TableDefinition<'_, &str, u64> = TableDefinition::new("nodes");
-/// How far each log has been read: the next offset.
+/// How far each log has been read: the next offset, and by the log's name and [`MARK`] what tells it from another.
 const PLACES: TableDefinition<'_, &str, u64> = TableDefinition::new("places");
+/// No log's name holds it.
+const MARK: char = '#';
 /// What was changed together, by number.
 const SETS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sets");
 /// What was there before, by number of the set and raw key.
@@ -124,8 +126,8 @@ pub struct Batch {
     pub sent: Vec<u64>,
     /// Sequences read, by node.
     pub nodes: Vec<(Arc<str>, u64)>,
-    /// How far a log was read: its name and the next offset.
-    pub place: Option<(String, u64)>,
+    /// How far a log was read: its name and the place.
+    pub place: Option<(String, Place)>,
     /// The clock, and the sequence of the last entry.
     pub clock: Option<(Stamp, u64)>,
     /// Sets that begin, go on, or were undone.
@@ -151,8 +153,8 @@ pub struct Loaded {
     pub graves: HashMap<Key, Grave>,
     /// The last sequence read, by node.
     pub nodes: HashMap<Arc<str>, u64>,
-    /// The next offset, by log.
-    pub places: HashMap<String, u64>,
+    /// How far each log was read, by its name.
+    pub places: HashMap<String, Place>,
     /// The last stamp.
     pub stamp: Stamp,
     /// The last sequence.
@@ -338,8 +340,11 @@ fn load(database: &Database) -> Result<Result<Loaded, String>, redb::Error> {
         loaded.nodes.insert(texts.share(node.value().to_owned()), sequence.value());
     }
     for row in transaction.open_table(PLACES)?.iter()? {
-        let (log, next) = row?;
-        loaded.places.insert(log.value().to_owned(), next.value());
+        let (name, number) = row?;
+        match name.value().strip_suffix(MARK) {
+            Some(log) => loaded.places.entry(log.to_owned()).or_default().mark = number.value(),
+            None => loaded.places.entry(name.value().to_owned()).or_default().next = number.value(),
+        }
     }
     for row in transaction.open_table(SETS)?.iter()? {
         let (number, set) = row?;
@@ -452,8 +457,10 @@ fn put_log(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Er
     for (node, sequence) in &batch.nodes {
         nodes.insert(&**node, sequence)?;
     }
-    if let Some((log, next)) = &batch.place {
-        transaction.open_table(PLACES)?.insert(log.as_str(), next)?;
+    if let Some((log, Place { next, mark })) = &batch.place {
+        let mut places = transaction.open_table(PLACES)?;
+        places.insert(log.as_str(), next)?;
+        places.insert(format!("{log}{MARK}").as_str(), mark)?;
     }
     Ok(())
 }
