@@ -20,6 +20,9 @@ use crate::events::{SoftswitchState, Wanted};
 use crate::live::fake::Site;
 use crate::live::wire::Drain;
 
+/// What it says of itself.
+#[path = "api_tests/described.rs"]
+mod described;
 /// The same over TCP.
 #[path = "api_tests/tcp.rs"]
 mod tcp;
