@@ -63,6 +63,9 @@ install:
 	deploy/setup.sh build run
 	cargo build --release -p vos-engine
 	$(SUDO) install -D -t $(DESTDIR)$(PREFIX)/sbin target/release/vos-engine target/release/vosctl
+	$(SUDO) target/release/vosctl man --dir $(DESTDIR)$(PREFIX)/share/man/man8
+	target/release/vosctl completions bash | $(SUDO) install -D -m 644 /dev/stdin \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vosctl
 	[ -e $(DESTDIR)/etc/vos/vos.toml ] || $(SUDO) install -D -m 644 -t $(DESTDIR)/etc/vos configs/vos.toml
 
 bpf:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fuzz.sh SECONDS [TARGET]       drive a fuzz target (message, uri, frames, forms; all if none is named) for so long
+# fuzz.sh SECONDS [TARGET]       drive a fuzz target (message, uri, frames, forms, lines; all if none is named) for so long
 # fuzz.sh reproduce TARGET FILE  run one input again
 # fuzz.sh linear                 count the instructions that hostile inputs of 8 and 16 KB take
 #
@@ -23,7 +23,7 @@ skip() { echo "skipped: $*"; exit 77; }
 build() {
     [ -x "$tools/bin/cargo-fuzz" ] || skip "no cargo-fuzz (deploy/setup.sh fuzz installs it)" >&2
     local features=()
-    case $1 in frames | forms) features=(--features engine) ;; esac
+    case $1 in frames | forms | lines) features=(--features engine) ;; esac
     "$tools/bin/cargo-fuzz" fuzz build --fuzz-dir fuzz --target-dir "$out" --sanitizer none "${features[@]}" "$1" >&2 ||
         die "$1 did not build"
     echo "$out/$(rustc -vV | sed -n 's/^host: //p')/release/$1"
@@ -55,7 +55,7 @@ seed() {
         xargs -r -d '\n' grep -aohE '\b[A-Za-z][A-Za-z+.-]*:[^][:space:]<>"]+' <"$out/messages" | sort -u |
             split -l 1 -a 5 - "$seeds/"
         ;;
-    forms) return ;; # what is in fuzz/seeds
+    forms | lines) return ;; # what is in fuzz/seeds
     frames)
         while read -r file; do frame_seed "$file" >"$seeds/${file//[\/]/_}"; done <"$out/messages"
         return
@@ -119,11 +119,14 @@ campaign() { # TARGET SECONDS
     if [ "$1" = frames ] && [ "$EUID" != 0 ]; then echo "fuzz: frames: skipped: needs root"; return; fi
     program=$(build "$1")
     seed "$1"
-    if [ "$1" = frames ] || [ "$1" = forms ]; then
-        # Many short ones in an order: no frame is longer than its chunk. And a long message is many short ones.
+    case $1 in
+    frames | forms | lines)
+        # Many short ones in an order: no frame is longer than its chunk, no line than 2,048 bytes. And a long
+        # message is many short ones.
         fuzz "$1" "$program" "$2" short
         return
-    fi
+        ;;
+    esac
     fuzz "$1" "$program" $(($2 - long)) short
     fuzz "$1" "$program" "$long" long
 }
@@ -162,10 +165,10 @@ linear) linear ;;
 reproduce) reproduce "${2:?which target?}" "${3:?which file?}" ;;
 [1-9]*)
     case ${2:-} in
-    message | uri | frames | forms) campaign "$2" "$1" ;;
-    '') campaign message $(($1 / 2)); for target in uri frames forms; do campaign "$target" $(($1 / 6)); done ;;
-    *) die "no target named $2: message, uri, frames, forms" ;;
+    message | uri | frames | forms | lines) campaign "$2" "$1" ;;
+    '') campaign message $(($1 / 2)); for target in uri frames forms lines; do campaign "$target" $(($1 / 8)); done ;;
+    *) die "no target named $2: message, uri, frames, forms, lines" ;;
     esac
     ;;
-*) die "usage: fuzz.sh SECONDS [message|uri|frames|forms], fuzz.sh reproduce TARGET FILE, or fuzz.sh linear" ;;
+*) die "usage: fuzz.sh SECONDS [message|uri|frames|forms|lines], fuzz.sh reproduce TARGET FILE, or fuzz.sh linear" ;;
 esac

@@ -192,6 +192,11 @@ impl Broker {
         Ok(connection)
     }
 
+    /// As whom it lets us in.
+    pub fn user(&self) -> Result<String, BrokerError> {
+        Ok(self.uri()?.authority.userinfo.username)
+    }
+
     fn uri(&self) -> Result<AMQPUri, BrokerError> {
         let mut uri = parse(&self.url.0).map_err(|why| BrokerError::Url { why })?;
         if !self.password_file.as_os_str().is_empty() {

@@ -78,6 +78,9 @@ pub mod feed;
 /// The way to the message broker.
 pub mod amqp;
 
+/// Nodes that agree.
+pub mod cluster;
+
 /// Why a packet goes where it goes, in words.
 pub mod explain;
 

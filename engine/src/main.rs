@@ -29,6 +29,8 @@ enum Command {
         #[arg(long)]
         iface: String,
     },
+    /// Check the configuration as a start would, and print every error or what is not as by default; nothing is changed.
+    Check(Box<Run>),
 }
 
 /// Flags override the configuration file.
@@ -85,19 +87,38 @@ impl Run {
 
     /// The file as it is now, and these flags over it.
     fn config(&self) -> Result<Config, ConfigError> {
-        Config::read(self.config.as_deref(), |config| {
-            set(&mut config.iface, &self.iface);
-            set(&mut config.queues, &self.queues);
-            set(&mut config.mode, &self.mode);
-            set(&mut config.xdp.attach, &self.xdp);
-            set(&mut config.xsk.bind, &self.bind);
-            set(&mut config.relay.to, &self.relay);
-            set(&mut config.relay.inject, &self.inject);
-            set(&mut config.worker.wait, &self.wait);
-            set(&mut config.worker.cores, &self.cores);
-            set(&mut config.control.run_dir, &self.run_dir);
-            set(&mut config.control.state_dir, &self.state_dir);
-        })
+        Config::read(self.config.as_deref(), |config| self.apply(config))
+    }
+
+    fn apply(&self, config: &mut Config) {
+        set(&mut config.iface, &self.iface);
+        set(&mut config.queues, &self.queues);
+        set(&mut config.mode, &self.mode);
+        set(&mut config.xdp.attach, &self.xdp);
+        set(&mut config.xsk.bind, &self.bind);
+        set(&mut config.relay.to, &self.relay);
+        set(&mut config.relay.inject, &self.inject);
+        set(&mut config.worker.wait, &self.wait);
+        set(&mut config.worker.cores, &self.cores);
+        set(&mut config.control.run_dir, &self.run_dir);
+        set(&mut config.control.state_dir, &self.state_dir);
+    }
+
+    /// Prints what is wrong, or what is not as by default.
+    fn check(&self) -> ExitCode {
+        let file = self.config.as_ref().map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
+        match Config::check(self.config.as_deref(), |config| self.apply(config)) {
+            Ok(config) => {
+                println!("{file}: valid");
+                config.told().iter().for_each(|(key, value)| println!("{key} = {value}"));
+                ExitCode::SUCCESS
+            }
+            Err(errors) => {
+                errors.iter().for_each(|error| eprintln!("{error}"));
+                eprintln!("{file}: {} errors", errors.len());
+                ExitCode::FAILURE
+            }
+        }
     }
 }
 
@@ -121,6 +142,7 @@ fn main() -> ExitCode {
         .init();
     let outcome = match cli.command {
         Some(Command::Unload { iface }) => unload(&iface),
+        Some(Command::Check(run)) => return run.check(),
         None => {
             let options = cli.run.options();
             daemon::run(move || cli.run.config(), options).map_err(|error| error.to_string())

@@ -4,6 +4,9 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 /// `linux/if_ether.h`: IEEE's "local experimental" EtherType, which nothing else on a host listens to.
 pub const PROBE_ETHERTYPE: u16 = 0x88b5;
 
@@ -139,4 +142,10 @@ pub fn pinned_xdp_interface(path: &std::path::Path) -> io::Result<u32> {
     ask.0[1] = info.as_mut_ptr() as u64;
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut ask)?;
     Ok(info[4])
+}
+
+/// A descriptor whose readability tokio waits for. Must be called in a runtime.
+pub fn awaited(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open, and is the same descriptor until it is dropped, which the AsyncFd does.
+    Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
 }

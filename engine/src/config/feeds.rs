@@ -15,7 +15,7 @@ use super::relay::{UNIX_PATH_MAX, maybe};
 use super::validate::check;
 use super::{Config, ConfigError, span};
 use crate::amqp;
-use crate::control::ask::{MAX_REASON, MAX_TTL};
+use crate::control::ask::{MAX_REASON, MAX_TTL, MAX_WHO};
 
 /// Most watched files.
 pub const MAX_FILE_FEEDS: usize = 64;
@@ -32,7 +32,7 @@ pub const MAX_API_ALLOW: usize = 64;
 pub struct FileFeed {
     /// The file: an absolute path.
     pub path: PathBuf,
-    /// How long a line without `ttl=` blocks; `None`: as long as it is in the file.
+    /// How long a line that names no time blocks, from when it is first seen; `None`: as long as it is in the file.
     #[serde(default, with = "maybe_span")]
     pub ttl: Option<Duration>,
     /// Why, for lines without `reason=`.
@@ -234,6 +234,9 @@ impl Config {
         for (at, FileFeed { path, ttl, reason, .. }) in feeds.iter().enumerate() {
             check("file_feed", path.is_absolute(), || {
                 format!("{path:?} is relative to wherever the engine is started")
+            })?;
+            check("file_feed", path.as_os_str().len() <= MAX_WHO, || {
+                format!("{path:?} has more than {MAX_WHO} bytes")
             })?;
             let twice = feeds[..at].iter().any(|other| other.path == *path);
             check("file_feed", !twice, || format!("{path:?} is there twice"))?;

@@ -23,8 +23,14 @@ pub(super) struct Layer<'a> {
 impl<'a> Layer<'a> {
     /// Reads TOML in which every key is known.
     pub(super) fn read(text: &'a str, path: &Path) -> Result<Self, ConfigError> {
+        Self::read_without(text, path, &[])
+    }
+
+    /// The same without these keys and tables, as if the file did not hold them.
+    pub(super) fn read_without(text: &'a str, path: &Path, without: &[String]) -> Result<Self, ConfigError> {
         let mut layer = Self { text, path: path.into(), table: DeTable::new(), values: Vec::new() };
         layer.table = DeTable::parse(text).map_err(|error| layer.syntax(&error))?.into_inner();
+        without.iter().for_each(|name| remove(&mut layer.table, name));
         collect(&layer.table, "", &mut layer.values);
         let unknown = layer.values.iter().find(|(key, _)| !is_table(key) && takes(key).is_none());
         match unknown {
@@ -101,6 +107,18 @@ fn lay_over<'a>(base: &mut DeTable<'a>, over: &DeTable<'a>) {
             lay_over(below, inner);
         } else {
             base.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+fn remove(table: &mut DeTable<'_>, name: &str) {
+    let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    match rest {
+        None => drop(table.remove(first)),
+        Some(rest) => {
+            if let Some(DeValue::Table(inner)) = table.get_mut(first).map(Spanned::get_mut) {
+                remove(inner, rest);
+            }
         }
     }
 }

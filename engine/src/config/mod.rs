@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+/// Everything that is wrong with a file.
+mod check;
 /// Keys that take one of several words.
 mod choice;
 /// CPU cores as people write them.
@@ -276,6 +278,14 @@ impl Default for ControlPlane {
 impl Config {
     /// Reads a file, or takes the defaults; applies flags over it and checks the whole.
     pub fn read(path: Option<&Path>, flags: impl FnOnce(&mut Self)) -> Result<Self, ConfigError> {
+        Self::read_without(path, &[], flags)
+    }
+
+    fn read_without(
+        path: Option<&Path>,
+        without: &[String],
+        flags: impl FnOnce(&mut Self),
+    ) -> Result<Self, ConfigError> {
         let text = match path {
             None => String::new(),
             Some(path) => {
@@ -283,7 +293,7 @@ impl Config {
             }
         };
         let path = path.unwrap_or(Path::new("vos.toml"));
-        let mut config = Self::parse(&text, path)?;
+        let mut config = Self::parse_without(&text, path, without)?;
         let written = config.clone();
         flags(&mut config);
         config.validate().map_err(|error| error.at_its_line(&text, path, &written, &config))?;
@@ -293,7 +303,11 @@ impl Config {
     /// Reads the text of a file over its profile; `path` is for the messages. Ranges are [`Config::validate`]'s
     /// business, because flags may follow.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let own = Layer::read(text, path)?;
+        Self::parse_without(text, path, &[])
+    }
+
+    fn parse_without(text: &str, path: &Path, without: &[String]) -> Result<Self, ConfigError> {
+        let own = Layer::read_without(text, path, without)?;
         let mut base = DeTable::new();
         Layer::read(profile::DEFAULT, Path::new("configs/profiles/default.toml"))?.lie_over(&mut base);
         let profile = own.over(&base)?.profile;

@@ -7,10 +7,13 @@
 //! | `DELETE /v1/rules` with [`OldRule`](crate::control::wire::OldRule) as body or query | [`Removed`](crate::control::wire::Removed) |
 //! | `GET /v1/history[?limit=N]` | [`History`](crate::control::wire::History) |
 //! | `POST /v1/undo` [`Undo`](crate::control::wire::Undo) | [`Undone`](crate::control::wire::Undone) |
+//! | `POST /v1/import` with [`Import`](crate::control::wire::Import) as query, a list as body | [`Imported`](crate::control::wire::Imported) |
+//! | `POST /v1/verify` [`NewVerify`](crate::control::wire::NewVerify) | [`Verified`](crate::control::wire::Verified) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
 //! | `GET /metrics` | the page of [`metrics`](crate::metrics), for Prometheus |
 //! | `GET /v1/feeds` | a list of [`feed::View`] |
+//! | `GET /v1/cluster` | [`Status`](crate::cluster::wire::Status) |
 //! | `GET /v1/events[?reason=R][&frames=1]` | server-sent events, an [`Event`](crate::events::Event) each, from now on until the engine stops |
 //! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
 //! | `GET /v1/status` | [`Status`](crate::live::wire::Status) |
@@ -21,9 +24,9 @@
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
-//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `covered`, `no_such_path`; 405
-//! `bad_method`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500 `store`, `maps`, `internal`;
-//! 507 `map_full`.
+//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `covered`, `no_cluster`, `no_such_path`; 405
+//! `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500
+//! `store`, `maps`, `internal`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -42,17 +45,24 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+/// How all nodes are.
+mod cluster;
 /// What was done, and how it is undone.
 mod history;
+/// A list of decisions, taken.
+mod import;
 /// The decisions in force.
 mod list;
 /// Who asks.
 mod peer;
 /// Reload, run-time switches, status.
 mod switches;
+/// Do disk, decisions and kernel agree?
+mod verify;
 
 pub(crate) use peer::Peer;
 
+use crate::cluster::Cluster;
 use crate::control::address;
 use crate::control::ask::{Ask, Done, End, Refusal};
 use crate::control::decide::Control;
@@ -101,6 +111,11 @@ pub trait Engine: Measured {
     /// Who decides without an operator.
     fn feeds(&self) -> Vec<feed::View> {
         Vec::new()
+    }
+
+    /// This node in its cluster; `None`: it is in none.
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        None
     }
 
     /// How is the softswitch? `None`: it is not asked.
@@ -158,7 +173,10 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .route("/v1/events", get(stream::follow))
         .route("/v1/events/recent", get(stream::recent))
         .merge(history::routes())
+        .merge(cluster::routes())
+        .merge(import::routes())
         .merge(switches::routes())
+        .merge(verify::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -234,6 +252,7 @@ impl From<Refusal> for Problem {
             Refusal::TooWide { .. } => (StatusCode::CONFLICT, "too_wide"),
             Refusal::NotForFeeds { .. } => (StatusCode::FORBIDDEN, "not_for_feeds"),
             Refusal::Undone { .. } => (StatusCode::CONFLICT, "undone"),
+            Refusal::Anew { .. } | Refusal::TakenBack | Refusal::Gone => (StatusCode::CONFLICT, "changed"),
             Refusal::NoSuchRule { .. } => (StatusCode::NOT_FOUND, "no_such_rule"),
             Refusal::NothingToUndo | Refusal::NoSuchSet { .. } => (StatusCode::NOT_FOUND, "no_such_change"),
             Refusal::Covered { .. } => (StatusCode::NOT_FOUND, "covered"),
@@ -243,7 +262,7 @@ impl From<Refusal> for Problem {
             Refusal::Maps(error) if matches!(**error, MapError::Full { .. }) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "map_full")
             }
-            Refusal::Maps(_) | Refusal::Torn { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
+            Refusal::Maps(_) => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
         };
         Self { status, code, error: refusal.to_string() }
     }
@@ -344,7 +363,7 @@ async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
 
 async fn no_such_path() -> Problem {
     let error =
-        "there is no such path: /v1/rules, /v1/history, /v1/undo, /v1/stats, /v1/suggest-allow, /metrics, /v1/feeds, /v1/events, /v1/events/recent, /v1/status, \
+        "there is no such path: /v1/rules, /v1/history, /v1/undo, /v1/import, /v1/verify, /v1/stats, /v1/suggest-allow, /metrics, /v1/feeds, /v1/cluster, /v1/events, /v1/events/recent, /v1/status, \
                  /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
             .to_owned();
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }

@@ -341,5 +341,7 @@ async fn a_reason_that_is_none_is_refused_with_those_that_are() {
     assert!(server.client.recent(&wanted).await.expect("an answer").events.is_empty());
 }
 
+#[path = "api/import_tests.rs"]
+mod import;
 #[path = "api/list_tests.rs"]
 mod list;

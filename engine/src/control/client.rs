@@ -14,8 +14,10 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::net::UnixStream;
 
+use crate::cluster;
 use crate::control::wire::{
-    Failure, History, Listing, Made, NewRule, OldRule, Remembered, Removed, Rules, Undo, Undone,
+    Failure, History, Import, Imported, Listing, Made, NewRule, NewVerify, OldRule, Remembered, Removed, Rules, Undo,
+    Undone, Verified,
 };
 use crate::feed;
 use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
@@ -23,6 +25,9 @@ use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Sw
 /// How long to wait for an answer. Shorter: a block over a million rules on a slow disk would look failed and be made.
 /// Longer: nobody waits longer at a prompt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same for an import: a million lines on a slow disk.
+const IMPORT_PATIENCE: Duration = Duration::from_secs(900);
 
 /// No answer, or one that says no.
 #[derive(Debug, Error)]
@@ -107,9 +112,21 @@ impl Client {
         self.call(Method::POST, "/v1/undo", Some(undo)).await
     }
 
+    /// Has a list taken.
+    pub async fn import(&self, import: &Import, list: Vec<u8>) -> Result<Imported, ClientError> {
+        let target = self.target("/v1/import", import)?;
+        let answer = self.read(self.send_as(Method::POST, &target, "text/plain; charset=utf-8", list.into()));
+        self.wait(IMPORT_PATIENCE, answer).await
+    }
+
     /// Who decides without an operator.
     pub async fn feeds(&self) -> Result<Vec<feed::View>, ClientError> {
         self.call(Method::GET, "/v1/feeds", None::<&()>).await
+    }
+
+    /// Compares disk, decisions and the kernel's maps.
+    pub async fn verify(&self, verify: &NewVerify) -> Result<Verified, ClientError> {
+        self.call(Method::POST, "/v1/verify", Some(verify)).await
     }
 
     /// The counters.
@@ -137,6 +154,11 @@ impl Client {
         self.call(Method::PUT, "/v1/rule-modes", Some(switch)).await
     }
 
+    /// The nodes of the cluster; asks them, which takes a second where one is silent.
+    pub async fn cluster(&self) -> Result<cluster::wire::Status, ClientError> {
+        self.call(Method::GET, "/v1/cluster", None::<&()>).await
+    }
+
     /// The softswitches.
     pub async fn backends(&self) -> Result<Backends, ClientError> {
         self.call(Method::GET, "/v1/backends", None::<&()>).await
@@ -160,21 +182,27 @@ impl Client {
         target: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
-        match tokio::time::timeout(PATIENCE, self.exchange(method, target, body)).await {
+        self.wait(PATIENCE, self.read(self.send(method, target, body))).await
+    }
+
+    async fn wait<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(patience, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.broken(format!("no answer for {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(self.broken(format!("no answer for {} s", patience.as_secs()))),
         }
     }
 
-    async fn exchange<T: DeserializeOwned>(
+    async fn read<T: DeserializeOwned>(
         &self,
-        method: Method,
-        target: &str,
-        body: Option<&impl Serialize>,
+        response: impl Future<Output = Result<Response<Incoming>, ClientError>>,
     ) -> Result<T, ClientError> {
-        let response = self.send(method, target, body).await?;
-        let body = response.into_body().collect().await.map_err(|error| self.broken(error.to_string()))?.to_bytes();
-        serde_json::from_slice(&body).map_err(|error| self.broken(format!("not an answer of vos-engine: {error}")))
+        let body = response.await?.into_body().collect().await.map_err(|error| self.broken(error.to_string()))?;
+        serde_json::from_slice(&body.to_bytes())
+            .map_err(|error| self.broken(format!("not an answer of vos-engine: {error}")))
     }
 
     /// Sends a request; the answer is a 200 whose body is yet to come.
@@ -183,6 +211,17 @@ impl Client {
         method: Method,
         target: &str,
         body: Option<&impl Serialize>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let body = body.map(serde_json::to_vec).transpose().map_err(|error| self.broken(error.to_string()))?;
+        self.send_as(method, target, "application/json", body.unwrap_or_default().into()).await
+    }
+
+    async fn send_as(
+        &self,
+        method: Method,
+        target: &str,
+        content_type: &str,
+        body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.path).await.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Forbidden { path: self.path.clone() },
@@ -193,14 +232,13 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends with the connection; what went wrong in it the request tells as well.
         tokio::spawn(connection);
-        let body = body.map(serde_json::to_vec).transpose().map_err(|error| self.broken(error.to_string()))?;
         let request = Request::builder()
             .method(method)
             .uri(target)
             .header(header::HOST, "localhost")
             .header(header::USER_AGENT, AGENT)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .header(header::CONTENT_TYPE, content_type)
+            .body(Full::new(body))
             .map_err(|error| self.broken(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();

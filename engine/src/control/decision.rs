@@ -144,7 +144,7 @@ impl FromStr for Origin {
 }
 
 /// What orders two decisions about one thing, on every node alike: the later [`Stamp`] wins, and of two with the same
-/// stamp the one that is later in the cluster's log.
+/// stamp that of the node whose name is the later word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
     /// When.
@@ -156,7 +156,7 @@ pub struct Made {
 }
 
 impl Made {
-    /// Not in the log yet: whatever is there already comes before it.
+    /// Not in the log yet, as far as this node has read.
     pub const UNLOGGED: u64 = u64::MAX;
 
     /// Made at a unix second, by a node without a cluster.
@@ -166,7 +166,7 @@ impl Made {
 
     /// Does this take the place of `other`?
     pub fn outranks(&self, other: &Self) -> bool {
-        (self.stamp, self.offset) > (other.stamp, other.offset)
+        (self.stamp, &self.node) > (other.stamp, &other.node)
     }
 
     /// Is this the very same, met again?

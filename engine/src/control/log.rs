@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::control::ask::{MAX_REASON, MAX_WHO};
 use crate::control::decision::{Decision, Key, Kind, Made, Origin};
 use crate::control::stamp::Stamp;
 
@@ -105,8 +106,23 @@ impl Logged {
 
     /// Is it such as an engine writes? Every node must say the same of the same entry, whatever its clock shows.
     pub fn is_sound(&self) -> bool {
-        let length = self.reason.len() <= super::ask::MAX_REASON && self.who.len() <= super::ask::MAX_WHO;
+        let length = self.reason.len() <= MAX_REASON && self.who.len() <= MAX_WHO;
         self.net.trunc() == self.net && self.made <= Stamp::MAX && length
+    }
+}
+
+/// How far a log has been read, and what tells that log from another of the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The next offset; 0 if nothing was read.
+    pub next: u64,
+    /// A hash of the message before it; 0 if that is not known.
+    pub mark: u64,
+}
+
+impl From<u64> for Place {
+    fn from(next: u64) -> Self {
+        Self { next, mark: 0 }
     }
 }
 

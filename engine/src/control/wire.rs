@@ -8,6 +8,8 @@ use crate::control::decision::{self, Decision, Kind, Origin};
 use crate::control::history::Set;
 use crate::events::Event;
 
+pub use crate::control::verify::Verified;
+
 /// Body of `POST /v1/rules`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -211,6 +213,72 @@ pub struct Left {
     pub why: String,
 }
 
+/// Query of `POST /v1/import`, whose body is the list: see [`lines`](crate::feed::lines).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// What the list is called in the history, such as the name of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How long lines hold that name no time, seconds; absent: for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
+    /// Why, for lines that name no reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// One line that is bad or refused, and nothing is changed.
+    #[serde(default)]
+    pub strict: bool,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Do what the guard refuses.
+    #[serde(default)]
+    pub force: bool,
+    /// The client's `SSH_CONNECTION`, so that operators do not block themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_connection: Option<String>,
+}
+
+/// Answer to `POST /v1/import`. Each line is counted once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Lines that are not blank and no comment.
+    pub lines: u64,
+    /// Rules that were not there before.
+    pub made: u64,
+    /// Rules that take the place of one of their kind at their prefix.
+    pub replaced: u64,
+    /// What is in force already, just so.
+    pub already: u64,
+    /// Lines whose `until=` has passed.
+    pub ended: u64,
+    /// Lines about what a later line is about as well, which counts.
+    pub repeated: u64,
+    /// Lines that make sense and are not taken.
+    pub refused: u64,
+    /// Lines that make no sense.
+    pub bad: u64,
+    /// Nothing was changed: it was only asked what would be, or the import is strict and a line is bad or refused.
+    pub dry_run: bool,
+    /// The first [`TOLD_MAX`] lines that are bad or refused.
+    pub untaken: Vec<Untaken>,
+    /// The number by which all of it can be undone; absent: nothing was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<u64>,
+}
+
+/// A line of a list that is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untaken {
+    /// Counted from 1.
+    pub line: u64,
+    /// Why. Text of unknown origin.
+    pub error: String,
+    /// It makes sense, but is refused.
+    pub refused: bool,
+}
+
 /// Lines told one by one of what an undo left or an import did not take. More: nobody reads them.
 pub const TOLD_MAX: usize = 1_000;
 
@@ -236,6 +304,14 @@ pub struct Removed {
     /// The number by which it can be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<u64>,
+}
+
+/// Body of `POST /v1/verify`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewVerify {
+    /// Has the kernel's maps hold what they should.
+    pub repair: bool,
 }
 
 /// Answer to `GET /v1/events/recent`.

@@ -4,6 +4,8 @@
 mod backends;
 /// Why it does not start, or does not go on.
 mod error;
+/// Watched files follow the configuration.
+mod files;
 /// What it shows on the page of metrics.
 mod metrics;
 /// What runs beside the packets and follows the configuration.
@@ -31,11 +33,13 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
+use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::clock::Clock;
 use crate::control::{Control, Engine, api, socket};
 use crate::egress::{Observer, Pings};
 use crate::events::Events;
+use crate::feed::Tallies;
 use crate::health::Health;
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
@@ -218,7 +222,12 @@ impl Running {
             let stop = Arc::clone(&stop);
             observers.push(std::thread::spawn(move || watch.follow(&stop)));
         }
-        let reach = Reach { control: Arc::clone(&control), tallies: Arc::default(), runtime: Handle::current() };
+        let tallies = Arc::<Tallies>::default();
+        let cluster = start::member(config).map(|member| {
+            let tally = tallies.of(&format!("cluster {}", member.log));
+            Cluster::new(member, Arc::clone(&control), tally)
+        });
+        let reach = Reach { control: Arc::clone(&control), tallies, cluster, runtime: Handle::current() };
         let mut running = Self {
             config: config.clone(),
             link,
@@ -280,6 +289,7 @@ impl Running {
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
             tallies: Arc::clone(&self.services.reach.tallies),
+            cluster: self.services.reach.cluster.clone(),
             board: self.board.clone(),
             health: Arc::clone(&self.health),
             started: Clock::now().wall_ns() as f64 / 1e9,

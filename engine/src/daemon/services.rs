@@ -8,8 +8,11 @@ use axum::Router;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::amqp::Broker;
+use crate::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::control::{Control, Engine, api, tcp, token};
+use crate::daemon::files::Files;
 use crate::feed::Tallies;
 use crate::feed::amqp::Queue;
 use crate::feed::datagram::Datagrams;
@@ -18,8 +21,10 @@ use crate::feed::datagram::Datagrams;
 pub(super) struct Services {
     /// What they speak to.
     pub(super) reach: Reach,
+    files: Files,
     /// What is served over TCP, once it is there.
     api: Option<(Router, Arc<dyn Engine>)>,
+    log: Service<Broker>,
     tcp: Service<(config::Api, Option<token::Version>)>,
     queue: Service<Queue>,
     datagrams: Service<Datagrams>,
@@ -30,6 +35,8 @@ pub(super) struct Services {
 pub(super) struct Reach {
     pub(super) control: Arc<Control>,
     pub(super) tallies: Arc<Tallies>,
+    /// This node in its cluster, if it is in one.
+    pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) runtime: Handle,
 }
 
@@ -79,8 +86,8 @@ impl<C: Clone + PartialEq> Service<C> {
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        let (tcp, queue, datagrams) = Default::default();
-        Self { reach, api: None, tcp, queue, datagrams }
+        let (log, tcp, queue, datagrams) = Default::default();
+        Self { files: Files::new(&reach), reach, api: None, log, tcp, queue, datagrams }
     }
 
     /// What the API shows.
@@ -90,8 +97,11 @@ impl Services {
 
     /// The configuration may have changed.
     pub(super) fn follow(&mut self, config: &Config) {
-        let Reach { control, tallies, runtime } = &self.reach;
+        let Reach { control, cluster, tallies, runtime } = &self.reach;
         control.set_widest(super::start::widest(config));
+        if let Some(cluster) = cluster {
+            self.log.follow(Broker::of(config), runtime, |broker| Arc::clone(cluster).run(broker));
+        }
         let queue = Queue::of(config);
         self.queue.forget(queue.as_ref(), Queue::tally_name, tallies);
         self.queue.follow(queue, runtime, |queue| {
@@ -104,6 +114,7 @@ impl Services {
             let tally = tallies.of(&datagrams.tally_name());
             datagrams.follow(Arc::clone(control), tally)
         });
+        self.files.follow(&config.file_feed, &self.reach);
         if let Some((router, engine)) = &self.api {
             // a token that is replaced is another, and ends what goes on by the one before
             let wanted = config.api.listen.map(|_| (config.api.clone(), token::Version::of(&config.api.token_file)));

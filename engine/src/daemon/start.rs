@@ -79,7 +79,7 @@ impl Connected {
 }
 
 /// Who this node is, if it is one of a cluster.
-fn member(config: &Config) -> Option<Member> {
+pub(super) fn member(config: &Config) -> Option<Member> {
     let Cluster { log, .. } = &config.cluster;
     (!log.is_empty()).then(|| Member { node: config.cluster.node_name().into(), log: log.clone() })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use crate::cluster::Cluster;
 use crate::config::{Inject, Mode};
 use crate::control::decide::Filter;
 use crate::control::decision::Kind;
@@ -43,6 +44,7 @@ pub(super) struct View {
     pub(super) control: Arc<Control>,
     pub(super) live: Arc<Live>,
     pub(super) tallies: Arc<Tallies>,
+    pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) board: Option<Arc<Switchboard>>,
     pub(super) health: Arc<Health>,
     /// When the engine was started, unix seconds.
@@ -134,5 +136,9 @@ impl Engine for View {
 
     fn feeds(&self) -> Vec<feed::View> {
         self.tallies.views()
+    }
+
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.cluster.clone()
     }
 }

@@ -3,8 +3,13 @@
 
 /// The queue of blocks and unblocks at the broker.
 pub mod amqp;
+
 /// Events that come as datagrams.
 pub mod datagram;
+
+/// Watched files.
+pub mod file;
+
 /// The lines of block lists.
 pub mod lines;
 /// What a message asks for.

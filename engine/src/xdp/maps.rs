@@ -1,9 +1,11 @@
+use std::collections::HashMap as Table;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError as AyaError, PerCpuArray};
+use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map as KernelMap, MapData, MapError as AyaError, PerCpuArray};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Map, Value};
 use tracing::error;
@@ -14,7 +16,7 @@ use vos_common::state::{Config as KernelConfig, Homes, Ports, V6_RULES};
 
 use super::{LoadError, compile, take};
 use crate::config::Config;
-use crate::control::{MapError, RuleMaps};
+use crate::control::maps::{InspectMaps, MapError, Reader, RuleMaps};
 
 fn failed(name: &'static str) -> impl FnOnce(AyaError) -> LoadError {
     move |source| LoadError::Map { name, source: Box::new(source) }
@@ -225,17 +227,81 @@ impl RuleMaps for KernelRules {
     }
 
     fn held(&mut self) -> Result<Vec<(IpNet, Rule)>, MapError> {
-        let mut held = Vec::new();
-        for entry in &self.exact {
-            let (addr, rule) = entry.map_err(refused("EXACT", 0, ""))?;
-            held.push((IpNet::from(ip(addr)), rule));
-        }
-        for entry in &self.prefix {
-            let (key, rule) = entry.map_err(refused("PREFIX", 0, ""))?;
-            held.extend(net(key.data(), key.prefix_len()).map(|net| (net, rule)));
-        }
+        let mut held = addresses(&self.exact)?;
+        held.extend(prefixes(&self.prefix)?);
         Ok(held)
     }
+}
+
+impl InspectMaps for KernelRules {
+    fn get(&mut self, nets: &[IpNet]) -> Result<Vec<Option<Rule>>, MapError> {
+        let is_host = |net: &&IpNet| net.prefix_len() == net.max_prefix_len();
+        let mut found: Table<IpNet, Rule> = Table::new();
+        for net in nets.iter().filter(is_host) {
+            match self.exact.get(&addr(net.addr()), 0) {
+                Ok(rule) => drop(found.insert(*net, rule)),
+                Err(error) if absent(&error) => {}
+                Err(error) => return Err(refused("EXACT", 0, "")(error)),
+            }
+        }
+        if nets.iter().any(|net| !is_host(&net)) {
+            found.extend(prefixes(&self.prefix)?);
+        }
+        Ok(nets.iter().map(|net| found.get(net).copied()).collect())
+    }
+
+    fn gate_of(&mut self, block: u32) -> Result<GateBlock, MapError> {
+        self.gate.get(&block, 0).map_err(refused("GATE", 0, ""))
+    }
+
+    fn has_v6_rules(&mut self) -> Result<bool, MapError> {
+        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(settings.config().flags & V6_RULES != 0)
+    }
+
+    fn reader(&self) -> Result<Reader, MapError> {
+        let exact: HashMap<MapData, Addr, Rule> = again("EXACT", self.exact.map())?;
+        let prefix: LpmTrie<MapData, Addr, Rule> = again("PREFIX", self.prefix.map())?;
+        Ok(Box::new(move || {
+            let mut held = addresses(&exact)?;
+            held.extend(prefixes(&prefix)?);
+            Ok(held)
+        }))
+    }
+}
+
+/// Another handle on the same map.
+fn again<T: TryFrom<KernelMap, Error = AyaError>>(name: &'static str, map: &MapData) -> Result<T, MapError> {
+    let os = |source| MapError::Os { map: name, source };
+    let fd = map.fd().as_fd().try_clone_to_owned().map_err(os)?;
+    let again = MapData::from_fd(fd).and_then(KernelMap::from_map_data).and_then(T::try_from);
+    again.map_err(refused(name, 0, ""))
+}
+
+fn addresses(exact: &HashMap<MapData, Addr, Rule>) -> Result<Vec<(IpNet, Rule)>, MapError> {
+    collect("EXACT", EXACT_CAPACITY, exact.iter(), |addr| Some(IpNet::from(ip(addr))))
+}
+
+fn prefixes(prefix: &LpmTrie<MapData, Addr, Rule>) -> Result<Vec<(IpNet, Rule)>, MapError> {
+    collect("PREFIX", PREFIX_CAPACITY, prefix.iter(), |key| net(key.data(), key.prefix_len()))
+}
+
+/// All entries. Where the one is deleted at which a reader stands, the kernel has it begin again.
+fn collect<K>(
+    map: &'static str,
+    capacity: u32,
+    entries: impl Iterator<Item = Result<(K, Rule), AyaError>>,
+    net: impl Fn(K) -> Option<IpNet>,
+) -> Result<Vec<(IpNet, Rule)>, MapError> {
+    let mut held = Vec::new();
+    for entry in entries {
+        let (key, rule) = entry.map_err(refused(map, 0, ""))?;
+        held.extend(net(key).map(|net| (net, rule)));
+        if held.len() > 2 * capacity as usize {
+            return Err(MapError::Restless { map });
+        }
+    }
+    Ok(held)
 }
 
 /// What the program counted, since the maps were made.

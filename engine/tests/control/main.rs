@@ -5,9 +5,21 @@
 
 /// A RabbitMQ of the test's own.
 mod broker;
+/// Nodes that agree.
+mod cluster;
 /// What every other test here stands on.
 mod drops;
+/// Watched files.
+mod files;
+/// An operator's day.
+mod operator;
+/// Lists for many hosts, by ssh.
+mod push;
 /// The queue of blocks and unblocks.
 mod queue;
 /// Hosts, wires, engines.
 mod site;
+/// `vosctl top` on a terminal.
+mod terminal;
+/// What `vosctl` refuses by itself.
+mod usage;

@@ -75,7 +75,7 @@ pub(crate) async fn events(client: &Client, cli: &Cli, args: &EventsArgs) -> Res
 }
 
 /// The engine has ended the stream.
-fn stopped() -> u8 {
+pub(crate) fn stopped() -> u8 {
     eprintln!("vosctl: vos-engine has stopped; the filter stays in force");
     3
 }

@@ -200,7 +200,7 @@ mod tests {
     use vos_engine::live::ATTACK_DEFAULT;
 
     use super::*;
-    use crate::Command;
+    use crate::{Command, Verb};
 
     fn status() -> Status {
         let config = Config::default();
@@ -265,6 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn feeds_have_a_line_each_behind_the_rest() {
+        let feed = |name: &str, error: &str| View {
+            name: name.to_owned(),
+            state: vos_engine::feed::State::Up,
+            error: error.to_owned(),
+            read: 9,
+            applied: 7,
+            already: 0,
+            refused: 0,
+            bad: 0,
+        };
+        let feeds = vec![feed("file /a", ""), feed("amqp vos.block", "evil\u{1b}[2J")];
+        let told = told_text(&Told { status: status(), feeds });
+        let lines = "feeds        file /a: up, 7 applied\n             amqp vos.block: up, 7 applied; evil\\u{1b}[2J\n";
+        assert!(told.starts_with("mode ") && told.ends_with(lines), "{told}");
+        assert_eq!(told_text(&Told { status: status(), feeds: Vec::new() }), status_text(&status()));
+    }
+
+    #[test]
     fn a_reload_tells_what_changed_and_what_waits() {
         let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
         let nothing = Reloaded { changed: Vec::new(), restart: Vec::new() };
@@ -299,6 +318,6 @@ mod tests {
             assert_eq!(refused(words).exit_code(), 2, "{words:?}");
         }
         let cli = Cli::try_parse_from(["vosctl", "attack", "on"]).expect("taken");
-        assert!(matches!(cli.command, Command::Attack { switch: AttackSwitch::On { ttl: ATTACK_DEFAULT } }));
+        assert!(matches!(cli.verb, Verb::Asking(Command::Attack { switch: AttackSwitch::On { ttl: ATTACK_DEFAULT } })));
     }
 }

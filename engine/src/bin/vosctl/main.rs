@@ -11,6 +11,8 @@ mod time;
 mod feeds;
 /// `vosctl history`, `vosctl undo`.
 mod history;
+/// `vosctl import`, `vosctl export`.
+mod import;
 /// `vosctl list`.
 mod list;
 /// `vosctl block`, `allow`, `trust` and their ways back.
@@ -26,11 +28,22 @@ mod overload;
 mod stats;
 /// `vosctl suggest-allow`.
 mod suggest;
+/// `vosctl top`.
+mod top;
+/// `vosctl verify`.
+mod verify;
+
+/// `vosctl cluster`.
+mod cluster;
+/// `vosctl cluster push`.
+mod push;
 
 /// `vosctl backend`.
 mod backend;
 /// `vosctl status`, `reload`, `rule`, `attack`.
 mod live;
+/// `vosctl completions`, `vosctl man`.
+mod man;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,9 +68,18 @@ struct Cli {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    command: Command,
+    verb: Verb,
 }
 
+#[derive(Subcommand, Debug)]
+enum Verb {
+    #[command(flatten)]
+    Asking(Command),
+    #[command(flatten)]
+    Alone(Alone),
+}
+
+/// What an engine is asked for.
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Drop every SIP packet of these sources.
@@ -78,6 +100,13 @@ enum Command {
     History(history::HistoryArgs),
     /// Take a change back, or the last; what somebody has decided anew since stays.
     Undo(history::UndoArgs),
+    /// Take a list of addresses, a line each: blocks, unless a line says otherwise.
+    #[command(after_help = import::FORMAT)]
+    Import(import::ImportArgs),
+    /// Write all rules as a list that import takes back.
+    Export(import::ExportArgs),
+    /// Compare disk, rules and the kernel's maps; exit code 1 if something differs.
+    Verify(verify::VerifyArgs),
     /// Show who decides without an operator: files, queues, datagrams, decoys.
     Feeds,
     /// Show what happened to packets, by reason.
@@ -87,6 +116,8 @@ enum Command {
               value_parser = clap::value_parser!(u64).range(1..=3_600))]
         watch: Option<u64>,
     },
+    /// Show what happens, while it happens: rates by reason, queues, sources, decisions, feeds.
+    Top(top::TopArgs),
     /// List who sends OPTIONS that the server answers, as commands to allow them.
     SuggestAllow,
     /// Show what is in force: mode, rules, limits, attack mode, what goes to the engine.
@@ -105,13 +136,30 @@ enum Command {
         #[command(subcommand)]
         command: backend::BackendCommand,
     },
+    /// The nodes of a cluster, or hosts that are reached by ssh.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::ClusterCommand,
+    },
     /// Show what happened: samples of dropped packets, rules that came and went. The last 64 of each reason.
     Events(events::EventsArgs),
     /// Write samples of dropped packets to a pcap file, until interrupted; opens in tcpdump and Wireshark.
     Capture(events::CaptureArgs),
+}
+
+/// What needs no engine.
+#[derive(Subcommand, Debug)]
+enum Alone {
     /// Say of packets in files whether they would be dropped, why, and by which rule.
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
+    /// Print what makes this shell complete vosctl's words.
+    Completions {
+        /// Which shell.
+        shell: man::Shell,
+    },
+    /// Print vosctl's manual page, or write those of all commands.
+    Man(man::ManArgs),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -138,14 +186,16 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 /// Carries out one command; the result is the exit code.
 async fn run(cli: &Cli) -> Result<u8, Failure> {
-    match &cli.command {
-        // it can do without an engine, and looks for one by itself
-        Command::Explain(args) => explain::explain(cli, args).await,
-        command => ask(&Client::new(reach::find_socket(cli)?), cli, command).await,
+    match &cli.verb {
+        // it asks engines on other hosts
+        Verb::Asking(Command::Cluster { command: cluster::ClusterCommand::Push(args) }) => push::run(cli, args),
+        Verb::Asking(command) => ask(&Client::new(reach::find_socket(cli)?), cli, command).await,
+        Verb::Alone(Alone::Explain(args)) => explain::explain(cli, args).await,
+        Verb::Alone(Alone::Completions { shell }) => man::completions(*shell),
+        Verb::Alone(Alone::Man(args)) => man::man(args),
     }
 }
 
-/// Carries out what needs an engine.
 async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Block(new) => rules::make(client, cli, Kind::Block, new).await,
@@ -157,17 +207,21 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::List(args) => list::run(client, cli, args).await,
         Command::History(args) => history::history(client, cli, args).await,
         Command::Undo(args) => history::undo(client, cli, args).await,
+        Command::Import(args) => import::import(client, cli, args).await,
+        Command::Export(args) => import::export(client, cli, args).await,
+        Command::Verify(args) => verify::verify(client, cli, args).await,
         Command::Feeds => feeds::run(client, cli).await,
         Command::Status => live::status(client, cli).await,
         Command::Reload => live::reload(client, cli).await,
         Command::Rule(switch) => live::switch(client, cli, switch).await,
         Command::Attack { switch } => live::attack(client, cli, switch).await,
         Command::Backend { command } => backend::run(client, cli, command).await,
+        Command::Cluster { command } => cluster::run(client, cli, command).await,
         Command::Stats { watch } => stats::run(client, cli, *watch).await,
+        Command::Top(args) => top::run(client, cli, args).await,
         Command::SuggestAllow => suggest::run(client, cli).await,
         Command::Events(args) => events::events(client, cli, args).await,
         Command::Capture(args) => events::capture(client, args).await,
-        Command::Explain(args) => explain::explain(cli, args).await,
     }
 }
 
@@ -199,7 +253,9 @@ mod tests {
     fn flags_stand_before_or_behind_the_command() {
         for words in [["vosctl", "--json", "list", "block"], ["vosctl", "list", "block", "--json"]] {
             let cli = Cli::try_parse_from(words).expect("taken");
-            assert!(cli.json && matches!(cli.command, Command::List(list) if list.kind() == Some(Kind::Block)));
+            assert!(
+                cli.json && matches!(cli.verb, Verb::Asking(Command::List(list)) if list.kind() == Some(Kind::Block))
+            );
         }
     }
 
@@ -209,7 +265,9 @@ mod tests {
             let taken = |words: &[&str]| Cli::try_parse_from(["vosctl"].iter().chain(words).copied()).expect("taken");
             taken(&[kind.word(), "10.0.0.0/8", "2001:db8::/32", "--ttl", "1h", "--reason", "why"]);
             taken(&[kind.undo(), "10.0.0.0/8"]);
-            assert!(matches!(taken(&["list", kind.word()]).command, Command::List(list) if list.kind() == Some(kind)));
+            assert!(
+                matches!(taken(&["list", kind.word()]).verb, Verb::Asking(Command::List(list)) if list.kind() == Some(kind))
+            );
         }
     }
 }

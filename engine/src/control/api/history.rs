@@ -35,7 +35,7 @@ async fn undo(
     let Undo { number, force, ssh_connection } = read(&body?)?;
     let mut by = peer.by(&headers);
     by.force = force;
-    by.operator = ssh_connection.as_deref().and_then(client_of);
+    by.operator = ssh_connection.as_deref().and_then(client_of).or(by.operator);
     blocking(move || {
         let undone = shared.control.undo(number, &by)?;
         let left_count = undone.left.len() as u64;

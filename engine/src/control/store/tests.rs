@@ -5,7 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 
+use redb::ReadableTable;
+
+use super::tables::{DECISIONS, META, SCHEMA};
 use super::*;
+use crate::control::decision::Kind;
 use crate::control::decision::{Made, Origin};
 
 fn decision(net: &str, kind: Kind, until: Option<u64>) -> Decision {
@@ -164,4 +168,18 @@ proptest! {
             Err(error) => prop_assert!(error.to_string().contains("eth0.redb")),
         }
     }
+}
+
+#[test]
+fn each_log_has_its_place_and_what_tells_it_from_another() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("eth0.redb");
+    let (mut store, _) = Store::open(&path).expect("a new file");
+    let places = [("vos.decisions", Place { next: 7, mark: u64::MAX }), ("other", Place::default())];
+    for (log, place) in places {
+        store.commit(&Batch { place: Some((log.to_owned(), place)), ..Batch::default() }).expect("room");
+    }
+    drop(store);
+    let (_, loaded) = Store::open(&path).expect("it is whole");
+    assert_eq!(loaded.places, places.map(|(log, place)| (log.to_owned(), place)).into());
 }

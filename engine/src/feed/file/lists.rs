@@ -1,0 +1,284 @@
+//! What the watched files hold, line by line, and what of it was brought into force.
+//!
+//! A line is acted upon when it appears or changes, not each time it is read: so what an operator unblocks stays
+//! unblocked until the line changes, or leaves and comes back, and a block that has ended by its `ttl=` is not renewed.
+//! This is known as long as the engine runs. At its start everything is a new line, but for what the store says of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+
+use crate::control::Control;
+use crate::control::ask::{Ask, By, Done, End, Refusal};
+use crate::control::decide::Filter;
+use crate::control::decision::{Decision, Kind, Origin};
+
+/// Asked at once. More: an operator's command waits longer (some 5 µs each). Fewer: a commit to disk for each few.
+const BATCH: usize = 8_192;
+/// What was refused is asked again so often, seconds: a trust may be taken back, a disk emptied.
+const AGAIN: u64 = 60;
+/// How far the time of a decision may be from that of its line, seconds: long lists take a while.
+const SLACK: u64 = 60;
+
+/// What a line says, the defaults of its file filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wish {
+    pub(super) end: End,
+    pub(super) reason: Arc<str>,
+}
+
+/// A line with its number.
+pub(super) type Numbered = (usize, IpNet, Wish);
+
+/// What came of a file that was read.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// Blocks made.
+    pub(super) made: u64,
+    /// Blocks taken back.
+    pub(super) lifted: u64,
+    /// Lines about which there was nothing to do.
+    pub(super) already: u64,
+    /// The numbers of lines that are not in force, and why.
+    pub(super) refused: Vec<(usize, Refusal)>,
+}
+
+/// A line that was read.
+struct Entry {
+    wish: Wish,
+    /// From when its `ttl=` counts, unix seconds.
+    since: u64,
+    /// When it is asked again, unix seconds.
+    again: Option<u64>,
+}
+
+impl Entry {
+    fn until(&self) -> Option<u64> {
+        match self.wish.end {
+            End::Never => None,
+            End::After(ttl) => Some(self.since.saturating_add(ttl)),
+            End::At(until) => Some(until),
+        }
+    }
+
+    fn has_ended(&self, now: u64) -> bool {
+        self.until().is_some_and(|until| until <= now)
+    }
+
+    fn ask(&self, net: IpNet) -> Ask {
+        Ask::block(net, self.until().map_or(End::Never, End::At), Arc::clone(&self.wish.reason))
+    }
+}
+
+/// One file.
+#[derive(Default)]
+struct List {
+    /// Who has read it last; whoever began before that comes too late.
+    turn: u64,
+    /// `None`: it was not read since the start.
+    entries: Option<HashMap<IpNet, Entry>>,
+    /// When the next of them is asked again, unix seconds.
+    due: Option<u64>,
+    /// What has left and could not be taken back, for want of a disk.
+    stuck: HashSet<IpNet>,
+}
+
+impl List {
+    fn hold(&mut self, entries: HashMap<IpNet, Entry>) {
+        self.due = entries.values().filter_map(|entry| entry.again).min();
+        self.entries = Some(entries);
+    }
+}
+
+/// All watched files. What they want is brought into force one file after the other.
+pub struct Lists {
+    control: Arc<Control>,
+    turn: AtomicU64,
+    lists: Mutex<BTreeMap<Arc<str>, List>>,
+}
+
+impl Lists {
+    /// No file yet.
+    pub fn new(control: Arc<Control>) -> Self {
+        Self { control, turn: AtomicU64::default(), lists: Mutex::default() }
+    }
+
+    /// A turn that is later than all before.
+    pub fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Unix seconds.
+    pub(super) fn now(&self) -> u64 {
+        self.control.clock().wall_s()
+    }
+
+    /// Only these files are watched from `turn` on: what others have made, even before the engine was started, ends.
+    /// Blocks until it is done.
+    pub fn keep_only(&self, paths: &BTreeSet<Arc<str>>, turn: u64) {
+        let mut lists = self.lock();
+        for (path, list) in lists.iter_mut().filter(|(path, list)| !paths.contains(*path) && list.turn < turn) {
+            tracing::info!("{path} is no longer watched: what it blocked is taken back");
+            *list = List { turn, ..List::default() };
+        }
+        let mut left: BTreeMap<Arc<str>, Vec<IpNet>> = BTreeMap::new();
+        let is_left = |path: &Arc<str>| !paths.contains(path) && lists.get(path).is_none_or(|list| list.turn <= turn);
+        for decision in self.standing().filter(|decision| is_left(&decision.who)) {
+            left.entry(decision.who).or_default().push(decision.net);
+        }
+        for (path, nets) in left {
+            let _what_is_stuck_the_next_start_tries_again = self.lift(&mut lists, &path, nets);
+        }
+    }
+
+    /// Brings what was read into force; `written` is when the file was, unix seconds. `None`: somebody else has the turn.
+    pub(super) fn apply(&self, path: &Arc<str>, turn: u64, lines: Vec<Numbered>, written: u64) -> Option<Report> {
+        let mut lists = self.lock();
+        let list = lists.entry(Arc::clone(path)).or_default();
+        if turn < list.turn {
+            return None;
+        }
+        list.turn = turn;
+        let (before, now) = (list.entries.take(), self.control.clock().wall_after(0)?);
+        let standing: HashMap<IpNet, Decision> = match before {
+            Some(_) => HashMap::new(),
+            None => self.standing().filter(|decision| decision.who == *path).map(|made| (made.net, made)).collect(),
+        };
+        let (mut entries, mut asked, count) = (HashMap::with_capacity(lines.len()), HashMap::new(), lines.len());
+        for (number, net, wish) in lines {
+            let known = before.as_ref().and_then(|before| before.get(&net));
+            let since = match (known, standing.get(&net)) {
+                (Some(known), _) => known.since,
+                (None, Some(made)) => since(made, wish.end),
+                (None, None) if before.is_none() => written.min(now),
+                (None, None) => now,
+            };
+            if known.is_none_or(|known| known.wish != wish || known.again.is_some()) {
+                asked.insert(net, number);
+            } else {
+                asked.remove(&net);
+            }
+            entries.insert(net, Entry { wish, since, again: None });
+        }
+        let gone =
+            |net: &&IpNet| entries.get(*net).is_none_or(|entry| entry.has_ended(now) && asked.contains_key(*net));
+        let before = before.unwrap_or_default();
+        let mut left: Vec<IpNet> =
+            before.keys().chain(standing.keys()).chain(&list.stuck).filter(gone).copied().collect();
+        left.sort_unstable();
+        asked.retain(|net, _| entries.get(net).is_some_and(|entry| !entry.has_ended(now)));
+        let mut report = self.put(path, &mut entries, asked, now);
+        report.already = (count as u64).saturating_sub(report.made + report.refused.len() as u64);
+        list.hold(entries);
+        report.lifted = self.lift(&mut lists, path, left);
+        Some(report)
+    }
+
+    /// Asks again what was refused and what could not be taken back, if its time has come.
+    pub(super) fn again(&self, path: &Arc<str>, turn: u64) -> Report {
+        let (mut lists, now) = (self.lock(), self.now());
+        let Some(list) = lists.get_mut(path).filter(|list| list.turn == turn) else { return Report::default() };
+        let mut report = Report::default();
+        if list.due.is_some_and(|due| due <= now)
+            && let Some(mut entries) = list.entries.take()
+        {
+            entries.values_mut().filter(|entry| entry.has_ended(now)).for_each(|entry| entry.again = None);
+            let is_due = |entry: &Entry| entry.again.is_some_and(|again| again <= now);
+            let asked = entries.iter().filter(|(_, entry)| is_due(entry)).map(|(net, _)| (*net, 0)).collect();
+            report = self.put(path, &mut entries, asked, now);
+            list.hold(entries);
+        }
+        let stuck: Vec<IpNet> = list.stuck.iter().copied().collect();
+        report.lifted = self.lift(&mut lists, path, stuck);
+        report
+    }
+
+    fn put(
+        &self,
+        path: &Arc<str>,
+        entries: &mut HashMap<IpNet, Entry>,
+        asked: HashMap<IpNet, usize>,
+        now: u64,
+    ) -> Report {
+        let (by, mut report) = (By::feed(Origin::File, Arc::clone(path)), Report::default());
+        let mut asked: Vec<_> = asked.into_iter().collect();
+        asked.sort_unstable_by_key(|(net, number)| (*number, *net));
+        for asked in asked.chunks(BATCH) {
+            let asks: Vec<Ask> = asked.iter().filter_map(|(net, _)| Some(entries.get(net)?.ask(*net))).collect();
+            let results = self.control.submit(&by, asks, None).results;
+            for ((net, number), result) in asked.iter().zip(results) {
+                let Some(entry) = entries.get_mut(net) else { continue };
+                entry.again = None;
+                match result {
+                    Ok(Done::Already(there)) => {
+                        // an operator's word comes first, and this behind it
+                        let lasts = |there: u64| entry.until().is_none_or(|until| until > there);
+                        entry.again = there.until.filter(|there| lasts(*there));
+                    }
+                    Ok(_) => report.made += 1,
+                    Err(refusal) => {
+                        entry.again = Some(now + AGAIN);
+                        report.refused.push((*number, refusal));
+                    }
+                }
+            }
+        }
+        report
+    }
+
+    /// Takes back what this file made at these prefixes, and brings in what other files want there.
+    fn lift(&self, lists: &mut BTreeMap<Arc<str>, List>, path: &Arc<str>, nets: Vec<IpNet>) -> u64 {
+        let (by, mut lifted, mut stuck) = (By::feed(Origin::File, Arc::clone(path)), Vec::new(), HashSet::new());
+        for nets in nets.chunks(BATCH) {
+            let asks = nets.iter().map(|net| Ask::Remove { net: *net, kind: Kind::Block }).collect();
+            for (net, result) in nets.iter().zip(self.control.submit(&by, asks, None).results) {
+                match result {
+                    Ok(_) => lifted.push(*net),
+                    Err(Refusal::Store(_) | Refusal::Maps(_)) => drop(stuck.insert(*net)),
+                    // it has ended, or is somebody else's
+                    Err(_) => {}
+                }
+            }
+        }
+        if let Some(list) = lists.get_mut(path) {
+            list.stuck = stuck;
+        }
+        let now = self.now();
+        for (other, list) in lists.iter_mut().filter(|(other, _)| *other != path) {
+            let Some(mut entries) = list.entries.take() else { continue };
+            let wanted = |net: &&IpNet| entries.get(*net).is_some_and(|entry| !entry.has_ended(now));
+            let asked: HashMap<_, _> = lifted.iter().filter(wanted).map(|net| (*net, 0)).collect();
+            self.put(other, &mut entries, asked, now);
+            list.hold(entries);
+        }
+        lifted.len() as u64
+    }
+
+    /// What files of this node have made.
+    fn standing(&self) -> impl Iterator<Item = Decision> {
+        let node = self.control.node();
+        let filter = Filter { origin: Some(Origin::File), kind: Some(Kind::Block), ..Filter::default() };
+        let standing = self.control.list(&filter).into_iter().map(|listed| listed.decision);
+        standing.filter(move |made| made.made.node.is_empty() || made.made.node == node)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, List>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// From when the `ttl=` of a line counts, whose block stands since before the engine was started.
+fn since(standing: &Decision, end: End) -> u64 {
+    let made = standing.made.stamp.seconds();
+    match (end, standing.until) {
+        (End::After(ttl), Some(until)) if until.saturating_sub(ttl).abs_diff(made) <= SLACK => {
+            until.saturating_sub(ttl)
+        }
+        _ => made,
+    }
+}
+
+#[cfg(test)]
+mod tests;
