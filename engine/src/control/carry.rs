@@ -209,7 +209,10 @@ impl Inner {
                 Ok(Wanted::Change(Change::Put(decision)))
             }
             Ask::Remove { .. }
-                if there.is_some_and(|there| by.origin != Origin::File || self.is_of_file(there, by)) => Ok(Wanted::Change(Change::Remove(net, kind))),
+                if there.is_some_and(|there| by.origin != Origin::File || self.is_of_file(there, by)) =>
+            {
+                Ok(Wanted::Change(Change::Remove(net, kind)))
+            }
             Ask::Remove { .. } => Err(match self.book.covering(&net, now) {
                 Some(applies) if applies.kind == kind => Refusal::Covered { net, kind, by: applies.net },
                 _ => Refusal::NoSuchRule { net, kind },

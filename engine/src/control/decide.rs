@@ -103,7 +103,8 @@ impl Control {
         clock: impl Fn() -> Clock + Send + Sync + 'static,
     ) -> Result<Self, Refusal> {
         let refused_writes = Arc::default();
-        let mut maps: Box<dyn InspectMaps + Send> = Box::new(CountedMaps { maps, refused: Arc::clone(&refused_writes) });
+        let mut maps: Box<dyn InspectMaps + Send> =
+            Box::new(CountedMaps { maps, refused: Arc::clone(&refused_writes) });
         let (store, mut loaded) = Store::open(path)?;
         let now = clock();
         let (ended, live): (Vec<_>, Vec<_>) =

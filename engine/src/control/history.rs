@@ -104,7 +104,8 @@ impl Control {
             let keys: Vec<Key> = steps.iter().map(|step| step.key).collect();
             let what = format!("undo {set} ({})", undone.set.what);
             let draft = Draft { number: undone.by, what, undoes: Some(set) };
-            let Outcome { results, set: own } = self.carry(by, steps.into_iter().map(Wish::Restore).collect(), Some(draft));
+            let Outcome { results, set: own } =
+                self.carry(by, steps.into_iter().map(Wish::Restore).collect(), Some(draft));
             undone.by = own.or(undone.by);
             for ((net, kind), result) in keys.into_iter().zip(results) {
                 match result {

@@ -131,7 +131,8 @@ impl Control {
             suspects.extend(page.iter().filter(|it| !take(&mut on_disk, it)).map(|it| it.key()));
             last = looked;
             if last.is_none() {
-                suspects.extend(inner.held.iter().filter(|(_, it)| !take(&mut on_disk, &it.decision)).map(|(key, _)| *key));
+                suspects
+                    .extend(inner.held.iter().filter(|(_, it)| !take(&mut on_disk, &it.decision)).map(|(key, _)| *key));
                 break;
             }
         }
