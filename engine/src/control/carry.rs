@@ -271,7 +271,10 @@ impl Inner {
                     Change::Put(decision) => Some(decision.until),
                     Change::Remove(..) => None,
                 };
-                batch.steps.push((set.number, Step { key, made: stamp, until, before: before.clone() }));
+                let step = Step { key, made: stamp, until, before: before.clone() };
+                // an undo is undone: what had been undone left this, and can be undone again
+                batch.steps.extend(self.reopened(set).map(|first| (first, step.clone())));
+                batch.steps.push((set.number, step));
                 *grown.entry(*job).or_default() += 1;
             }
         }
@@ -281,6 +284,12 @@ impl Inner {
         batch.sets = grown.into_iter().filter_map(grow).collect();
         batch.forget = self.too_many(&batch.sets);
         batch
+    }
+
+    /// The set that an undo undid which this one undoes.
+    fn reopened(&self, set: &Set) -> Option<u64> {
+        let first = self.sets.get(&set.undoes?)?.undoes?;
+        self.sets.contains_key(&first).then_some(first)
     }
 
     /// What other nodes are told of it. Returns the last sequence.

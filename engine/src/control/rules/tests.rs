@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use proptest::prelude::*;
+use vos_common::rule::RuleKind;
 
 use super::*;
 use crate::control::decision::{Made, Origin};

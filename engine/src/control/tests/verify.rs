@@ -36,9 +36,15 @@ fn nothing_differs_where_nobody_meddles() {
 fn each_difference_in_the_kernel_is_counted_named_and_put_right() {
     let stray = Rule { kind: 1, ..Rule::default() };
     type Meddle = fn(&FakeKernel, Rule);
-    let missing: Meddle = |kernel, _| drop(kernel.maps().entries.remove(&net("10.0.0.1")));
-    let wrong: Meddle = |kernel, stray| drop(kernel.maps().entries.insert(net("203.0.113.0/24"), stray));
-    let extra: Meddle = |kernel, stray| drop(kernel.maps().entries.insert(net("10.9.9.9"), stray));
+    let missing: Meddle = |kernel, _| {
+        kernel.maps().entries.remove(&net("10.0.0.1"));
+    };
+    let wrong: Meddle = |kernel, stray| {
+        kernel.maps().entries.insert(net("203.0.113.0/24"), stray);
+    };
+    let extra: Meddle = |kernel, stray| {
+        kernel.maps().entries.insert(net("10.9.9.9"), stray);
+    };
     let shut: Meddle = |kernel, _| kernel.clone().gate(192 << 4, &[0; GATE_WORDS]).expect("a fake");
     let open: Meddle = |kernel, _| {
         let mut words = [0; GATE_WORDS];
@@ -109,11 +115,11 @@ proptest! {
         for (how, which) in meddled {
             let odd = Rule { kind: 2, until: 7, ..Rule::default() };
             let mut maps = bench.kernel.maps();
-            match how {
-                0 => drop(maps.entries.remove(&nets[which])),
-                1 => drop(maps.entries.insert(nets[which], odd)),
-                _ => drop(maps.entries.insert(net(&format!("10.200.{which}.0/24")), odd)),
-            }
+            let _before = match how {
+                0 => maps.entries.remove(&nets[which]),
+                1 => maps.entries.insert(nets[which], odd),
+                _ => maps.entries.insert(net(&format!("10.200.{which}.0/24")), odd),
+            };
         }
         let now = bench.kernel.maps().entries.clone();
         let all: std::collections::HashSet<&IpNet> = before.keys().chain(now.keys()).collect();
