@@ -284,7 +284,10 @@ impl Inner {
                     Change::Put(decision) => Some(decision.until),
                     Change::Remove(..) => None,
                 };
-                batch.steps.push((set.number, Step { key, made: stamp, until, before: before.clone() }));
+                let step = Step { key, made: stamp, until, before: before.clone() };
+                // an undo is undone: what had been undone left this, and can be undone again
+                batch.steps.extend(self.reopened(set).map(|first| (first, step.clone())));
+                batch.steps.push((set.number, step));
                 *grown.entry(*job).or_default() += 1;
             }
         }
@@ -300,6 +303,12 @@ impl Inner {
     fn is_of_file(&self, there: &Decision, by: &By) -> bool {
         let here = there.made.node.is_empty() || there.made.node == self.node();
         here && (there.origin, by.origin) == (Origin::File, Origin::File) && there.who == by.who
+    }
+
+    /// The set that an undo undid which this one undoes.
+    fn reopened(&self, set: &Set) -> Option<u64> {
+        let first = self.sets.get(&set.undoes?)?.undoes?;
+        self.sets.contains_key(&first).then_some(first)
     }
 
     /// What other nodes are told of it. Returns the last sequence.

@@ -135,8 +135,9 @@ impl Control {
             events: None,
             member,
         };
-        if !ended.is_empty() {
-            inner.commit(bury(&ended, inner.member.is_some(), now))?;
+        // On a disk that is full the engine starts all the same, and the sweeper tries again.
+        if !ended.is_empty() && inner.commit(bury(&ended, inner.member.is_some(), now)).is_err() {
+            inner.unburied = ended;
         }
         inner.join(now)?;
         let (waiting, inner) = (Mutex::default(), Mutex::new(inner));

@@ -53,7 +53,7 @@ impl Cluster {
     fn read(&self, node: usize, most: usize, again: usize) {
         let next = self.control(node).place().expect("of a cluster").next;
         let at = self.log.partition_point(|(offset, _)| *offset < next);
-        let part = &self.log[at.saturating_sub(again)..self.log.len().min(at + most)];
+        let part = &self.log[at.saturating_sub(again)..self.log.len().min(at.saturating_add(most))];
         let Some((last, _)) = part.last() else { return };
         let read = part.iter().map(|(offset, entry)| Read::Entry(*offset, entry.clone())).collect();
         self.control(node).merge(read, next.max(last + 1)).expect("room");

@@ -311,8 +311,15 @@ impl World {
         let (restored, own) = self.model.undo(number);
         assert_eq!((undone.restored, undone.by.is_some()), (restored, restored > 0), "{undone:?}");
         if let Some(by) = undone.by {
-            // what this set had undone itself can be undone again
-            self.model.undone.retain(|_, by| *by != number);
+            // what this set had undone itself is there again, and can be undone again
+            let first = self.model.undone.iter().find(|(_, by)| **by == number).map(|(first, _)| *first);
+            if let Some(first) = first {
+                self.model.undone.remove(&first);
+                for (key, Left { version, known, .. }) in &own {
+                    let left = self.model.sets.get_mut(&first).and_then(|set| set.get_mut(key)).expect("it was undone");
+                    (left.version, left.known) = (*version, known.clone());
+                }
+            }
             self.model.undone.insert(number, by);
             self.model.sets.insert(by, own);
         }
