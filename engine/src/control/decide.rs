@@ -50,7 +50,7 @@ pub struct Member {
 /// The one place where decisions are made. Shared by the API, the feeds and the sweeper; each call is short but for
 /// the disk, so call it from threads that may block.
 pub struct Control {
-    waiting: Mutex<VecDeque<Job>>,
+    pub(super) waiting: Mutex<VecDeque<Job>>,
     /// Fair: who waits gets it before who had it last, or an import would keep everybody out.
     inner: Mutex<Inner>,
     clock: Box<dyn Fn() -> Clock + Send + Sync>,

@@ -116,6 +116,11 @@ impl Control {
             reading.take(read);
         }
         let Reading { nodes, stamp, newest, mut merged } = reading;
+        if newest.is_empty() && nodes == self.lock().nodes {
+            // Nothing was decided there: it may be read again.
+            self.lock().place = Some(place);
+            return Ok(merged);
+        }
         let mut newest = newest.into_iter().peekable();
         loop {
             let part: Vec<_> = newest.by_ref().take(RUN_MAX).collect();

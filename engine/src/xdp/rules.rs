@@ -1,6 +1,7 @@
 //! The source rules in the kernel.
 
 use std::collections::HashMap as Table;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -144,11 +144,6 @@ impl<'a> Broker<'a> {
         wait_until("the broker is dead", || server.ended().unwrap().is_some());
     }
 
-    /// What it has written since it was started.
-    pub(crate) fn log(&self) -> String {
-        self.server.as_ref().map(Program::log).unwrap_or_default()
-    }
-
     /// For `amqp.url`.
     pub(crate) fn url(&self) -> String {
         format!("amqp://guest:guest@{}:5672", self.address)

@@ -184,6 +184,8 @@ fn the_good_lines_of_a_half_bad_file_are_taken_unless_it_is_strict() {
     }
 
     fed.node.reconfigure(&feed(&fed.list, "strict = true"));
+    // it is read anew by then
+    fed.wait_for_state("up", "bad lines: 2, and it is strict");
     fed.replace("203.0.113.7\n203.0.113.99\n999.1.1.1\n");
     fed.wait_for_state("up", "bad lines: 1, and it is strict: what it blocked stays as it is; line 3");
     fed.wait_for(&["203.0.113.7", "203.0.113.8"]);

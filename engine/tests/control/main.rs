@@ -5,6 +5,8 @@
 
 /// A RabbitMQ of the test's own.
 mod broker;
+/// `vos-engine check`.
+mod check;
 /// Nodes that agree.
 mod cluster;
 /// Decoys, and who falls for them.
@@ -15,6 +17,8 @@ mod drops;
 mod files;
 /// An operator's day.
 mod operator;
+/// The README's page of operations.
+mod page;
 /// Lists for many hosts, by ssh.
 mod push;
 /// The queue of blocks and unblocks.

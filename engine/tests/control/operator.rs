@@ -63,7 +63,7 @@ fn a_block_is_made_seen_and_undone() {
     let output = node.vosctl(&["undo", &number(&block)]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("left as it is: block 198.51.100.7: decided anew"), "{said}");
+    assert!(said.contains("left as it is: block 198.51.100.7: 198.51.100.7 has been blocked anew since"), "{said}");
     assert!(node.is_dropped("198.51.100.7"));
     let again = node.told(&["block", "198.51.100.7", "--reason", "again"]);
     assert_eq!(again, "198.51.100.7 is blocked already, for good: nothing was changed\n");
@@ -165,7 +165,7 @@ fn exit_codes_are_those_of_the_manual() {
         (&["backend", "drain", "b"], 4, "no_such_backend"),
         (&["import", "/nowhere"], 1, "failed"),
         (&["top"], 2, "usage"),
-        (&["list", "--run-dir", "/nowhere"], 2, "usage"),
+        (&["list", "--run-dir", "/nowhere"], 3, "unreachable"),
         (&["stats"], 0, ""),
         (&["status"], 0, ""),
         (&["feeds"], 0, ""),

@@ -73,7 +73,7 @@ fn check(api: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), Str
                     return wrong(&format!("fits {fits}"));
                 }
             }
-            "minimum" if value.as_f64() < asked.as_f64() => return wrong("is too small"),
+            "minimum" if value.is_number() && value.as_f64() < asked.as_f64() => return wrong("is too small"),
             "description" | "format" | "enum" | "minimum" | "maximum" | "propertyNames" | "prefixItems" | "items"
             | "default" | "discriminator" => {}
             other => panic!("{at}: {other} is not looked at here"),
@@ -105,7 +105,8 @@ async fn every_route_is_described_and_everything_described_is_served() {
             // a body that is no JSON: nothing is done, and a path that takes the method says so
             let answer = status(&server, &method, path).await;
             assert_eq!(answer != 405, is_described, "{method} {path}: {answer}");
-            assert_ne!(answer, 404, "{method} {path}");
+            // there is no cluster
+            assert_eq!(answer == 404, is_described && path == "/v1/cluster", "{method} {path}");
             if is_described {
                 let told = &item[method.as_str().to_lowercase()]["responses"][answer.to_string()];
                 assert!(told.is_object(), "{method} {path}: {answer} is not described");

@@ -191,8 +191,11 @@ fn everything_else_that_is_stored_is_read_as_it_was() {
         until,
         before,
     };
-    let steps =
-        [step("10.0.0.1/32", Some(None), Some(before.clone())), step("10.0.0.2/32", Some(Some(9)), None), step("10.0.0.3/32", None, Some(before.clone()))];
+    let steps = [
+        step("10.0.0.1/32", Some(None), Some(before.clone())),
+        step("10.0.0.2/32", Some(Some(9)), None),
+        step("10.0.0.3/32", None, Some(Decision { net: "10.0.0.3/32".parse().expect("a net"), ..before.clone() })),
+    ];
     let entry = Entry { node: "a".into(), sequence: 9, changes: vec![Logged::put(&before)] };
     let grave = Grave { made: made.clone(), keep: 1_000 };
     let held = Held { decision: before.clone(), why: "it would block".into() };
@@ -202,7 +205,7 @@ fn everything_else_that_is_stored_is_read_as_it_was() {
         held: vec![(before.key(), Some(held))],
         posted: vec![entry.clone(), Entry { sequence: 10, ..entry.clone() }],
         nodes: vec![("b".into(), 4)],
-        place: Some(("log".into(), 6)),
+        place: Some(("log".into(), 6.into())),
         clock: Some((Stamp::of_bits(79), 10)),
         sets: vec![set(2), set(3)],
         steps: steps.iter().flat_map(|step| [(2, step.clone()), (3, step.clone())]).collect(),
@@ -215,7 +218,10 @@ fn everything_else_that_is_stored_is_read_as_it_was() {
     assert_eq!(read.decisions, [before.clone()]);
     assert_eq!(read.graves, HashMap::from([(steps[1].key, grave)]));
     assert_eq!(read.held, HashMap::from([(before.key(), "it would block".to_owned())]));
-    assert_eq!((read.nodes, read.places), (HashMap::from([("b".into(), 4)]), HashMap::from([("log".into(), 6)])));
+    assert_eq!(
+        (read.nodes, read.places),
+        (HashMap::from([("b".into(), 4)]), HashMap::from([("log".into(), 6.into())]))
+    );
     assert_eq!((read.stamp, read.sequence, read.outbox), (Stamp::of_bits(79), 10, BTreeSet::from([10])));
     assert_eq!(read.sets, BTreeMap::from([(3, set(3))]));
     assert_eq!(store.outbox(5).expect("readable"), [Entry { sequence: 10, ..entry }]);
@@ -223,7 +229,10 @@ fn everything_else_that_is_stored_is_read_as_it_was() {
     assert_eq!(store.steps(3, Some(steps[0].key), 1).expect("readable"), steps[1..2]);
     // the steps of a set that is forgotten go by and by
     assert!(store.tidy(3, 2).expect("room") && store.tidy(3, 2).expect("room") && !store.tidy(3, 2).expect("room"));
-    assert_eq!((store.steps(2, None, 9).expect("readable").len(), store.steps(3, None, 9).expect("readable").len()), (0, 3));
+    assert_eq!(
+        (store.steps(2, None, 9).expect("readable").len(), store.steps(3, None, 9).expect("readable").len()),
+        (0, 3)
+    );
 }
 
 #[test]
