@@ -1,3 +1,6 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 use crate::control::decision::{Kind, Made};
 use crate::control::stamp::Stamp;
@@ -88,4 +91,27 @@ fn only_a_piece_is_taken_for_one() {
 fn another_message_has_another_mark() {
     assert!(mark(b"a") != mark(b"b") && mark(b"") != 0);
     assert_eq!(mark(b"a"), mark(b"a"));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_too_strange(bytes in vec(any::<u8>(), 0..300)) {
+        let read = Message::read(&bytes);
+        prop_assert!(matches!(read, Err(BadMessage::Junk(_) | BadMessage::Version(_))), "{read:?}");
+        prop_assert_eq!(glance(&bytes), None);
+    }
+
+    /// What a broken disk or another program makes of a message: it is read as something, or refused.
+    #[test]
+    fn nor_is_a_message_with_a_byte_changed(at in 0usize..400, byte in any::<u8>()) {
+        let rows = vec![row(1, "why")];
+        let part = parts(Snapshot { place: 5.into(), nodes: vec![("a".into(), 3)], rows: rows.clone() }, 4, true);
+        let entry = Body::Entry(Entry { node: "a".into(), sequence: 3, changes: rows });
+        for body in part.into_iter().map(Body::Part).chain([entry]) {
+            let mut bytes = message(body).bytes();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _either = (Message::read(&bytes), glance(&bytes));
+        }
+    }
 }
