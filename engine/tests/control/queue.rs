@@ -90,8 +90,9 @@ fn messages_become_drops_or_dead_letters() {
     each_form(&broker, &node);
     bad_messages(&broker, &node);
     unreadable_message(&broker, &node, QUEUE, 40);
-    let letter = broker.get(DEAD).expect("the broker has put it aside");
-    assert_eq!(letter.body, b"198.51.100.43");
+    wait_until("the broker has put it aside", || broker.depth(DEAD) == Some(1));
+    // whoever takes it off there could not read it either
+    broker.ctl(&["purge_queue", DEAD]);
     latency(&broker, &node);
     full_disk(&broker, &node, &disk);
 
@@ -276,6 +277,8 @@ fn latency(broker: &Broker<'_>, node: &Node) {
                 }
             });
         });
+        // gone whatever happens, or the thread would wait for more
+        let publish = publish;
         let one = |n: u8| {
             let source = format!("203.0.113.{n}");
             publish.send(source.clone()).unwrap();
@@ -283,9 +286,7 @@ fn latency(broker: &Broker<'_>, node: &Node) {
             wait_until("it is dropped", || node.is_dropped(&source));
             began.elapsed()
         };
-        let times = (1..=20).map(one).collect();
-        drop(publish);
-        times
+        (1..=20).map(one).collect()
     });
     times.sort();
     println!(
