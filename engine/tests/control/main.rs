@@ -5,6 +5,8 @@
 
 /// A RabbitMQ of the test's own.
 mod broker;
+/// `vos-engine check`.
+mod check;
 /// Nodes that agree.
 mod cluster;
 /// What every other test here stands on.
