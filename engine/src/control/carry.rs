@@ -209,7 +209,10 @@ impl Inner {
                 Ok(Wanted::Change(Change::Put(decision)))
             }
             Ask::Remove { .. }
-                if there.is_some_and(|there| by.origin != Origin::File || self.is_of_file(there, by)) => Ok(Wanted::Change(Change::Remove(net, kind))),
+                if there.is_some_and(|there| by.origin != Origin::File || self.is_of_file(there, by)) =>
+            {
+                Ok(Wanted::Change(Change::Remove(net, kind)))
+            }
             Ask::Remove { .. } => Err(match self.book.covering(&net, now) {
                 Some(applies) if applies.kind == kind => Refusal::Covered { net, kind, by: applies.net },
                 _ => Refusal::NoSuchRule { net, kind },
@@ -281,7 +284,10 @@ impl Inner {
                     Change::Put(decision) => Some(decision.until),
                     Change::Remove(..) => None,
                 };
-                batch.steps.push((set.number, Step { key, made: stamp, until, before: before.clone() }));
+                let step = Step { key, made: stamp, until, before: before.clone() };
+                // an undo is undone: what had been undone left this, and can be undone again
+                batch.steps.extend(self.reopened(set).map(|first| (first, step.clone())));
+                batch.steps.push((set.number, step));
                 *grown.entry(*job).or_default() += 1;
             }
         }
@@ -297,6 +303,12 @@ impl Inner {
     fn is_of_file(&self, there: &Decision, by: &By) -> bool {
         let here = there.made.node.is_empty() || there.made.node == self.node();
         here && (there.origin, by.origin) == (Origin::File, Origin::File) && there.who == by.who
+    }
+
+    /// The set that an undo undid which this one undoes.
+    fn reopened(&self, set: &Set) -> Option<u64> {
+        let first = self.sets.get(&set.undoes?)?.undoes?;
+        self.sets.contains_key(&first).then_some(first)
     }
 
     /// What other nodes are told of it. Returns the last sequence.

@@ -103,7 +103,8 @@ impl Control {
         clock: impl Fn() -> Clock + Send + Sync + 'static,
     ) -> Result<Self, Refusal> {
         let refused_writes = Arc::default();
-        let mut maps: Box<dyn InspectMaps + Send> = Box::new(CountedMaps { maps, refused: Arc::clone(&refused_writes) });
+        let mut maps: Box<dyn InspectMaps + Send> =
+            Box::new(CountedMaps { maps, refused: Arc::clone(&refused_writes) });
         let (store, mut loaded) = Store::open(path)?;
         let now = clock();
         let (ended, live): (Vec<_>, Vec<_>) =
@@ -134,8 +135,9 @@ impl Control {
             events: None,
             member,
         };
-        if !ended.is_empty() {
-            inner.commit(bury(&ended, inner.member.is_some(), now))?;
+        // On a disk that is full the engine starts all the same, and the sweeper tries again.
+        if !ended.is_empty() && inner.commit(bury(&ended, inner.member.is_some(), now)).is_err() {
+            inner.unburied = ended;
         }
         inner.join(now)?;
         let (waiting, inner) = (Mutex::default(), Mutex::new(inner));

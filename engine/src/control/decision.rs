@@ -7,13 +7,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 use vos_common::rule::RuleKind;
 
 use crate::control::stamp::Stamp;
 
 /// What is decided. The order is the rank at one and the same prefix, highest first; a trust outranks what lies beneath
 /// its prefix as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The source passes what is meant for unknown sources, and no block of it or of a prefix in or around applies.
@@ -85,7 +86,7 @@ impl FromStr for Kind {
 }
 
 /// Through which door a decision came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// `vosctl` on the node itself.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::control::ask::{Ask, By, End, Outcome, Refusal};
 use crate::control::carry::{Draft, Wish};
@@ -20,7 +21,7 @@ pub const SETS_MAX: usize = 500;
 pub const STEPS_MAX: u64 = 2_000_000;
 
 /// What was changed together.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Set {
     /// How it is called: one more for each.
     pub number: u64,
@@ -103,7 +104,8 @@ impl Control {
             let keys: Vec<Key> = steps.iter().map(|step| step.key).collect();
             let what = format!("undo {set} ({})", undone.set.what);
             let draft = Draft { number: undone.by, what, undoes: Some(set) };
-            let Outcome { results, set: own } = self.carry(by, steps.into_iter().map(Wish::Restore).collect(), Some(draft));
+            let Outcome { results, set: own } =
+                self.carry(by, steps.into_iter().map(Wish::Restore).collect(), Some(draft));
             undone.by = own.or(undone.by);
             for ((net, kind), result) in keys.into_iter().zip(results) {
                 match result {

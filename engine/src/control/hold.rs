@@ -34,7 +34,8 @@ impl Inner {
     pub(super) fn hold_back(&mut self, clock: Clock) {
         let guarded: Vec<IpNet> = self.guard.listed.iter().map(|(net, _)| *net).collect();
         let hits = guarded.iter().flat_map(|net| self.book.touching(net));
-        let held = hits.filter_map(|decision| Some(Held { why: self.keeps_back(decision)?, decision: decision.clone() }));
+        let held =
+            hits.filter_map(|decision| Some(Held { why: self.keeps_back(decision)?, decision: decision.clone() }));
         let held: Vec<(Key, Option<Held>)> = held.map(|held| (held.decision.key(), Some(held))).collect();
         if held.is_empty() {
             return;

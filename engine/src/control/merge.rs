@@ -272,8 +272,10 @@ impl Inner {
         let unlogged = |(made, logged): (&Made, Logged)| logged.of(&Made { offset: Made::UNLOGGED, ..made.clone() });
         let rows: Vec<Logged> = self.rows().map(unlogged).collect();
         for rows in rows.chunks(RUN_MAX) {
-            let entry = |(sequence, rows): (u64, &[Logged])| {
-                Entry { node: Arc::clone(&member.node), sequence, changes: rows.to_vec() }
+            let entry = |(sequence, rows): (u64, &[Logged])| Entry {
+                node: Arc::clone(&member.node),
+                sequence,
+                changes: rows.to_vec(),
             };
             let posted: Vec<Entry> = (self.sequence + 1..).zip(rows.chunks(ENTRY_MAX)).map(entry).collect();
             let clock = Some((self.stamp, self.sequence + posted.len() as u64));

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::control::address::show;
 use crate::control::ask::Refusal;
@@ -18,7 +19,7 @@ use crate::control::rules::{Amiss, Gates, Mend};
 pub const EXAMPLES_MAX: usize = 20;
 
 /// What was compared, and what differed: answer to `POST /v1/verify`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Verified {
     /// Decisions in the book, those that are held back among them.
     pub decisions: u64,
@@ -130,7 +131,8 @@ impl Control {
             suspects.extend(page.iter().filter(|it| !take(&mut on_disk, it)).map(|it| it.key()));
             last = looked;
             if last.is_none() {
-                suspects.extend(inner.held.iter().filter(|(_, it)| !take(&mut on_disk, &it.decision)).map(|(key, _)| *key));
+                suspects
+                    .extend(inner.held.iter().filter(|(_, it)| !take(&mut on_disk, &it.decision)).map(|(key, _)| *key));
                 break;
             }
         }

@@ -5,9 +5,9 @@ use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
 use vos_engine::control::wire::{NewVerify, Verified};
 
-use crate::answer::tell;
 use crate::Cli;
 use crate::answer::Failure;
+use crate::answer::tell;
 
 #[derive(Args, Debug)]
 pub(super) struct VerifyArgs {

@@ -4,8 +4,8 @@ use std::iter;
 
 use ipnet::IpNet;
 
-use super::{Count, RuleBook};
 use super::node::{Node, is_live, ranked};
+use super::{Count, RuleBook};
 use crate::control::decision::{Decision, Key, Kind};
 
 impl RuleBook {
@@ -44,7 +44,9 @@ impl RuleBook {
         let (mut page, mut looked) = (Vec::new(), None);
         for (net, node) in self.nodes_after(last).take(limit) {
             looked = Some(net);
-            page.extend(node.own.iter().flatten().filter(|timed| is_live(timed.ends, now)).map(|timed| &timed.decision));
+            page.extend(
+                node.own.iter().flatten().filter(|timed| is_live(timed.ends, now)).map(|timed| &timed.decision),
+            );
         }
         (page, looked)
     }

@@ -218,7 +218,8 @@ impl RuleBook {
     /// Of the very decision that is in the book, met again, no end moves: the wall clock may have been set since.
     fn timed(&self, decision: Decision, clock: Clock) -> Timed {
         let there = self.nodes.get(&decision.net).and_then(|node| node.own[decision.kind as usize].as_deref());
-        let same = there.filter(|there| there.decision.made.is(&decision.made) && there.decision.until == decision.until);
+        let same =
+            there.filter(|there| there.decision.made.is(&decision.made) && there.decision.until == decision.until);
         let ends = || decision.until.map_or(0, |until| clock.mono_of(until));
         Timed { ends: same.map_or_else(ends, |same| same.ends), decision }
     }

@@ -93,4 +93,3 @@ pub(super) fn ranked<'a>(nodes: &[&'a Node]) -> impl Iterator<Item = &'a Timed> 
     let others = nodes.iter().rev().copied().flat_map(move |node| node.own[others.clone()].iter().flatten());
     trusts.chain(others).map(Box::as_ref)
 }
-

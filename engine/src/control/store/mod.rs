@@ -193,12 +193,15 @@ fn unbroken<T>(path: &Path, work: impl FnOnce() -> Result<T, StoreError>) -> Res
 }
 
 fn load(path: &Path, database: &Database) -> Result<Loaded, StoreError> {
-    let corrupted = |error: redb::Error| StoreError::Corrupted { path: path.into(), what: error.to_string() };
-    let found = schema(database).map_err(corrupted)?;
+    let failed = |error| match error {
+        redb::Error::Io(source) => StoreError::Open { path: path.into(), source },
+        other => StoreError::Corrupted { path: path.into(), what: other.to_string() },
+    };
+    let found = schema(database).map_err(failed)?;
     if !KNOWN.contains(&found) {
         return Err(StoreError::Newer { path: path.into(), found });
     }
-    read::load(database).map_err(corrupted)
+    read::load(database).map_err(failed)
 }
 
 fn open_database(path: &Path) -> Result<Database, StoreError> {

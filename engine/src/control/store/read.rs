@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use serde::Deserialize;
 
-use super::{Loaded, StoreError, unbroken};
 use super::row::{GraveRow, Row, Texts, raw_key, read_key, read_step};
 use super::tables::{DECISIONS, GRAVES, HELD, MARK, META, NODES, OUTBOX, PLACES, SETS, STEPS};
+use super::{Loaded, StoreError, unbroken};
 use crate::control::decision::{Decision, Key};
 use crate::control::history::Step;
 use crate::control::log::Entry;
@@ -91,12 +91,7 @@ pub(super) fn outbox(database: &Database, limit: usize) -> Result<Vec<Entry>, re
 }
 
 /// What was there before each change of a set, at most `limit` behind `last`.
-pub(super) fn steps(
-    database: &Database,
-    set: u64,
-    last: Option<Key>,
-    limit: usize,
-) -> Result<Vec<Step>, redb::Error> {
+pub(super) fn steps(database: &Database, set: u64, last: Option<Key>, limit: usize) -> Result<Vec<Step>, redb::Error> {
     let table = database.begin_read()?.open_table(STEPS)?;
     let last = last.map(raw_key);
     let from = last.as_ref().map_or(Bound::Included((set, &[][..])), |last| Bound::Excluded((set, last.as_slice())));

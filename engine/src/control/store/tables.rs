@@ -1,8 +1,9 @@
 //! What lies in the file.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 
 /// Decisions in force and to come, by raw key.
 pub(super) const DECISIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("decisions");
@@ -32,8 +33,11 @@ pub(super) const WITHOUT_TRUST: u64 = 1;
 /// The layouts that are read.
 pub(super) const KNOWN: RangeInclusive<u64> = WITHOUT_TRUST..=SCHEMA;
 
-/// The layout of the file; of a new one, written.
+/// The layout of the file. Of a new one it is written, as are tables that it has not got.
 pub(super) fn schema(database: &Database) -> Result<u64, redb::Error> {
+    if let Some(schema) = complete(database)? {
+        return Ok(schema);
+    }
     let transaction = database.begin_write()?;
     let schema = {
         let mut meta = transaction.open_table(META)?;
@@ -43,20 +47,31 @@ pub(super) fn schema(database: &Database) -> Result<u64, redb::Error> {
         }
         schema.unwrap_or(WITHOUT_TRUST)
     };
-    if KNOWN.contains(&schema) {
-        // made here, so that whoever reads finds them
-        for table in [DECISIONS, GRAVES] {
-            transaction.open_table(table)?;
-        }
-        for table in [NODES, PLACES] {
-            transaction.open_table(table)?;
-        }
-        for table in [OUTBOX, SETS] {
-            transaction.open_table(table)?;
-        }
-        transaction.open_table(HELD)?;
-        transaction.open_table(STEPS)?;
+    if !KNOWN.contains(&schema) {
+        return Ok(schema);
     }
+    for table in [DECISIONS, GRAVES] {
+        transaction.open_table(table)?;
+    }
+    for table in [NODES, PLACES] {
+        transaction.open_table(table)?;
+    }
+    for table in [OUTBOX, SETS] {
+        transaction.open_table(table)?;
+    }
+    transaction.open_table(HELD)?;
+    transaction.open_table(STEPS)?;
     transaction.commit()?;
     Ok(schema)
+}
+
+/// The layout, where every table is there: then nothing is written, which a full disk would refuse.
+fn complete(database: &Database) -> Result<Option<u64>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let there: HashSet<String> = transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
+    let names = ["decisions", "graves", "held", "outbox", "nodes", "places", "sets", "steps", "meta"];
+    if !names.iter().all(|name| there.contains(*name)) {
+        return Ok(None);
+    }
+    Ok(transaction.open_table(META)?.get("schema")?.map(|schema| schema.value()))
 }

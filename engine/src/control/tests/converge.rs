@@ -11,7 +11,8 @@ use crate::control::log::{Entry, Logged};
 use crate::control::merge::Read;
 
 const NODES: [&str; 3] = ["a", "b", "c"];
-const NETS: [&str; 6] = ["10.0.0.0/8", "10.0.0.0/24", "10.0.0.1/32", "203.0.113.7/32", "2001:db8::/32", "2001:db8::1/128"];
+const NETS: [&str; 6] =
+    ["10.0.0.0/8", "10.0.0.0/24", "10.0.0.1/32", "203.0.113.7/32", "2001:db8::/32", "2001:db8::1/128"];
 
 /// Nodes, and the log as the broker keeps it: with holes between the offsets.
 struct Cluster {
@@ -50,9 +51,9 @@ impl Cluster {
 
     /// Has a node read at most `most` entries on, after it has read `again` of those before once more.
     fn read(&self, node: usize, most: usize, again: usize) {
-        let next = self.control(node).next_offset().expect("of a cluster");
+        let next = self.control(node).place().expect("of a cluster").next;
         let at = self.log.partition_point(|(offset, _)| *offset < next);
-        let part = &self.log[at.saturating_sub(again)..self.log.len().min(at + most)];
+        let part = &self.log[at.saturating_sub(again)..self.log.len().min(at.saturating_add(most))];
         let Some((last, _)) = part.last() else { return };
         let read = part.iter().map(|(offset, entry)| Read::Entry(*offset, entry.clone())).collect();
         self.control(node).merge(read, next.max(last + 1)).expect("room");
@@ -66,10 +67,10 @@ impl Cluster {
 
     /// Has a node that lags behind another begin with a snapshot of that one.
     fn snapshot(&self, from: usize, to: usize) {
-        let snapshot = self.control(from).snapshot();
-        if self.control(to).next_offset().is_some_and(|next| next < snapshot.next) {
+        let snapshot = self.control(from).snapshot(false);
+        if self.control(to).place().is_some_and(|place| place.next < snapshot.place.next) {
             let read = Read::Snapshot { nodes: snapshot.nodes, rows: snapshot.rows };
-            self.control(to).merge(vec![read], snapshot.next).expect("room");
+            self.control(to).merge(vec![read], snapshot.place).expect("room");
         }
     }
 
@@ -121,16 +122,46 @@ impl Cluster {
 
 #[derive(Clone, Debug)]
 enum Event {
-    Decide { node: usize, net: &'static str, kind: Kind, ttl: Option<u64> },
-    TakeBack { node: usize, net: &'static str, kind: Kind },
-    Undo { node: usize },
-    Publish { node: usize, most: usize, is_confirmed: bool },
-    Read { node: usize, most: usize, again: usize },
-    Restart { node: usize },
-    Snapshot { from: usize, to: usize },
-    Guard { node: usize, on: bool },
+    Decide {
+        node: usize,
+        net: &'static str,
+        kind: Kind,
+        ttl: Option<u64>,
+    },
+    TakeBack {
+        node: usize,
+        net: &'static str,
+        kind: Kind,
+    },
+    Undo {
+        node: usize,
+    },
+    Publish {
+        node: usize,
+        most: usize,
+        is_confirmed: bool,
+    },
+    Read {
+        node: usize,
+        most: usize,
+        again: usize,
+    },
+    Restart {
+        node: usize,
+    },
+    Snapshot {
+        from: usize,
+        to: usize,
+    },
+    Guard {
+        node: usize,
+        on: bool,
+    },
     /// Of one node alone: clocks differ.
-    Wait { node: usize, seconds: u64 },
+    Wait {
+        node: usize,
+        seconds: u64,
+    },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -275,7 +306,8 @@ fn what_the_kernel_has_no_room_for_waits_and_the_set_is_the_same() {
     done(cluster.control(0), vec![block("10.0.0.1"), block("10.0.0.2"), block("10.0.0.3")]);
     cluster.settle();
     cluster.check();
-    let held = |cluster: &Cluster| cluster.control(1).list(&Filter::default()).iter().filter(|it| it.held.is_some()).count();
+    let held =
+        |cluster: &Cluster| cluster.control(1).list(&Filter::default()).iter().filter(|it| it.held.is_some()).count();
     assert_eq!(held(&cluster), 2);
     cluster.nodes[1].0.kernel.maps().capacity = Some(2);
     cluster.control(1).sweep().expect("nothing refuses");
@@ -327,7 +359,8 @@ fn a_log_that_was_lost_is_told_everything_again() {
 fn what_no_engine_writes_is_counted_and_left_out() {
     let cluster = Cluster::new();
     let row = |net: &str, reason: &str| {
-        let mut logged = Logged::removed((net.parse().expect("a net"), Kind::Block), crate::control::stamp::Stamp::of_bits(1));
+        let mut logged =
+            Logged::removed((net.parse().expect("a net"), Kind::Block), crate::control::stamp::Stamp::of_bits(1));
         (logged.removed, logged.reason) = (false, reason.into());
         logged
     };

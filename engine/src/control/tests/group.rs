@@ -92,7 +92,8 @@ fn what_there_is_room_for_is_done_of_what_there_is_no_room_for() {
     let bench = Bench::new();
     let control = bench.open();
     bench.kernel.maps().capacity = Some(700);
-    let source = |n: u32| Ask::block(IpNet::from(std::net::IpAddr::from((0x0a00_0000 + n).to_be_bytes())), End::Never, "");
+    let source =
+        |n: u32| Ask::block(IpNet::from(std::net::IpAddr::from((0x0a00_0000 + n).to_be_bytes())), End::Never, "");
     let (_, results) = command(&control, &root(), (0..1_000).map(source).collect());
     let made = results.iter().filter(|result| result.is_ok()).count();
     assert_eq!((made, listed(&control).len(), bench.kernel.maps().entries.len()), (700, 700, 700));

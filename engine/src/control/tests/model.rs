@@ -38,14 +38,22 @@ enum Change {
 #[derive(Clone, Debug)]
 enum Command {
     /// An operator's command, or an import.
-    Asks { force: bool, asks: Vec<Change> },
+    Asks {
+        force: bool,
+        asks: Vec<Change>,
+    },
     /// The set so many before the last.
     Undo(usize),
     /// What another node did, later or earlier than all that was done here.
-    Foreign { later: bool, changes: Vec<Change> },
+    Foreign {
+        later: bool,
+        changes: Vec<Change>,
+    },
     Guard(bool),
     Wait(u64),
-    Restart { maps_are_lost: bool },
+    Restart {
+        maps_are_lost: bool,
+    },
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -123,8 +131,11 @@ impl Model {
 
     /// What applies to all of `net`: any trust, else the most specific, block over allow.
     fn applies(&self, net: &IpNet) -> Option<Kind> {
-        let covering = self.said.keys().filter(|key| key.0.contains(net) && self.live(key).is_some() && !self.is_held(key));
-        covering.max_by_key(|(net, kind)| (*kind == Kind::Trust, net.prefix_len(), *kind == Kind::Block)).map(|key| key.1)
+        let covering =
+            self.said.keys().filter(|key| key.0.contains(net) && self.live(key).is_some() && !self.is_held(key));
+        covering
+            .max_by_key(|(net, kind)| (*kind == Kind::Trust, net.prefix_len(), *kind == Kind::Block))
+            .map(|key| key.1)
     }
 
     fn say(&mut self, key: Key, known: Option<Known>, stamp: u64) -> u64 {
@@ -300,8 +311,15 @@ impl World {
         let (restored, own) = self.model.undo(number);
         assert_eq!((undone.restored, undone.by.is_some()), (restored, restored > 0), "{undone:?}");
         if let Some(by) = undone.by {
-            // what this set had undone itself can be undone again
-            self.model.undone.retain(|_, by| *by != number);
+            // what this set had undone itself is there again, and can be undone again
+            let first = self.model.undone.iter().find(|(_, by)| **by == number).map(|(first, _)| *first);
+            if let Some(first) = first {
+                self.model.undone.remove(&first);
+                for (key, Left { version, known, .. }) in &own {
+                    let left = self.model.sets.get_mut(&first).and_then(|set| set.get_mut(key)).expect("it was undone");
+                    (left.version, left.known) = (*version, known.clone());
+                }
+            }
             self.model.undone.insert(number, by);
             self.model.sets.insert(by, own);
         }
@@ -344,7 +362,8 @@ impl World {
     fn check(&self) {
         self.check_kernel();
         let found = self.control().list(&Filter::default());
-        let found = found.iter().map(|it| (it.decision.key(), it.decision.until, &*it.decision.reason, it.held.is_some()));
+        let found =
+            found.iter().map(|it| (it.decision.key(), it.decision.until, &*it.decision.reason, it.held.is_some()));
         let said = self.model.said.keys().filter_map(|key| Some((key, self.model.live(key)?)));
         let said = said.map(|(key, known)| (*key, known.until, known.reason, self.model.is_held(key)));
         assert_eq!(found.collect::<Vec<_>>(), said.collect::<Vec<_>>());

@@ -80,7 +80,10 @@ fn a_set_in_which_a_key_comes_twice_goes_back_to_before_the_first() {
     let bench = Bench::new();
     let control = bench.open();
     let ask = |end, reason: &str| Ask::block(net("10.0.0.1"), end, reason);
-    done(&control, vec![ask(End::After(60), "first"), ask(End::Never, "second"), unblock("10.0.0.1"), block("10.0.0.2")]);
+    done(
+        &control,
+        vec![ask(End::After(60), "first"), ask(End::Never, "second"), unblock("10.0.0.1"), block("10.0.0.2")],
+    );
     assert_eq!(nets(&control), ["10.0.0.2"]);
     undo(&control, None);
     assert!(nets(&control).is_empty(), "there was nothing before the set");

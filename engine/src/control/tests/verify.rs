@@ -5,8 +5,8 @@ use vos_common::rule::{GATE_WORDS, Rule};
 
 use super::*;
 use crate::control::maps::RuleMaps;
-use crate::control::store::Batch;
 use crate::control::rules::Change;
+use crate::control::store::Batch;
 use crate::control::verify::Verified;
 
 fn filled(bench: &Bench) -> Control {
@@ -96,7 +96,8 @@ fn what_somebody_blocked_is_never_open_while_it_is_put_right() {
     bench.kernel.maps().entries.insert(net("10.0.0.2"), Rule { kind: 1, ..Rule::default() });
     bench.kernel.maps().entries.remove(&net("10.0.0.1"));
     for source in ["10.0.0.1", "10.0.0.2", "2001:db8::1"] {
-        bench.kernel.maps().throughout = source.parse().ok().map(|source| (source, vos_common::rule::RuleKind::Blocked));
+        bench.kernel.maps().throughout =
+            source.parse().ok().map(|source| (source, vos_common::rule::RuleKind::Blocked));
         assert!(control.verify(true).is_ok());
     }
 }

@@ -4,19 +4,18 @@ mod later;
 mod three;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::broker::Broker;
-use crate::site::{self, Node, wait_until};
+use crate::site::{self, Node, PATIENCE};
 
 /// The log of every cluster here.
 const LOG: &str = "vos.decisions";
 
-/// A node's `vos.toml`. The queue is another test's.
-fn config(broker: &Broker<'_>, name: &str) -> String {
-    let url = broker.url();
-    format!("[amqp]\nurl = \"{url}\"\nqueue = \"\"\n[cluster]\nnode = \"{name}\"\nlog = \"{LOG}\"\n")
+/// A node's `vos.toml`.
+fn config(url: &str, name: &str) -> String {
+    format!("[amqp]\nurl = \"{url}\"\n[cluster]\nnode = \"{name}\"\nlog = \"{LOG}\"\n")
 }
 
 fn ready() -> bool {
@@ -27,18 +26,16 @@ fn ready() -> bool {
 /// do, by what each lists.
 #[track_caller]
 fn agree(nodes: &[&Node]) {
-    let mut last = Value::Null;
-    wait_until(&format!("{} nodes agree", nodes.len()), || {
-        nodes.iter().all(|node| {
-            last = node.json(&["cluster", "status"]);
-            last["agree"] == true && last["nodes"].as_array().is_some_and(|all| all.len() == nodes.len())
-        }) || {
-            if std::env::var_os("VOS_TRACE").is_some() {
-                eprintln!("{last}");
-            }
-            false
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let all: Vec<Value> = nodes.iter().map(|node| node.json(&["cluster", "status"])).collect();
+        let counts = |status: &Value| status["nodes"].as_array().map(Vec::len);
+        if all.iter().all(|status| status["agree"] == true && counts(status) == Some(nodes.len())) {
+            break;
         }
-    });
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {} nodes agree: {all:#?}", nodes.len());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let code = nodes[0].vosctl(&["cluster", "status"]).status.code();
     assert_eq!(code, Some(0), "{}", nodes[0].told(&["cluster", "status"]));
     let first = shared(nodes[0]);
