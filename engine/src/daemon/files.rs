@@ -35,7 +35,7 @@ impl Files {
         });
         let paths: BTreeSet<Arc<str>> = wanted.iter().map(|feed| feed.path.to_string_lossy().into()).collect();
         let (lists, turn) = (Arc::clone(&self.lists), self.lists.next_turn());
-        reach.runtime.spawn_blocking(move || lists.keep_only(&paths, turn));
+        reach.runtime.spawn_blocking(move || lists.keep_only(paths, turn));
         for feed in wanted {
             let service = self.running.entry(feed.path.clone()).or_default();
             service.follow(Some(feed.clone()), &reach.runtime, |feed| {

@@ -69,8 +69,8 @@ struct Watched {
     tally: Arc<Tally>,
     pace: Pace,
     watch: Option<Watch>,
-    /// What is wrong with what was read; `None`: nothing was read yet.
-    verdict: Option<String>,
+    /// What is wrong with what was read last.
+    verdict: String,
     /// What was told last: is it not there, and what is wrong?
     told: Option<(bool, String)>,
     /// The lines that were named in the log last.
@@ -86,7 +86,19 @@ impl Watched {
             );
         });
         let (pace, watch) = (Pace::default(), watch.ok());
-        Self { feed, path, reason, lists, turn, tally, pace, watch, verdict: None, told: None, named: Vec::new() }
+        Self {
+            feed,
+            path,
+            reason,
+            lists,
+            turn,
+            tally,
+            pace,
+            watch,
+            verdict: String::new(),
+            told: None,
+            named: Vec::new(),
+        }
     }
 
     /// Until something has happened, or it is time for a look.
@@ -106,10 +118,11 @@ impl Watched {
         if let Some(Err(error)) = self.watch.as_mut().map(|watch| watch.drain(&mut self.pace)) {
             debug!("{}: inotify: {error}", self.path);
         }
-        match (self.try_look(), self.verdict.clone()) {
-            (Ok(()), None) => {}
-            (Ok(()), Some(verdict)) => self.tell(false, verdict),
-            (Err(error), _) => self.tell(true, format!("{error}; what it blocked stays blocked")),
+        match self.try_look() {
+            // what was told holds
+            Ok(false) => {}
+            Ok(true) => self.tell(false, self.verdict.clone()),
+            Err(error) => self.tell(true, format!("{error}; what it blocked stays blocked")),
         }
         let report = self.lists.again(&self.path, self.turn);
         add(&self.tally.applied, report.made + report.lifted);
@@ -134,39 +147,42 @@ impl Watched {
         self.told = Some((is_down, trouble));
     }
 
-    fn try_look(&mut self) -> io::Result<()> {
+    /// Is the verdict one of the file as it is?
+    fn try_look(&mut self) -> io::Result<bool> {
         let found = metadata(&self.feed.path).inspect_err(|_| self.pace.gone())?;
         if !found.is_file() {
             self.pace.gone();
             return Err(io::Error::other("it is no regular file"));
         }
-        let due = self.pace.look(Version::of(&found), Instant::now(), self.lists.now());
+        let version = Version::of(&found);
+        let due = self.pace.look(version, Instant::now(), self.lists.now());
         if due == Due::No {
-            return Ok(());
+            return Ok(self.pace.has_read(version));
         }
         // What was a file may be a FIFO by now, and keep us waiting.
         let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&self.feed.path)?;
-        let version = version(&file)?;
+        let version = self::version(&file)?;
         let bytes = match lines::bytes_of(&file) {
             Ok(bytes) => bytes,
             Err(Unreadable::Io(error)) => return Err(error),
             Err(too_large) => {
                 self.pace.read(version, true);
-                self.verdict = Some(format!("{too_large}; what it blocked stays blocked"));
-                return Ok(());
+                self.verdict = format!("{too_large}; what it blocked stays blocked");
+                return Ok(true);
             }
         };
-        if self::version(&file)? != version {
+        if !self::version(&file)?.is_as(&version) {
             // somebody writes: the next look decides
-            return Ok(());
+            return Ok(false);
         }
         let end = match due {
             Due::Lines => bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1),
             _ => bytes.len(),
         };
         self.pace.read(version, end == bytes.len());
-        self.verdict = self.take(&bytes[..end], version.written()).or(self.verdict.take());
-        Ok(())
+        let Some(verdict) = self.take(&bytes[..end], version.written()) else { return Ok(false) };
+        self.verdict = verdict;
+        Ok(true)
     }
 
     /// Brings what is in the file into force. Gives what is wrong with it; `None`: another has the turn.

@@ -5,10 +5,12 @@
 //! This is known as long as the engine runs. At its start everything is a new line, but for what the store says of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
+use tracing::info;
 
 use crate::control::Control;
 use crate::control::ask::{Ask, By, Done, End, Refusal};
@@ -92,17 +94,34 @@ impl List {
     }
 }
 
+/// Every file, and which of them are to be watched.
+#[derive(Default)]
+struct Watched {
+    lists: BTreeMap<Arc<str>, List>,
+    wanted: BTreeSet<Arc<str>>,
+    /// Since this turn.
+    since: u64,
+}
+
+impl Watched {
+    /// May it be acted for this file?
+    fn has(&self, path: &Arc<str>, turn: u64) -> bool {
+        let is_wanted = turn > self.since || self.wanted.contains(path);
+        is_wanted && self.lists.get(path).is_none_or(|list| turn >= list.turn)
+    }
+}
+
 /// All watched files. What they want is brought into force one file after the other.
 pub struct Lists {
     control: Arc<Control>,
     turn: AtomicU64,
-    lists: Mutex<BTreeMap<Arc<str>, List>>,
+    watched: Mutex<Watched>,
 }
 
 impl Lists {
     /// No file yet.
     pub fn new(control: Arc<Control>) -> Self {
-        Self { control, turn: AtomicU64::default(), lists: Mutex::default() }
+        Self { control, turn: AtomicU64::default(), watched: Mutex::default() }
     }
 
     /// A turn that is later than all before.
@@ -117,31 +136,37 @@ impl Lists {
 
     /// Only these files are watched from `turn` on: what others have made, even before the engine was started, ends.
     /// Blocks until it is done.
-    pub fn keep_only(&self, paths: &BTreeSet<Arc<str>>, turn: u64) {
-        let mut lists = self.lock();
-        for (path, list) in lists.iter_mut().filter(|(path, list)| !paths.contains(*path) && list.turn < turn) {
-            tracing::info!("{path} is no longer watched: what it blocked is taken back");
-            *list = List { turn, ..List::default() };
+    pub fn keep_only(&self, paths: BTreeSet<Arc<str>>, turn: u64) {
+        let mut watched = self.lock();
+        if turn < watched.since {
+            return;
         }
+        (watched.wanted, watched.since) = (paths, turn);
+        let Watched { lists, wanted, .. } = &mut *watched;
+        // one that is later than this is watched again
+        lists.retain(|path, list| wanted.contains(path) || list.turn > turn);
         let mut left: BTreeMap<Arc<str>, Vec<IpNet>> = BTreeMap::new();
-        let is_left = |path: &Arc<str>| !paths.contains(path) && lists.get(path).is_none_or(|list| list.turn <= turn);
-        for decision in self.standing().filter(|decision| is_left(&decision.who)) {
-            left.entry(decision.who).or_default().push(decision.net);
+        let is_left = |made: &Decision| !wanted.contains(&made.who) && !lists.contains_key(&made.who);
+        for made in self.standing().filter(is_left) {
+            left.entry(made.who).or_default().push(made.net);
         }
         for (path, nets) in left {
-            let _what_is_stuck_the_next_start_tries_again = self.lift(&mut lists, &path, nets);
+            // what cannot be taken back for want of a disk the next start tries again
+            let lifted = self.lift(lists, &path, &nets);
+            info!("{path} is not watched any longer: {lifted} unblocked");
         }
     }
 
     /// Brings what was read into force; `written` is when the file was, unix seconds. `None`: somebody else has the turn.
     pub(super) fn apply(&self, path: &Arc<str>, turn: u64, lines: Vec<Numbered>, written: u64) -> Option<Report> {
-        let mut lists = self.lock();
-        let list = lists.entry(Arc::clone(path)).or_default();
-        if turn < list.turn {
+        let now = self.control.clock().wall_after(0)?;
+        let mut watched = self.lock();
+        if !watched.has(path, turn) {
             return None;
         }
+        let list = watched.lists.entry(Arc::clone(path)).or_default();
         list.turn = turn;
-        let (before, now) = (list.entries.take(), self.control.clock().wall_after(0)?);
+        let (before, stuck) = (list.entries.take(), mem::take(&mut list.stuck));
         let standing: HashMap<IpNet, Decision> = match before {
             Some(_) => HashMap::new(),
             None => self.standing().filter(|decision| decision.who == *path).map(|made| (made.net, made)).collect(),
@@ -165,21 +190,20 @@ impl Lists {
         let gone =
             |net: &&IpNet| entries.get(*net).is_none_or(|entry| entry.has_ended(now) && asked.contains_key(*net));
         let before = before.unwrap_or_default();
-        let mut left: Vec<IpNet> =
-            before.keys().chain(standing.keys()).chain(&list.stuck).filter(gone).copied().collect();
+        let mut left: Vec<IpNet> = before.keys().chain(standing.keys()).chain(&stuck).filter(gone).copied().collect();
         left.sort_unstable();
         asked.retain(|net, _| entries.get(net).is_some_and(|entry| !entry.has_ended(now)));
         let mut report = self.put(path, &mut entries, asked, now);
         report.already = (count as u64).saturating_sub(report.made + report.refused.len() as u64);
         list.hold(entries);
-        report.lifted = self.lift(&mut lists, path, left);
+        report.lifted = self.lift(&mut watched.lists, path, &left);
         Some(report)
     }
 
     /// Asks again what was refused and what could not be taken back, if its time has come.
     pub(super) fn again(&self, path: &Arc<str>, turn: u64) -> Report {
-        let (mut lists, now) = (self.lock(), self.now());
-        let Some(list) = lists.get_mut(path).filter(|list| list.turn == turn) else { return Report::default() };
+        let (mut watched, now) = (self.lock(), self.now());
+        let Some(list) = watched.lists.get_mut(path).filter(|list| list.turn == turn) else { return Report::default() };
         let mut report = Report::default();
         if list.due.is_some_and(|due| due <= now)
             && let Some(mut entries) = list.entries.take()
@@ -190,8 +214,8 @@ impl Lists {
             report = self.put(path, &mut entries, asked, now);
             list.hold(entries);
         }
-        let stuck: Vec<IpNet> = list.stuck.iter().copied().collect();
-        report.lifted = self.lift(&mut lists, path, stuck);
+        let stuck: Vec<IpNet> = mem::take(&mut list.stuck).into_iter().collect();
+        report.lifted = self.lift(&mut watched.lists, path, &stuck);
         report
     }
 
@@ -229,14 +253,14 @@ impl Lists {
     }
 
     /// Takes back what this file made at these prefixes, and brings in what other files want there.
-    fn lift(&self, lists: &mut BTreeMap<Arc<str>, List>, path: &Arc<str>, nets: Vec<IpNet>) -> u64 {
+    fn lift(&self, lists: &mut BTreeMap<Arc<str>, List>, path: &Arc<str>, nets: &[IpNet]) -> u64 {
         let (by, mut lifted, mut stuck) = (By::feed(Origin::File, Arc::clone(path)), Vec::new(), HashSet::new());
         for nets in nets.chunks(BATCH) {
             let asks = nets.iter().map(|net| Ask::Remove { net: *net, kind: Kind::Block }).collect();
             for (net, result) in nets.iter().zip(self.control.submit(&by, asks, None).results) {
                 match result {
                     Ok(_) => lifted.push(*net),
-                    Err(Refusal::Store(_) | Refusal::Maps(_)) => drop(stuck.insert(*net)),
+                    Err(Refusal::Store(_) | Refusal::Maps(_) | Refusal::Torn { .. }) => drop(stuck.insert(*net)),
                     // it has ended, or is somebody else's
                     Err(_) => {}
                 }
@@ -250,8 +274,12 @@ impl Lists {
             let Some(mut entries) = list.entries.take() else { continue };
             let wanted = |net: &&IpNet| entries.get(*net).is_some_and(|entry| !entry.has_ended(now));
             let asked: HashMap<_, _> = lifted.iter().filter(wanted).map(|net| (*net, 0)).collect();
-            self.put(other, &mut entries, asked, now);
-            list.hold(entries);
+            if asked.is_empty() {
+                list.entries = Some(entries);
+            } else {
+                self.put(other, &mut entries, asked, now);
+                list.hold(entries);
+            }
         }
         lifted.len() as u64
     }
@@ -264,8 +292,8 @@ impl Lists {
         standing.filter(move |made| made.made.node.is_empty() || made.made.node == node)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, List>> {
-        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -33,6 +33,12 @@ impl Version {
         }
     }
 
+    /// Is it the same content, as far as that can be told from outside?
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        // whoever is done may still give it away
+        Self { changed: other.changed, ..*self } == *other
+    }
+
     /// When it was written last, unix seconds.
     pub(super) fn written(&self) -> u64 {
         u64::try_from(self.modified.0).unwrap_or(0)
@@ -82,6 +88,11 @@ impl Pace {
     /// This version was read.
     pub(super) fn read(&mut self, version: Version, complete: bool) {
         (self.read, self.differs) = (Some((version, complete)), None);
+    }
+
+    /// Was this version read?
+    pub(super) fn has_read(&self, version: Version) -> bool {
+        self.read.is_some_and(|(read, _)| read == version)
     }
 
     /// What is to be done with the file, which is of this version `now`; `wall` is the same in unix seconds.

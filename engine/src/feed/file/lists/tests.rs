@@ -205,6 +205,25 @@ fn a_full_kernel_takes_what_fits_and_the_rest_when_there_is_room() {
 }
 
 #[test]
+fn what_cannot_be_taken_back_is_tried_again_unless_it_is_wanted_again() {
+    let bench = Bench::new();
+    let lists = bench.open();
+    apply(&lists, "/a", &["192.0.2.1", "192.0.2.2"]);
+    bench.kernel.maps().writes_left = Some(0);
+    assert_eq!(told(&apply(&lists, "/a", &[])), (0, 0, 0, 0));
+    assert_eq!(blocked(&lists), ["192.0.2.1 /a", "192.0.2.2 /a"]);
+    bench.kernel.maps().writes_left = None;
+    assert_eq!(told(&apply(&lists, "/a", &["192.0.2.1"])), (0, 1, 1, 0));
+    assert_eq!(told(&lists.again(&"/a".into(), 3)), (0, 0, 0, 0));
+    assert_eq!(blocked(&lists), ["192.0.2.1 /a"]);
+    bench.kernel.maps().writes_left = Some(0);
+    apply(&lists, "/a", &[]);
+    bench.kernel.maps().writes_left = None;
+    assert_eq!(told(&lists.again(&"/a".into(), 4)), (0, 1, 0, 0));
+    assert!(blocked(&lists).is_empty());
+}
+
+#[test]
 fn an_address_of_two_files_is_blocked_as_long_as_it_is_in_one() {
     let bench = Bench::new();
     let lists = bench.open();
@@ -225,18 +244,19 @@ fn a_file_that_is_no_longer_watched_takes_its_blocks_with_it() {
     operator(&lists, Ask::block(net("192.0.2.4"), End::Never, ""));
     let only = |path: &str| BTreeSet::from([Arc::from(path)]);
     let late = lists.next_turn();
-    lists.keep_only(&only("/b"), lists.next_turn());
+    lists.keep_only(only("/b"), lists.next_turn());
     assert_eq!(blocked(&lists), ["192.0.2.2 /b", "192.0.2.3 /b", "192.0.2.4 op"]);
     // who had begun to read before comes too late
     assert!(lists.apply(&"/a".into(), late, Vec::new(), 0).is_none());
+    assert!(lists.apply(&"/never-read".into(), late, Vec::new(), 0).is_none());
     // and so it is when the engine was away
     drop(lists);
     let lists = bench.open();
-    lists.keep_only(&only("/a"), lists.next_turn());
+    lists.keep_only(only("/a"), lists.next_turn());
     assert_eq!(blocked(&lists), ["192.0.2.4 op"]);
     // one that is watched again meanwhile is not meant
     let before = lists.next_turn();
     apply(&lists, "/c", &["192.0.2.5"]);
-    lists.keep_only(&only("/a"), before);
+    lists.keep_only(only("/a"), before);
     assert_eq!(blocked(&lists), ["192.0.2.4 op", "192.0.2.5 /c"]);
 }
