@@ -55,14 +55,9 @@ seed() {
         xargs -r -d '\n' grep -aohE '\b[A-Za-z][A-Za-z+.-]*:[^][:space:]<>"]+' <"$out/messages" | sort -u |
             split -l 1 -a 5 - "$seeds/"
         ;;
-    forms) return ;; # what is in fuzz/seeds
+    forms | lines) return ;; # what is in fuzz/seeds
     frames)
         while read -r file; do frame_seed "$file" >"$seeds/${file//[\/]/_}"; done <"$out/messages"
-        return
-        ;;
-    lines)
-        printf '# list\r\n203.0.113.7 ttl=7d reason=scans # why\n\n198.51.100.0/24 until=2027-01-01T00:00:00Z kind=allow\n' >"$seeds/list"
-        printf '2001:db8::/32 ttl=forever reason="a\\u0020\\"b\\"" kind=trust\n999.1.1.1\n1.2.3.4,x\n' >"$seeds/quoted"
         return
         ;;
     esac

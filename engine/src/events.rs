@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::{broadcast, watch};
+use utoipa::ToSchema;
 
 use crate::control::clock::Clock;
 use crate::control::decision::{Decision, Kind};
@@ -21,7 +22,7 @@ pub const BEHIND_MAX: usize = 1_024;
 pub const RECENT_MAX: usize = 64;
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// When, unix seconds.
     pub time: f64,
@@ -31,7 +32,7 @@ pub struct Event {
 }
 
 /// What happened: `kind` in JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum What {
@@ -45,6 +46,8 @@ pub enum What {
     Softswitch(SoftswitchChange),
     /// The relay's peer has come, or has gone, as a worker finds it.
     Peer(PeerChange),
+    /// Somebody has spoken SIP to a decoy.
+    Decoy(Decoy),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -53,7 +56,7 @@ pub enum What {
 }
 
 /// A dropped packet. Its texts are the sender's words, with whatever a terminal would obey made visible.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Dropped {
     /// The label of the [`Reason`](vos_common::reason::Reason).
     pub reason: String,
@@ -80,6 +83,7 @@ pub struct Dropped {
     /// The frame from the destination MAC on, cut at [`SAMPLE_MAX`](vos_common::state::SAMPLE_MAX); base64 in JSON, and
     /// only where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub frame: Option<Frame>,
 }
 
@@ -101,7 +105,7 @@ impl<'de> Deserialize<'de> for Frame {
 }
 
 /// What became of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// A decision was taken.
@@ -113,7 +117,7 @@ pub enum Change {
 }
 
 /// A rule that came or went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RuleChange {
     /// What became of it.
     pub change: Change,
@@ -136,7 +140,7 @@ pub struct RuleChange {
 }
 
 /// The softswitch is behind, or has caught up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pressure {
     /// Does it begin? Else it ends.
     pub begins: bool,
@@ -152,7 +156,7 @@ pub struct Pressure {
 }
 
 /// How a softswitch is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SoftswitchState {
     /// It answers, or has never answered.
@@ -162,7 +166,7 @@ pub enum SoftswitchState {
 }
 
 /// A softswitch that has died or come back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SoftswitchChange {
     /// What it is called.
     pub name: String,
@@ -170,8 +174,31 @@ pub struct SoftswitchChange {
     pub state: SoftswitchState,
 }
 
+/// A request to a decoy: so many of each source, not all. Its texts are the sender's words, with whatever a terminal would
+/// obey made visible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Decoy {
+    /// Where it says it comes from.
+    pub source: String,
+    /// UDP port.
+    pub source_port: u16,
+    /// Where it went.
+    pub destination: String,
+    /// UDP port: one of `honeypot.ports`.
+    pub destination_port: u16,
+    /// The method.
+    pub method: String,
+    /// The first line.
+    pub start_line: String,
+    /// User-Agent, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Has the source answered the challenge? Then it is blocked, unless the guard refuses.
+    pub caught: bool,
+}
+
 /// The relay's peer has come, or has gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerChange {
     /// RX queue of the worker.
     pub queue: u32,
@@ -274,6 +301,7 @@ impl Events {
             What::Pressure(_) => "pressure",
             What::Softswitch(_) => "softswitch",
             What::Peer(_) => "peer",
+            What::Decoy(_) => "decoy",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -130,9 +130,10 @@ fn set<T: Clone>(key: &mut T, flag: &Option<T>) {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // A newer kernel tells more about a link than the netlink crate knows; that is no news to an operator.
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error"));
+    // A newer kernel tells more about a link than the netlink crate knows; that is no news to an operator. What lapin
+    // calls errors is said by whoever uses it, in words that name the fix, and not with each try.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error,lapin=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -139,11 +139,11 @@ mod tests {
     #[test]
     fn a_label_is_one_word_whatever_stands_in_it() {
         let page = text(vec![Arc::new(Hostile)]).expect("room");
-        let expected = "# HELP vos_judged Packets.\n# TYPE vos_judged counter\nvos_judged_total 7\n\
-                        # HELP vos_none Nothing of the kind.\n# TYPE vos_none counter\n\
-                        # HELP vos_size_bytes Sizes.\n# TYPE vos_size_bytes gauge\n# UNIT vos_size_bytes bytes\n\
+        let expected = "# HELP vos_judged Packets\n# TYPE vos_judged counter\nvos_judged_total 7\n\
+                        # HELP vos_none Nothing of the kind\n# TYPE vos_none counter\n\
+                        # HELP vos_size_bytes Sizes\n# TYPE vos_size_bytes gauge\n# UNIT vos_size_bytes bytes\n\
                         vos_size_bytes{file=\"a\\\"b\\\\c\\\\u{a}d\\\\u{1b}[2J\",n=\"1\"} 1.5\n\
-                        # HELP vos_build The program.\n# TYPE vos_build info\nvos_build_info{version=\"1\"} 1\n# EOF\n";
+                        # HELP vos_build The program\n# TYPE vos_build info\nvos_build_info{version=\"1\"} 1\n# EOF\n";
         assert_eq!(page, expected);
     }
 }

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// What became of the wish to read on from a place.
 enum Resumed {
     /// Here it goes on.
-    Here(Reader, Vec<Item>),
+    Here(Box<Reader>, Vec<Item>),
     /// The broker has thrown away what comes next.
     Gone,
     /// The log is another.
@@ -82,7 +82,7 @@ impl Cluster {
         let place = self.place();
         if place.next > 0 {
             match self.resume(log, place, head).await? {
-                Resumed::Here(reader, items) => return Ok((reader, items)),
+                Resumed::Here(reader, items) => return Ok((*reader, items)),
                 Resumed::Gone => info!(
                     "cluster {}: the broker has thrown away what this node has not read yet; it begins with a snapshot",
                     self.member.log
@@ -100,7 +100,7 @@ impl Cluster {
             if let Some(found) = searched.newest {
                 let place = self.take(log, found).await?;
                 if let Resumed::Here(reader, items) = self.resume(log, place, head).await? {
-                    return Ok((reader, items));
+                    return Ok((*reader, items));
                 }
             } else if searched.first == Some(0) {
                 break;
@@ -127,7 +127,7 @@ impl Cluster {
             return Ok(Resumed::Another);
         }
         let Some(last) = place.next.checked_sub(1) else {
-            return Ok(Resumed::Here(log.reader(Start::First).await?, Vec::new()));
+            return Ok(Resumed::Here(Box::new(log.reader(Start::First).await?), Vec::new()));
         };
         // The hello at least comes: what is beyond the end would be waited for in vain.
         let mut reader = log.reader(Start::At(last)).await?;
@@ -135,7 +135,7 @@ impl Cluster {
         let resumed = match items.first() {
             Some(first) if first.offset > last => Resumed::Gone,
             Some(first) if place.mark != 0 && mark(&first.bytes) != place.mark => Resumed::Another,
-            _ => return Ok(Resumed::Here(reader, items.into_iter().skip(1).collect())),
+            _ => return Ok(Resumed::Here(Box::new(reader), items.into_iter().skip(1).collect())),
         };
         reader.close().await;
         Ok(resumed)

@@ -52,6 +52,7 @@ impl Cluster {
         let (mut noted, mut reads) = (Noted::default(), Vec::with_capacity(items.len()));
         for item in items {
             self.tally.read.fetch_add(1, Relaxed);
+            self.state().since.read(item.bytes.len());
             let read = if item.vouched { Message::read(&item.bytes) } else { Err(BadMessage::Stranger) };
             match read {
                 Ok((node, run, body)) => {
@@ -77,11 +78,9 @@ impl Cluster {
     /// What a message means for the decisions here.
     fn understand(&self, item: &Item, node: Arc<str>, body: Body) -> Option<Read> {
         let mut state = self.state();
-        state.since.messages += 1;
         match body {
             Body::Entry(entry) => {
                 state.since.entries = true;
-                state.since.bytes += item.bytes.len() as u64;
                 Some(Read::Entry(item.offset, entry))
             }
             Body::Hello(hello) => {
@@ -93,10 +92,8 @@ impl Cluster {
                 Some(Read::Entry(item.offset, Entry { node, sequence: 0, changes: Vec::new() }))
             }
             Body::Part(part) => {
-                if part.head.part == 0 {
-                    // Whether or not it comes to its end: the next is due when as much has been read again.
-                    (state.since, state.wanted) = (Since::default(), None);
-                }
+                // Whether or not it comes to its end: the next is due when as much has been read again.
+                (state.since, state.wanted) = (Since::default(), None);
                 part.anew.then(|| snapshot(part.nodes, part.rows, item.offset))
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use crate::cluster::message::{Body, Message};
 use crate::cluster::stream::Writer;
 use crate::cluster::{Cluster, LogError, blocking};
+use crate::control::ask::Refusal;
 
 /// Entries written at once. Fewer: a round trip to the broker for each few. More: memory, up to some megabytes each.
 const AT_ONCE: usize = 64;
@@ -14,16 +15,21 @@ impl Cluster {
     pub(super) async fn publish(self: &Arc<Self>, writer: &Writer) -> Result<Infallible, LogError> {
         loop {
             let this = Arc::clone(self);
-            let entries = blocking(move || this.control.outbox(AT_ONCE)).await??;
-            if entries.is_empty() {
+            let (sequences, messages) = blocking(move || this.outbox()).await??;
+            if messages.is_empty() {
                 self.control.posted().await;
                 continue;
             }
-            let sequences = entries.iter().map(|entry| entry.sequence).collect();
-            let message = |entry| Message::new(&self.member.node, self.run, Body::Entry(entry)).bytes();
-            writer.write(entries.into_iter().map(message)).await?;
+            writer.write(messages).await?;
             let this = Arc::clone(self);
             blocking(move || this.control.sent(sequences)).await??;
         }
+    }
+
+    /// What is to be written next: sequences and messages.
+    fn outbox(&self) -> Result<(Vec<u64>, Vec<Vec<u8>>), Refusal> {
+        let message = |entry| Message::new(&self.member.node, self.run, Body::Entry(entry)).bytes();
+        let entries = self.control.outbox(AT_ONCE)?;
+        Ok(entries.into_iter().map(|entry| (entry.sequence, message(entry))).unzip())
     }
 }

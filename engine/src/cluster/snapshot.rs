@@ -8,8 +8,8 @@ use crate::cluster::message::{Body, Message, parts};
 use crate::cluster::stream::Log;
 use crate::cluster::{Cluster, LogError, blocking, chance};
 
-/// Messages between snapshots. Fewer: the log is mostly snapshots. More: a node that is new reads for longer, some 0.1 s
-/// for each 10,000.
+/// Messages between snapshots; as many as there are decisions, where those are more. Fewer: the log is mostly snapshots. More:
+/// a node that is new reads for longer, some 0.1 s for each 10,000.
 pub const EVERY_MESSAGES: u64 = 10_000;
 /// Bytes between snapshots: the log keeps some of them, however long its messages are.
 pub const EVERY_BYTES: u64 = 128 << 20;
@@ -24,11 +24,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What has been read since a snapshot was begun.
 #[derive(Debug)]
 pub(super) struct Since {
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
+    messages: u64,
+    bytes: u64,
     /// Has anything been decided?
     pub(super) entries: bool,
-    pub(super) begun: Instant,
+    begun: Instant,
 }
 
 impl Default for Since {
@@ -38,10 +38,16 @@ impl Default for Since {
 }
 
 impl Since {
-    /// Is it this node's turn, the `rank`th of all by name?
-    fn is_due(&self, rank: u64) -> bool {
+    /// Another message of so many bytes.
+    pub(super) fn read(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+    }
+
+    /// Is it this node's turn, the `rank`th of all by name, where there are so many decisions?
+    fn is_due(&self, rank: u64, decisions: u64) -> bool {
         let beyond = |read: u64, every: u64| read >= every + rank * (every / 8);
-        beyond(self.messages, EVERY_MESSAGES)
+        beyond(self.messages, EVERY_MESSAGES.max(decisions))
             || beyond(self.bytes, EVERY_BYTES)
             || (self.entries && beyond(self.begun.elapsed().as_secs(), EVERY.as_secs()))
     }
@@ -75,14 +81,47 @@ impl Cluster {
     /// Is a snapshot due? Then: must everybody take it?
     fn is_due(&self) -> Option<bool> {
         let rank = self.rank();
+        let figures = self.control.figures();
+        let decisions = figures.decisions.iter().flatten().sum::<usize>() as u64;
         let state = self.state();
         let wanted = state.wanted.is_some_and(|wanted| wanted.elapsed() >= STEP * rank as u32);
-        let due = state.caught_up && (state.anew || wanted || state.since.is_due(rank));
-        due.then_some(state.anew)
+        // What took the place of something and is not in the log yet leaves a hole; where there always is some, so be it.
+        let is_due = |rank| state.since.is_due(rank, decisions);
+        let is_time = wanted || (is_due(rank) && figures.outbox == 0) || is_due(rank + 8);
+        (state.caught_up && (state.anew || is_time)).then_some(state.anew)
     }
 
     /// How many nodes come before this one by name.
     fn rank(&self) -> u64 {
         self.control.nodes().iter().filter(|(node, _)| **node < *self.member.node).count() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_node_waits_for_those_before_it_by_name() {
+        let mut since = Since::default();
+        let mut due = |messages: u64, rank, decisions| {
+            since.messages = messages;
+            since.is_due(rank, decisions)
+        };
+        assert!(!due(EVERY_MESSAGES - 1, 0, 5) && due(EVERY_MESSAGES, 0, 5));
+        assert!(!due(EVERY_MESSAGES, 1, 5) && due(EVERY_MESSAGES + EVERY_MESSAGES / 8, 1, 5));
+        assert!(!due(EVERY_MESSAGES, 0, 1_000_000) && due(1_000_000, 0, 1_000_000), "not all the time");
+    }
+
+    #[test]
+    fn long_messages_and_long_times_count_as_well() {
+        let mut since = Since::default();
+        since.read(EVERY_BYTES as usize);
+        assert!(since.is_due(0, 0) && !since.is_due(1, 0));
+        let Some(begun) = Instant::now().checked_sub(EVERY) else { return };
+        let mut since = Since { begun, ..Since::default() };
+        assert!(!since.is_due(0, 0), "nothing was decided");
+        since.entries = true;
+        assert!(since.is_due(0, 0) && !since.is_due(1, 0));
     }
 }

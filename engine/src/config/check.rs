@@ -30,9 +30,12 @@ impl Config {
                 break;
             }
             let names = error.left_out(path);
+            // one that stays though its key is gone is told already, and hides what is behind it
+            if !names.is_empty() && names.iter().all(|name| without.contains(name)) {
+                break;
+            }
             errors.push(error);
-            // one that stays though its key is gone hides what is behind it
-            if names.is_empty() || names.iter().all(|name| without.contains(name)) {
+            if names.is_empty() {
                 break;
             }
             without.extend(names);

@@ -1,11 +1,12 @@
 //! Keys that take one of several words.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::RuleMode;
 
 /// What is done with packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Drop at the NIC, take the survivors through AF_XDP and the relay.
@@ -68,7 +69,7 @@ pub enum Inject {
 }
 
 /// Whose packets are taken at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Admission {
     /// Everybody's that break no rule.

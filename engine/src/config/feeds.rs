@@ -32,7 +32,7 @@ pub const MAX_API_ALLOW: usize = 64;
 pub struct FileFeed {
     /// The file: an absolute path.
     pub path: PathBuf,
-    /// How long a line without `ttl=` blocks; `None`: as long as it is in the file.
+    /// How long a line that names no time blocks, from when it is first seen; `None`: as long as it is in the file.
     #[serde(default, with = "maybe_span")]
     pub ttl: Option<Duration>,
     /// Why, for lines without `reason=`.

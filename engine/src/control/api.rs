@@ -8,6 +8,7 @@
 //! | `GET /v1/history[?limit=N]` | [`History`](crate::control::wire::History) |
 //! | `POST /v1/undo` [`Undo`](crate::control::wire::Undo) | [`Undone`](crate::control::wire::Undone) |
 //! | `POST /v1/import` with [`Import`](crate::control::wire::Import) as query, a list as body | [`Imported`](crate::control::wire::Imported) |
+//! | `POST /v1/verify` [`NewVerify`](crate::control::wire::NewVerify) | [`Verified`](crate::control::wire::Verified) |
 //! | `GET /v1/stats` | [`Engine::stats`] |
 //! | `GET /v1/suggest-allow` | [`Engine::suggest_allow`] |
 //! | `GET /metrics` | the page of [`metrics`](crate::metrics), for Prometheus |
@@ -32,20 +33,23 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::{Extension, Router};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// How all nodes are.
 mod cluster;
+/// What it says of itself.
+mod description;
 /// What was done, and how it is undone.
 mod history;
 /// A list of decisions, taken.
@@ -56,6 +60,8 @@ mod list;
 mod peer;
 /// Reload, run-time switches, status.
 mod switches;
+/// Do disk, decisions and kernel agree?
+mod verify;
 
 pub(crate) use peer::Peer;
 
@@ -161,21 +167,26 @@ pub async fn serve(
 /// The API, for whatever it is served over: each request carries a [`ConnectInfo`] of [`Peer`].
 pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
     let shared = Shared { control, engine };
-    Router::new()
-        .route("/v1/rules", get(list::list).post(decide).delete(remove))
-        .route("/v1/stats", get(stats))
-        .route("/v1/suggest-allow", get(suggest_allow))
-        .route("/v1/feeds", get(feeds))
-        .route("/metrics", get(metrics))
-        .route("/v1/events", get(stream::follow))
-        .route("/v1/events/recent", get(stream::recent))
+    let (router, described) = OpenApiRouter::with_openapi(description::begin())
+        .routes(routes!(list::list, decide, remove))
+        .routes(routes!(stats))
+        .routes(routes!(suggest_allow))
+        .routes(routes!(feeds))
+        .routes(routes!(metrics))
+        .routes(routes!(stream::follow))
+        .routes(routes!(stream::recent))
+        .routes(routes!(description::openapi))
         .merge(history::routes())
         .merge(cluster::routes())
         .merge(import::routes())
+        .merge(verify::routes())
         .merge(switches::routes())
+        .split_for_parts();
+    router
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(Extension(Arc::new(description::finish(described))))
         .with_state(shared)
 }
 
@@ -248,6 +259,7 @@ impl From<Refusal> for Problem {
             Refusal::TooWide { .. } => (StatusCode::CONFLICT, "too_wide"),
             Refusal::NotForFeeds { .. } => (StatusCode::FORBIDDEN, "not_for_feeds"),
             Refusal::Undone { .. } => (StatusCode::CONFLICT, "undone"),
+            Refusal::Anew { .. } | Refusal::TakenBack | Refusal::Gone => (StatusCode::CONFLICT, "changed"),
             Refusal::NoSuchRule { .. } => (StatusCode::NOT_FOUND, "no_such_rule"),
             Refusal::NothingToUndo | Refusal::NoSuchSet { .. } => (StatusCode::NOT_FOUND, "no_such_change"),
             Refusal::Covered { .. } => (StatusCode::NOT_FOUND, "covered"),
@@ -257,7 +269,7 @@ impl From<Refusal> for Problem {
             Refusal::Maps(error) if matches!(**error, MapError::Full { .. }) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "map_full")
             }
-            Refusal::Maps(_) | Refusal::Torn { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
+            Refusal::Maps(_) => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
         };
         Self { status, code, error: refusal.to_string() }
     }
@@ -273,6 +285,17 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         .map_err(|error| Problem::bad_request(format!("the body is not what it should be: {error}")))
 }
 
+/// Takes a decision, in place of the one of its kind at this very prefix.
+#[utoipa::path(
+    post,
+    path = "/v1/rules",
+    request_body = NewRule,
+    responses(
+        (status = 200, description = "It is on disk and in force", body = Made),
+        (status = 409, description = "The guard refuses; `force` insists", body = Failure),
+        (status = 507, description = "The kernel has no room for it", body = Failure),
+    ),
+)]
 async fn decide(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -309,6 +332,21 @@ async fn decide(
     .await?
 }
 
+/// Takes a decision back. What it is about stands in the query or in the body.
+#[utoipa::path(
+    delete,
+    path = "/v1/rules",
+    params(
+        ("net" = Option<String>, Query, description = "An address or CIDR"),
+        ("kind" = Option<crate::control::decision::Kind>, Query, description = "Of which kind"),
+    ),
+    request_body = Option<OldRule>,
+    responses(
+        (status = 200, description = "It is no longer in force", body = Removed),
+        (status = 404, description = "There is none, or one around it", body = Failure),
+        (status = 409, description = "The guard refuses", body = Failure),
+    ),
+)]
 async fn remove(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -337,18 +375,34 @@ async fn remove(
     .await?
 }
 
+/// The counters, as `vosctl stats` shows them.
+#[utoipa::path(get, path = "/v1/stats", responses((status = 200, description = "Since the maps were made", body = Object)))]
 async fn stats(State(shared): State<Shared>) -> Answer<Value> {
     blocking(move || Json(shared.engine.stats())).await
 }
 
+/// The feeds, and what came of what they wished for.
+#[utoipa::path(get, path = "/v1/feeds", responses((status = 200, description = "By name", body = Vec<feed::View>)))]
 async fn feeds(State(shared): State<Shared>) -> Answer<Vec<feed::View>> {
     blocking(move || Json(shared.engine.feeds())).await
 }
 
+/// Who sends OPTIONS that the softswitch answers: whom one may have to allow.
+#[utoipa::path(
+    get,
+    path = "/v1/suggest-allow",
+    responses((status = 200, description = "`{\"candidates\":[{\"address\",\"answered\",\"last_seen_s\"}]}`", body = Object)),
+)]
 async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
     blocking(move || Json(shared.engine.suggest_allow())).await
 }
 
+/// What is counted, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = 200, description = "OpenMetrics text", body = String, content_type = metrics::CONTENT_TYPE)),
+)]
 async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
     let Shared { control, engine } = shared;
     let page = blocking(move || metrics::text(vec![engine, control])).await?;
@@ -356,11 +410,9 @@ async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], page).into_response())
 }
 
-async fn no_such_path() -> Problem {
-    let error =
-        "there is no such path: /v1/rules, /v1/history, /v1/undo, /v1/import, /v1/stats, /v1/suggest-allow, /metrics, /v1/feeds, /v1/cluster, /v1/events, /v1/events/recent, /v1/status, \
-                 /v1/reload, /v1/rule-modes, /v1/backends and /v1/attack are served"
-            .to_owned();
+async fn no_such_path(Extension(described): description::Described) -> Problem {
+    let paths: Vec<&str> = described.paths.paths.keys().map(String::as_str).collect();
+    let error = format!("there is no such path: {} are served", paths.join(", "));
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }
 }
 

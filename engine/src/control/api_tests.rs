@@ -20,6 +20,9 @@ use crate::events::{SoftswitchState, Wanted};
 use crate::live::fake::Site;
 use crate::live::wire::Drain;
 
+/// What it says of itself.
+#[path = "api_tests/described.rs"]
+mod described;
 /// The same over TCP.
 #[path = "api_tests/tcp.rs"]
 mod tcp;
@@ -137,6 +140,7 @@ async fn a_rule_is_made_listed_and_taken_back() {
     assert_eq!(made["rule"]["until"], 5_060);
     assert_eq!(made["replaced"], Value::Null);
     assert_eq!(made["rule"]["origin"], "cli", "the client is vosctl's");
+    assert!(made["rule"]["who"].as_str().is_some_and(|who| !who.is_empty()) && made["set"] == 1, "{made}");
     assert_eq!(server.kind("203.0.113.7"), RuleKind::Blocked as u32);
     server.post(json!({ "net": "2001:db8::1", "kind": "allow" })).await.expect("room");
     let listed = server.client.list(&Listing::default()).await.expect("served").rules;
@@ -209,6 +213,21 @@ async fn every_refusal_has_its_status_and_code() {
     let mut insisting = block("10.1.2.3");
     insisting["force"] = json!(true);
     server.post(insisting).await.expect("insisted");
+}
+
+#[tokio::test]
+async fn what_differs_in_the_kernel_is_told_and_put_right() {
+    let server = Server::start().await;
+    server.post(json!({ "net": "203.0.113.0/24", "kind": "block" })).await.expect("room");
+    server.kernel.maps().entries.clear();
+    let verify = |body| server.call(Method::POST, "/v1/verify", body);
+    assert_eq!(verify(json!({ "repairs": true })).await, code(400, "bad_request"));
+    let found = verify(json!({})).await.expect("readable");
+    assert_eq!((&found["missing"], &found["repaired"]), (&json!(1), &json!(false)));
+    assert_eq!(verify(json!({ "repair": true })).await.expect("readable")["missing"], 1);
+    assert_eq!(server.kind("203.0.113.7"), RuleKind::Blocked as u32);
+    assert_eq!(verify(Value::Null).await, code(400, "bad_request"));
+    assert_eq!(verify(json!({})).await.expect("readable")["missing"], 0);
 }
 
 #[tokio::test]

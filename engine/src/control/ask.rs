@@ -33,10 +33,15 @@ pub struct By {
 }
 
 impl By {
-    /// A feed: it may block and unblock, and takes nothing back that others have decided for longer. A file
+    /// A feed: it may block and unblock, and does not shorten what others have decided for longer. A file
     /// ([`Origin::File`]) can change what it made itself, and neither changes nor takes back what operators decided.
     pub fn feed(origin: Origin, who: impl Into<Arc<str>>) -> Self {
         Self { origin, who: who.into(), force: false, operator: None }
+    }
+
+    /// Is what the guard refuses to be done all the same?
+    pub(crate) const fn insists(&self) -> bool {
+        self.force && self.origin.is_operator()
     }
 }
 
@@ -245,20 +250,28 @@ pub enum Refusal {
         /// The set that undid it.
         by: u64,
     },
+    /// It is to be undone, but somebody has decided anew since.
+    #[error("{net} has been {is} anew since, by {who}: that stays", net = show(*net), is = kind.participle())]
+    Anew {
+        /// The prefix.
+        net: IpNet,
+        /// The kind.
+        kind: Kind,
+        /// Who.
+        who: Arc<str>,
+    },
+    /// It is to be undone, but was taken back already.
+    #[error("it was taken back since: that stays")]
+    TakenBack,
+    /// It is to be undone, but nothing is left of it.
+    #[error("it has ended since")]
+    Gone,
     /// The disk refused; nothing was changed.
     #[error(transparent)]
     Store(Arc<StoreError>),
     /// The kernel refused; nothing was changed.
     #[error(transparent)]
     Maps(Arc<MapError>),
-    /// The kernel refused, and then the disk refused to forget the decision.
-    #[error("{maps}; and the store still has the change, which the next start will try again: {store}")]
-    Torn {
-        /// What the kernel said.
-        maps: Arc<MapError>,
-        /// What the store said.
-        store: Arc<StoreError>,
-    },
 }
 
 impl From<StoreError> for Refusal {

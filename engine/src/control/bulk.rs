@@ -5,13 +5,11 @@ use ipnet::IpNet;
 use prefix_trie::joint::map::JointPrefixMap;
 
 use crate::control::ask::{Ask, By, Done, Refusal};
-use crate::control::decide::{Control, Inner, Named};
+use crate::control::carry::{Draft, Wanted, Wish};
+use crate::control::clock::Clock;
+use crate::control::decide::{Control, Inner, RUN_MAX};
 use crate::control::decision::Kind;
 use crate::control::rules::Change;
-
-/// Things in one run. More: whoever else decides waits longer, some 10 µs each. Fewer: a commit to disk (some 300 µs) for
-/// each few.
-const RUN: usize = 2_048;
 
 /// What comes of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +47,16 @@ impl Control {
     ) -> Option<u64> {
         let (mut set, mut place, mut asks) = (None, 0, asks.into_iter());
         loop {
-            let run: Vec<Ask> = asks.by_ref().take(RUN).collect();
+            let run: Vec<Wish> = asks.by_ref().take(RUN_MAX).map(Wish::Ask).collect();
             if run.is_empty() {
                 return set;
             }
-            let outcome = self.submit_named(by, run, Some(Named { what: what.to_owned(), set }));
+            let outcome = self.carry(by, run, Some(Draft { number: set, what: what.to_owned(), undoes: None }));
             set = outcome.set.or(set);
             for result in outcome.results {
                 told(place, result.map(Fate::from));
                 place += 1;
             }
-            // a mutex is not fair: whoever waits for it gets a chance
-            std::thread::yield_now();
         }
     }
 
@@ -68,7 +64,7 @@ impl Control {
     /// and allow must come before what they block.
     pub fn foresee(&self, by: &By, asks: &[Ask], mut told: impl FnMut(usize, Result<Fate, Refusal>)) {
         let mut exceptions = Exceptions::default();
-        for (run, asks) in asks.chunks(RUN).enumerate() {
+        for (run, asks) in asks.chunks(RUN_MAX).enumerate() {
             let inner = self.lock();
             for (place, ask) in asks.iter().enumerate() {
                 let fate = inner.foresee(by, ask, self.clock()).and_then(|fate| match ask {
@@ -81,20 +77,19 @@ impl Control {
                     }
                     Ask::Remove { .. } => Ok(fate),
                 });
-                told(run * RUN + place, fate);
+                told(run * RUN_MAX + place, fate);
             }
         }
     }
 }
 
 impl Inner {
-    fn foresee(&self, by: &By, ask: &Ask, clock: crate::control::clock::Clock) -> Result<Fate, Refusal> {
-        let change = self.change(by, ask, self.stamp.next(clock), clock)?;
-        Ok(match change {
-            Err(done) => done.into(),
-            Ok(Change::Remove(..)) => Fate::Removed,
-            Ok(Change::Put(decision)) if self.there(&decision.key(), clock).is_some() => Fate::Replaced,
-            Ok(Change::Put(_)) => Fate::Made,
+    fn foresee(&self, by: &By, ask: &Ask, clock: Clock) -> Result<Fate, Refusal> {
+        Ok(match self.wanted(ask, by, self.stamp.next(clock), clock)? {
+            Wanted::Nothing(done) => done.into(),
+            Wanted::Change(Change::Remove(..)) => Fate::Removed,
+            Wanted::Change(Change::Put(decision)) if self.there(&decision.key(), clock).is_some() => Fate::Replaced,
+            Wanted::Change(Change::Put(_)) => Fate::Made,
         })
     }
 }

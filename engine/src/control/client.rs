@@ -16,7 +16,8 @@ use tokio::net::UnixStream;
 
 use crate::cluster;
 use crate::control::wire::{
-    Failure, History, Import, Imported, Listing, Made, NewRule, OldRule, Remembered, Removed, Rules, Undo, Undone,
+    Failure, History, Import, Imported, Listing, Made, NewRule, NewVerify, OldRule, Remembered, Removed, Rules, Undo,
+    Undone, Verified,
 };
 use crate::feed;
 use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
@@ -121,6 +122,11 @@ impl Client {
     /// Who decides without an operator.
     pub async fn feeds(&self) -> Result<Vec<feed::View>, ClientError> {
         self.call(Method::GET, "/v1/feeds", None::<&()>).await
+    }
+
+    /// Compares disk, decisions and the kernel's maps.
+    pub async fn verify(&self, verify: &NewVerify) -> Result<Verified, ClientError> {
+        self.call(Method::POST, "/v1/verify", Some(verify)).await
     }
 
     /// The counters.

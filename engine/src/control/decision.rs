@@ -7,13 +7,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 use vos_common::rule::RuleKind;
 
 use crate::control::stamp::Stamp;
 
 /// What is decided. The order is the rank at one and the same prefix, highest first; a trust outranks what lies beneath
 /// its prefix as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The source passes what is meant for unknown sources, and no block of it or of a prefix in or around applies.
@@ -85,7 +86,7 @@ impl FromStr for Kind {
 }
 
 /// Through which door a decision came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// `vosctl` on the node itself.
@@ -144,7 +145,7 @@ impl FromStr for Origin {
 }
 
 /// What orders two decisions about one thing, on every node alike: the later [`Stamp`] wins, and of two with the same
-/// stamp the one that is later in the cluster's log.
+/// stamp that of the node whose name is the later word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
     /// When.
@@ -156,7 +157,7 @@ pub struct Made {
 }
 
 impl Made {
-    /// Not in the log yet: whatever is there already comes before it.
+    /// Not in the log yet, as far as this node has read.
     pub const UNLOGGED: u64 = u64::MAX;
 
     /// Made at a unix second, by a node without a cluster.
@@ -166,7 +167,7 @@ impl Made {
 
     /// Does this take the place of `other`?
     pub fn outranks(&self, other: &Self) -> bool {
-        (self.stamp, self.offset) > (other.stamp, other.offset)
+        (self.stamp, &self.node) > (other.stamp, &other.node)
     }
 
     /// Is this the very same, met again?

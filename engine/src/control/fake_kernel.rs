@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use vos_common::rule::{Addr, GATE_WORDS, GateBlock, Rule, RuleKind};
 
 use crate::control::gate::slash24s;
-use crate::control::maps::{MapError, RuleMaps};
+use crate::control::maps::{InspectMaps, MapError, Reader, RuleMaps};
 
 /// A handle on one set of maps; clones see the same.
 #[derive(Clone, Debug, Default)]
@@ -152,5 +152,25 @@ impl RuleMaps for FakeKernel {
 
     fn held(&mut self) -> Result<Vec<(IpNet, Rule)>, MapError> {
         Ok(self.maps().entries.iter().map(|(net, rule)| (*net, *rule)).collect())
+    }
+}
+
+impl InspectMaps for FakeKernel {
+    fn get(&mut self, nets: &[IpNet]) -> Result<Vec<Option<Rule>>, MapError> {
+        let maps = self.maps();
+        Ok(nets.iter().map(|net| maps.entries.get(net).copied()).collect())
+    }
+
+    fn gate_of(&mut self, block: u32) -> Result<GateBlock, MapError> {
+        Ok(self.maps().gate.get(&block).copied().unwrap_or([0; GATE_WORDS]))
+    }
+
+    fn has_v6_rules(&mut self) -> Result<bool, MapError> {
+        Ok(self.maps().v6)
+    }
+
+    fn reader(&self) -> Result<Reader, MapError> {
+        let kernel = self.clone();
+        Ok(Box::new(move || Ok(kernel.maps().entries.iter().map(|(net, rule)| (*net, *rule)).collect())))
     }
 }

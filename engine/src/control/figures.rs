@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use ipnet::IpNet;
 use vos_common::rule::{GateBlock, Rule};
 
-use crate::control::maps::{MapError, RuleMaps};
+use crate::control::maps::{InspectMaps, MapError, Reader, RuleMaps};
 use crate::control::rules::Count;
 
 /// What there is and what was done.
@@ -32,7 +32,7 @@ pub struct Figures {
 
 /// The kernel's maps, with a count of what they refuse.
 pub(super) struct CountedMaps {
-    pub(super) maps: Box<dyn RuleMaps + Send>,
+    pub(super) maps: Box<dyn InspectMaps + Send>,
     pub(super) refused: Arc<AtomicU64>,
 }
 
@@ -68,5 +68,23 @@ impl RuleMaps for CountedMaps {
 
     fn held(&mut self) -> Result<Vec<(IpNet, Rule)>, MapError> {
         self.maps.held()
+    }
+}
+
+impl InspectMaps for CountedMaps {
+    fn get(&mut self, nets: &[IpNet]) -> Result<Vec<Option<Rule>>, MapError> {
+        self.maps.get(nets)
+    }
+
+    fn gate_of(&mut self, block: u32) -> Result<GateBlock, MapError> {
+        self.maps.gate_of(block)
+    }
+
+    fn has_v6_rules(&mut self) -> Result<bool, MapError> {
+        self.maps.has_v6_rules()
+    }
+
+    fn reader(&self) -> Result<Reader, MapError> {
+        self.maps.reader()
     }
 }

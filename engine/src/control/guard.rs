@@ -42,7 +42,7 @@ impl Guard {
         if reason.len() > MAX_REASON {
             return Err(Refusal::Reason { length: reason.len() });
         }
-        if by.force && by.origin.is_operator() {
+        if by.insists() {
             return Ok(());
         }
         self.check_width(net, by)?;

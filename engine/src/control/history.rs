@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::control::ask::{Ask, By, End, Refusal};
+use crate::control::ask::{Ask, By, End, Outcome, Refusal};
+use crate::control::carry::{Draft, Wish};
 use crate::control::clock::Clock;
-use crate::control::decide::{Control, Inner, is_live};
+use crate::control::decide::{Control, Inner, RUN_MAX, is_live};
 use crate::control::decision::{Decision, Key, Kind, Made, Origin};
 use crate::control::rules::Change;
 use crate::control::stamp::Stamp;
+use crate::control::store::Batch;
 
 /// Sets kept. Fewer: an import of last week cannot be undone. More: only disk, some 200 bytes a change.
 pub const SETS_MAX: usize = 500;
@@ -18,7 +21,7 @@ pub const SETS_MAX: usize = 500;
 pub const STEPS_MAX: u64 = 2_000_000;
 
 /// What was changed together.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Set {
     /// How it is called: one more for each.
     pub number: u64,
@@ -47,7 +50,9 @@ pub struct Step {
     pub key: Key,
     /// The stamp that it left: is it still there, nobody has decided anew since.
     pub made: Stamp,
-    /// What was in force before.
+    /// When what it put there ends, unix seconds, `Some(None)` for good; `None`: it took something away.
+    pub until: Option<Option<u64>>,
+    /// What was there before the set.
     pub before: Option<Decision>,
 }
 
@@ -70,86 +75,87 @@ impl Control {
         self.lock().sets.values().cloned().collect()
     }
 
-    /// Takes back a set, or the last that is not undone. What somebody has decided anew since stays.
+    /// Takes back a set, or the last that is not undone. What somebody has decided anew since stays, and so does what the
+    /// guard would not let pass now, unless `by` insists.
     pub fn undo(&self, number: Option<u64>, by: &By) -> Result<Undone, Refusal> {
-        let mut inner = self.lock();
-        let before = inner.outbox;
-        let undone = inner.undo(number, by, self.clock());
-        if inner.outbox > before {
-            self.notify_posted();
+        let set = self.lock().to_undo(number)?;
+        let mut undone = Undone { set, by: None, restored: 0, left: Vec::new() };
+        // The guard asks what is trusted and allowed: first that is as it was, and then blocks are looked at.
+        for blocks in [false, true] {
+            self.undo_kinds(blocks, &mut undone, by)?;
         }
-        undone
+        if let Some(own) = undone.by {
+            // Without this mark it can be undone twice, which changes nothing the second time.
+            self.lock().mark_undone(undone.set.number, own)?;
+            undone.set.undone_by = Some(own);
+        }
+        Ok(undone)
+    }
+
+    /// Takes back the blocks of a set, or the rest of it, a part at a time.
+    fn undo_kinds(&self, blocks: bool, undone: &mut Undone, by: &By) -> Result<(), Refusal> {
+        let set = undone.set.number;
+        let mut last = None;
+        loop {
+            let steps = self.lock().store.steps(set, last, RUN_MAX)?;
+            let Some(step) = steps.last() else { return Ok(()) };
+            last = Some(step.key);
+            let steps: Vec<Step> = steps.into_iter().filter(|step| (step.key.1 == Kind::Block) == blocks).collect();
+            let keys: Vec<Key> = steps.iter().map(|step| step.key).collect();
+            let what = format!("undo {set} ({})", undone.set.what);
+            let draft = Draft { number: undone.by, what, undoes: Some(set) };
+            let Outcome { results, set: own } =
+                self.carry(by, steps.into_iter().map(Wish::Restore).collect(), Some(draft));
+            undone.by = own.or(undone.by);
+            for ((net, kind), result) in keys.into_iter().zip(results) {
+                match result {
+                    Ok(_) => undone.restored += 1,
+                    Err(refusal) => undone.left.push((net, kind, refusal.to_string())),
+                }
+            }
+        }
     }
 }
 
 impl Inner {
-    fn undo(&mut self, number: Option<u64>, by: &By, clock: Clock) -> Result<Undone, Refusal> {
+    fn to_undo(&self, number: Option<u64>) -> Result<Set, Refusal> {
         let is_open = |set: &&Set| set.undone_by.is_none() && set.undoes.is_none();
         let set = match number {
             Some(number) => self.sets.get(&number).ok_or(Refusal::NoSuchSet { number })?,
             None => self.sets.values().rev().find(is_open).ok_or(Refusal::NothingToUndo)?,
         };
-        if let Some(by) = set.undone_by {
-            return Err(Refusal::Undone { number: set.number, by });
+        match set.undone_by {
+            Some(by) => Err(Refusal::Undone { number: set.number, by }),
+            None => Ok(set.clone()),
         }
-        let mut set = set.clone();
-        let stamp = self.stamp.next(clock);
-        let own = self.sets.last_key_value().map_or(1, |(number, _)| number + 1);
-        let (mut planned, mut left) = (Vec::new(), Vec::new());
-        for step in self.store.steps(set.number)? {
-            match self.restore(&step, by, stamp, clock) {
-                Ok(change) => planned.push(self.plan(change, stamp, Some(own), clock)),
-                Err(why) => left.push((step.key.0, step.key.1, why)),
-            }
-        }
-        let what = format!("undo {} ({})", set.number, set.what);
-        let undo =
-            Set { number: own, time: clock.wall_s(), origin: by.origin, who: Arc::clone(&by.who), what, ..set.clone() };
-        let mut sets = [Some(Set { count: 0, undone_by: None, undoes: Some(set.number), ..undo })];
-        let results = self.make(&planned, stamp, &mut sets, clock);
-        let restored = results.iter().filter(|result| result.is_ok()).count() as u64;
-        self.tell_planned(&planned, &results);
-        for (planned, refusal) in planned.iter().zip(results).filter_map(|(p, result)| Some((p, result.err()?))) {
-            let (net, kind) = planned.change.key();
-            left.push((net, kind, refusal.to_string()));
-        }
-        let done = restored > 0;
-        if done {
-            set.undone_by = Some(own);
-            // Without this mark it can be undone twice, which changes nothing the second time.
-            let undoes = sets.iter().flatten().filter_map(|own| own.undoes).next();
-            let again =
-                undoes.and_then(|undone| self.sets.get(&undone)?.undoes).and_then(|first| self.sets.get(&first));
-            let reopened = again.map(|first| Set { undone_by: None, ..first.clone() });
-            let marks: Vec<Set> = [set.clone()].into_iter().chain(reopened).collect();
-            self.mark(marks)?;
-        }
-        Ok(Undone { set, by: done.then_some(own), restored, left })
     }
 
-    fn mark(&mut self, sets: Vec<Set>) -> Result<(), Refusal> {
-        let batch = crate::control::store::Batch { sets, ..Default::default() };
-        self.store.commit(&batch)?;
-        self.sets.extend(batch.sets.into_iter().map(|set| (set.number, set)));
-        Ok(())
+    /// The set was undone; if it was an undo itself, what that had undone is as it was.
+    fn mark_undone(&mut self, number: u64, own: u64) -> Result<(), Refusal> {
+        let set = self.sets.get(&number);
+        let first = set.and_then(|set| self.sets.get(&set.undoes?));
+        let undone = set.map(|set| Set { undone_by: Some(own), ..set.clone() });
+        let reopened = first.map(|first| Set { undone_by: None, ..first.clone() });
+        self.commit(Batch { sets: undone.into_iter().chain(reopened).collect(), ..Batch::default() })
     }
 
-    /// The change that takes a step back; the error: why it stays.
-    fn restore(&self, step: &Step, by: &By, stamp: Stamp, clock: Clock) -> Result<Change, String> {
+    /// The change that takes a step back.
+    pub(super) fn restore(&self, step: &Step, by: &By, stamp: Stamp, clock: Clock) -> Result<Change, Refusal> {
         let (net, kind) = step.key;
-        let there = self.there(&step.key, clock);
         let before = step.before.as_ref().filter(|before| is_live(before, clock));
-        match there {
-            Some(there) if there.made.stamp != step.made => {
-                return Err(format!("decided anew by {} since", there.who));
+        match (self.there(&step.key, clock), step.until) {
+            (Some(there), _) if there.made.stamp != step.made => {
+                return Err(Refusal::Anew { net, kind, who: Arc::clone(&there.who) });
             }
-            None if before.is_none() => return Err("it is gone already".to_owned()),
+            // It would be there still.
+            (None, Some(until)) if until.is_none_or(|until| until > clock.wall_s()) => return Err(Refusal::TakenBack),
+            (None, _) if before.is_none() => return Err(Refusal::Gone),
             _ => {}
         }
         let Some(before) = before else { return Ok(Change::Remove(net, kind)) };
         let end = before.until.map_or(End::Never, End::At);
         let ask = Ask::Put { net, kind, end, reason: Arc::clone(&before.reason) };
-        self.guard.check(&ask, by, &self.book, clock.mono_ns()).map_err(|refusal| refusal.to_string())?;
+        self.guard.check(&ask, by, &self.book, clock.mono_ns())?;
         let made = Made { stamp, offset: Made::UNLOGGED, node: self.node() };
         Ok(Change::Put(Decision { made, ..before.clone() }))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::control::ask::{MAX_REASON, MAX_WHO};
 use crate::control::decision::{Decision, Key, Kind, Made, Origin};
 use crate::control::stamp::Stamp;
 
@@ -105,7 +106,7 @@ impl Logged {
 
     /// Is it such as an engine writes? Every node must say the same of the same entry, whatever its clock shows.
     pub fn is_sound(&self) -> bool {
-        let length = self.reason.len() <= super::ask::MAX_REASON && self.who.len() <= super::ask::MAX_WHO;
+        let length = self.reason.len() <= MAX_REASON && self.who.len() <= MAX_WHO;
         self.net.trunc() == self.net && self.made <= Stamp::MAX && length
     }
 }

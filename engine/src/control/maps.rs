@@ -31,6 +31,25 @@ pub trait RuleMaps {
     }
 }
 
+/// The same maps, to be compared with what they should hold.
+pub trait InspectMaps: RuleMaps {
+    /// The entry of each of these prefixes. For one that is no single address all prefixes are gone through, some
+    /// microseconds each: the kernel tells of a prefix only what covers it.
+    fn get(&mut self, nets: &[IpNet]) -> Result<Vec<Option<Rule>>, MapError>;
+
+    /// Entry `block` of the IPv4 gate.
+    fn gate_of(&mut self, block: u32) -> Result<GateBlock, MapError>;
+
+    /// Does the kernel look for IPv6 rules at all?
+    fn has_v6_rules(&mut self) -> Result<bool, MapError>;
+
+    /// A way to read all entries while others change them: a million take a second or two.
+    fn reader(&self) -> Result<Reader, MapError>;
+}
+
+/// Reads all entries; what comes, goes or changes meanwhile may be among them, or not.
+pub type Reader = Box<dyn FnOnce() -> Result<Vec<(IpNet, Rule)>, MapError> + Send>;
+
 /// A kernel map refused. The message names the fix.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -44,6 +63,12 @@ pub enum MapError {
         capacity: u32,
         /// What to do, such as "block prefixes instead of single addresses".
         fix: &'static str,
+    },
+    /// The map changes faster than it can be read.
+    #[error("the kernel map {map} changes faster than it can be read: try again when fewer rules come and go")]
+    Restless {
+        /// The map's name.
+        map: &'static str,
     },
     /// Anything else the kernel said.
     #[error(

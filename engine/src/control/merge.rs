@@ -1,24 +1,27 @@
 //! What the cluster's log says, brought into force here; and what this node has to tell it.
 //!
-//! Every node reads the same entries. Of two decisions about one key the later stamp wins, then the later place in the
-//! log, so the order in which they are met does not matter, nor does meeting them twice. What is gone leaves a grave, or
-//! an older decision that comes late would bring it back. The guard of this node is no part of that: what it keeps from
-//! being in force here is held back, and is still in the set that all nodes share.
+//! Every node reads the same entries. Of two decisions about one key the later stamp wins, and of two with one stamp that
+//! of the node whose name is the later word, so the order in which they are met does not matter, nor does meeting them
+//! twice. What is gone leaves a grave, or an older decision that comes late would bring it back. The guard of this node is
+//! no part of that: what it keeps from being in force here is held back, and is still in the set that all nodes share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hasher;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::control::ask::Refusal;
 use crate::control::clock::Clock;
-use crate::control::decide::{Control, GRAVES_KEPT, Inner, is_live};
-use crate::control::decision::{Decision, Key, Kind, Made};
+use crate::control::decide::{Control, Inner, RUN_MAX, is_live};
+use crate::control::decision::{Decision, Key, Made};
+use crate::control::hold::Held;
 use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged, Place};
 use crate::control::rules::Change;
 use crate::control::stamp::Stamp;
 use crate::control::store::Batch;
+use crate::control::sweep::GRAVES_KEPT;
 use crate::events::Change as What;
 
 /// Something read from the log.
@@ -44,7 +47,7 @@ pub struct Merged {
     pub removed: Vec<Decision>,
     /// Others' decisions that are held back here, and why.
     pub held: Vec<(Decision, String)>,
-    /// Changes that something newer outranks.
+    /// Changes that something newer outranks, or that were met before.
     pub stale: u64,
     /// Entries that were met before.
     pub repeated: u64,
@@ -96,43 +99,57 @@ impl Control {
 
     /// Entries that the log has not got.
     pub fn outbox_len(&self) -> u64 {
-        self.lock().outbox
+        self.lock().outbox.len() as u64
     }
 
     /// The log has these entries of the outbox: their sequences.
     pub fn sent(&self, sequences: Vec<u64>) -> Result<(), Refusal> {
-        let mut inner = self.lock();
-        let count = sequences.len() as u64;
-        inner.store.commit(&Batch { sent: sequences, ..Batch::default() })?;
-        inner.outbox = inner.outbox.saturating_sub(count);
-        Ok(())
+        self.lock().commit(Batch { sent: sequences, ..Batch::default() })
     }
 
-    /// Brings what was read into force. `place` is the one after all of it. On an error nothing of it counts; read it
-    /// again.
+    /// Brings what was read into force. `place` is the one after all of it. On an error read it again: what is in force
+    /// already is met a second time, which changes nothing.
     pub fn merge(&self, read: Vec<Read>, place: impl Into<Place>) -> Result<Merged, Refusal> {
-        self.lock().merge(read, place.into(), self.clock())
+        let place = place.into();
+        let mut reading = Reading { nodes: self.lock().nodes.clone(), ..Reading::default() };
+        for read in read {
+            reading.take(read);
+        }
+        let Reading { nodes, stamp, newest, mut merged } = reading;
+        let mut newest = newest.into_iter().peekable();
+        loop {
+            let part: Vec<_> = newest.by_ref().take(RUN_MAX).collect();
+            let is_last = newest.peek().is_none();
+            let mut inner = self.lock();
+            let mut batch = Batch { clock: Some((stamp.max(inner.stamp), inner.sequence)), ..Batch::default() };
+            if is_last {
+                // an own entry that this store has forgotten, because it was put back from a copy
+                let read = nodes.get(&inner.node()).copied().unwrap_or_default();
+                batch.clock = Some((stamp.max(inner.stamp), inner.sequence.max(read)));
+                batch.place = inner.member.as_ref().map(|member| (member.log.clone(), place));
+                batch.nodes = nodes.iter().map(|(node, sequence)| (Arc::clone(node), *sequence)).collect();
+            }
+            inner.bring(part, batch, self.clock(), &mut merged)?;
+            if is_last {
+                return Ok(merged);
+            }
+        }
     }
 
-    /// Reads the log from its beginning again: it is another than it was.
+    /// Reads the log from its beginning again: it is another than it was. It wants a snapshot of all that this node holds.
     pub fn read_again(&self) -> Result<(), Refusal> {
         let mut inner = self.lock();
-        let Some(member) = &inner.member else { return Ok(()) };
-        let place = Some((member.log.clone(), Place::default()));
-        inner.store.commit(&Batch { place, ..Batch::default() })?;
-        inner.place = Some(Place::default());
-        Ok(())
+        let Some(member) = inner.member.clone() else { return Ok(()) };
+        inner.commit(Batch { place: Some((member.log, Place::default())), ..Batch::default() })
     }
 
-    /// All that the log has told so far; with `all`, for another log than it was, also what that had not told yet.
+    /// All that the log has told so far; with `all`, for another log than it was, also what that had not told yet. What
+    /// this node has told and not read in the log yet is else not in it, nor is what that took the place of: take it when
+    /// [`outbox_len`](Self::outbox_len) is 0 and all is read.
     pub fn snapshot(&self, all: bool) -> Snapshot {
         let inner = self.lock();
-        let is_logged = |made: &Made| all || made.offset != Made::UNLOGGED;
-        let decisions = inner.everything().filter(|decision| is_logged(&decision.made));
-        let decisions = decisions.map(|decision| Logged::put(decision).of(&decision.made));
-        let graves = inner.graves.iter().filter(|(_, grave)| is_logged(&grave.made));
-        let graves = graves.map(|(key, grave)| Logged::removed(*key, grave.made.stamp).of(&grave.made));
-        let rows = decisions.chain(graves).collect();
+        let is_in = |made: &Made| all || made.offset != Made::UNLOGGED;
+        let rows = inner.rows().filter(|(made, _)| is_in(made)).map(|(made, logged)| logged.of(made)).collect();
         let nodes = inner.nodes.iter().map(|(node, sequence)| (Arc::clone(node), *sequence)).collect();
         Snapshot { place: inner.place.unwrap_or_default(), nodes, rows }
     }
@@ -153,217 +170,211 @@ impl Control {
 fn hash(decision: &Decision) -> u128 {
     let mut hasher = SipHasher13::new();
     let Decision { net, kind, until, made, .. } = decision;
-    hasher.write(format!("{net} {kind} {until:?} {} {}", made.stamp.bits(), made.node).as_bytes());
+    match net.addr() {
+        IpAddr::V4(address) => hasher.write(&address.octets()),
+        IpAddr::V6(address) => hasher.write(&address.octets()),
+    }
+    hasher.write(&[net.prefix_len(), kind.rule() as u8, u8::from(until.is_some())]);
+    hasher.write(&until.unwrap_or_default().to_be_bytes());
+    hasher.write(&made.stamp.bits().to_be_bytes());
+    hasher.write(made.node.as_bytes());
     hasher.finish128().as_u128()
 }
 
-/// What there is to do at each key.
-type Staged = BTreeMap<Key, (Made, Option<Decision>)>;
+/// Does what was made so take the place of what is known? If it is the very same, its first place in the log does.
+fn supersedes(made: &Made, known: &Made) -> bool {
+    if made.is(known) { made.offset < known.offset } else { made.outranks(known) }
+}
 
-impl Inner {
-    fn everything(&self) -> impl Iterator<Item = &Decision> {
-        self.book.all().chain(self.held.values().map(|(decision, _)| decision))
-    }
+/// What was read: of each key the newest, and how far it goes.
+#[derive(Default)]
+struct Reading {
+    nodes: HashMap<Arc<str>, u64>,
+    stamp: Stamp,
+    newest: BTreeMap<Key, (Made, Option<Decision>)>,
+    merged: Merged,
+}
 
-    /// Who joins a log tells it what they hold.
-    pub(super) fn join(&mut self) -> Result<(), Refusal> {
-        let Some(member) = self.member.as_ref().filter(|_| self.place.is_none()) else { return Ok(()) };
-        let rows: Vec<Logged> = self
-            .everything()
-            .map(|decision| {
-                let made = Made { offset: Made::UNLOGGED, ..decision.made.clone() };
-                Logged::put(decision).of(&made)
-            })
-            .collect();
-        let mut batch = Batch { place: Some((member.log.clone(), Place::default())), ..Batch::default() };
-        let mut sequence = self.sequence;
-        for rows in rows.chunks(ENTRY_MAX) {
-            sequence += 1;
-            batch.posted.push(Entry { node: Arc::clone(&member.node), sequence, changes: rows.to_vec() });
-        }
-        batch.clock = Some((self.stamp, sequence));
-        self.store.commit(&batch)?;
-        self.outbox += batch.posted.len() as u64;
-        (self.sequence, self.place) = (sequence, Some(Place::default()));
-        Ok(())
-    }
-
-    fn merge(&mut self, read: Vec<Read>, place: Place, clock: Clock) -> Result<Merged, Refusal> {
-        let (mut merged, mut staged) = (Merged::default(), Staged::new());
-        let (mut nodes, mut stamp) = (HashMap::<Arc<str>, u64>::new(), self.stamp);
-        for read in read {
-            let changes: Vec<(Made, Logged)> = match read {
-                Read::Entry(offset, entry) => {
-                    let known = nodes.get(&entry.node).or_else(|| self.nodes.get(&entry.node));
-                    if known.is_some_and(|known| entry.sequence <= *known) {
-                        merged.repeated += 1;
-                        continue;
+impl Reading {
+    fn take(&mut self, read: Read) {
+        match read {
+            Read::Entry(offset, Entry { node, sequence, changes }) => {
+                let known = self.nodes.entry(Arc::clone(&node)).or_default();
+                self.merged.repeated += u64::from(sequence <= *known);
+                *known = sequence.max(*known);
+                for logged in changes {
+                    let node = logged.node.as_ref().unwrap_or(&node);
+                    let made = Made { stamp: logged.made, node: Arc::clone(node), offset };
+                    self.take_one(made, &logged);
+                }
+            }
+            Read::Snapshot { nodes, rows } => {
+                for (node, sequence) in nodes {
+                    let known = self.nodes.entry(node).or_default();
+                    *known = sequence.max(*known);
+                }
+                for logged in rows {
+                    match (&logged.node, logged.offset) {
+                        (Some(node), Some(offset)) => {
+                            self.take_one(Made { stamp: logged.made, node: Arc::clone(node), offset }, &logged);
+                        }
+                        _ => self.merged.unsound += 1,
                     }
-                    nodes.insert(Arc::clone(&entry.node), entry.sequence);
-                    let made = |logged: &Logged| Made {
-                        stamp: logged.made,
-                        node: Arc::clone(logged.node.as_ref().unwrap_or(&entry.node)),
-                        offset: logged.offset.unwrap_or(offset),
-                    };
-                    entry.changes.iter().map(|logged| (made(logged), logged.clone())).collect()
                 }
-                Read::Snapshot { nodes: theirs, rows } => {
-                    for (node, sequence) in theirs {
-                        let known = nodes.get(&node).or_else(|| self.nodes.get(&node)).copied().unwrap_or_default();
-                        nodes.insert(node, sequence.max(known));
-                    }
-                    let made = |logged: &Logged| Made {
-                        stamp: logged.made,
-                        node: logged.node.clone().unwrap_or_default(),
-                        offset: logged.offset.unwrap_or(place.next),
-                    };
-                    rows.into_iter().map(|logged| (made(&logged), logged)).collect()
-                }
-            };
-            for (made, logged) in changes {
-                if !logged.is_sound() {
-                    merged.unsound += 1;
-                    continue;
-                }
-                stamp = stamp.max(made.stamp);
-                self.stage(&mut staged, made, &logged, &mut merged);
             }
         }
-        self.bring(staged, nodes, stamp, place, clock, &mut merged)?;
-        Ok(merged)
     }
 
-    /// When what there is at this key was decided, or taken back.
-    fn made(&self, key: &Key) -> Option<&Made> {
-        let held = self.held.get(key).map(|(decision, _)| &decision.made);
-        let there = held.or_else(|| self.book.any(key).map(|decision| &decision.made));
-        there.or_else(|| self.graves.get(key).map(|grave| &grave.made))
-    }
-
-    fn stage(&self, staged: &mut Staged, made: Made, logged: &Logged, merged: &mut Merged) {
-        let key = logged.key();
-        let known = staged.get(&key).map(|(made, _)| made).or_else(|| self.made(&key));
-        let newer = match known {
-            None => true,
-            // its place in the log is known now, or an earlier one is
-            Some(known) if known.is(&made) => made.offset < known.offset,
-            Some(known) => made.outranks(known),
-        };
-        if newer {
-            let decision = logged.decision(made.clone());
-            staged.insert(key, (made, decision));
-        } else {
-            merged.stale += 1;
+    fn take_one(&mut self, made: Made, logged: &Logged) {
+        if !logged.is_sound() {
+            self.merged.unsound += 1;
+            return;
         }
+        self.stamp = self.stamp.max(made.stamp);
+        let key = logged.key();
+        if self.newest.get(&key).is_some_and(|(known, _)| !supersedes(&made, known)) {
+            self.merged.stale += 1;
+            return;
+        }
+        let decision = logged.decision(made.clone());
+        self.merged.stale += u64::from(self.newest.insert(key, (made, decision)).is_some());
+    }
+}
+
+/// What there is to do of a part of what was read.
+struct Bringing {
+    batch: Batch,
+    changes: Vec<Change>,
+    merged: Merged,
+}
+
+impl Inner {
+    /// All that the nodes share, decisions and what is gone.
+    fn rows(&self) -> impl Iterator<Item = (&Made, Logged)> {
+        let decisions = self.everything().map(|decision| (&decision.made, Logged::put(decision)));
+        let gone = |(key, grave): (&Key, &Grave)| Logged::removed(*key, grave.made.stamp);
+        let graves = self.graves.iter().map(move |grave| (&grave.1.made, gone(grave)));
+        decisions.chain(graves)
     }
 
+    /// Who joins a log tells it what they hold. What was decided before there was a cluster is this node's.
+    pub(super) fn join(&mut self, clock: Clock) -> Result<(), Refusal> {
+        let Some(member) = self.member.clone().filter(|_| self.place.is_none()) else { return Ok(()) };
+        let nameless = self.everything().filter(|decision| decision.made.node.is_empty());
+        let named = |decision: &Decision| {
+            let made = Made { node: Arc::clone(&member.node), ..decision.made.clone() };
+            Decision { made, ..decision.clone() }
+        };
+        let named: Vec<Decision> = nameless.map(named).collect();
+        for part in named.chunks(RUN_MAX) {
+            self.rename(part, clock)?;
+        }
+        let unlogged = |(made, logged): (&Made, Logged)| logged.of(&Made { offset: Made::UNLOGGED, ..made.clone() });
+        let rows: Vec<Logged> = self.rows().map(unlogged).collect();
+        for rows in rows.chunks(RUN_MAX) {
+            let entry = |(sequence, rows): (u64, &[Logged])| Entry {
+                node: Arc::clone(&member.node),
+                sequence,
+                changes: rows.to_vec(),
+            };
+            let posted: Vec<Entry> = (self.sequence + 1..).zip(rows.chunks(ENTRY_MAX)).map(entry).collect();
+            let clock = Some((self.stamp, self.sequence + posted.len() as u64));
+            self.commit(Batch { posted, clock, ..Batch::default() })?;
+        }
+        self.commit(Batch { place: Some((member.log, Place::default())), ..Batch::default() })
+    }
+
+    /// The same decisions, of which only is said anew who made them.
+    fn rename(&mut self, decisions: &[Decision], clock: Clock) -> Result<(), Refusal> {
+        let changes: Vec<Change> = decisions.iter().cloned().map(Change::Put).collect();
+        self.commit(Batch { changes: changes.clone(), ..Batch::default() })?;
+        let (held, in_force): (Vec<_>, Vec<_>) = changes.into_iter().partition(|it| self.held.contains_key(&it.key()));
+        for change in held {
+            if let (key, Change::Put(decision)) = (change.key(), change)
+                && let Some(held) = self.held.get_mut(&key)
+            {
+                held.decision = decision;
+            }
+        }
+        // Nothing changes for the kernel.
+        self.book.apply(&in_force, clock, self.maps.as_mut()).map(drop).map_err(Refusal::from)
+    }
+
+    /// What there is at this very key, in force or held back, live or not swept yet.
+    fn any(&self, key: &Key) -> Option<&Decision> {
+        self.held.get(key).map(|held| &held.decision).or_else(|| self.book.any(key))
+    }
+
+    /// Brings a part of what was read into force, and with it to the disk what `batch` says besides.
     fn bring(
         &mut self,
-        staged: Staged,
-        nodes: HashMap<Arc<str>, u64>,
-        stamp: Stamp,
-        place: Place,
+        part: Vec<(Key, (Made, Option<Decision>))>,
+        batch: Batch,
         clock: Clock,
         merged: &mut Merged,
     ) -> Result<(), Refusal> {
-        let log = self.member.as_ref().map(|member| member.log.clone());
-        // an own entry that this store has forgotten, because it was put back from a copy
-        let sequence = nodes.get(&self.node()).map_or(self.sequence, |read| self.sequence.max(*read));
-        let mut batch = Batch {
-            nodes: nodes.into_iter().collect(),
-            place: log.map(|log| (log, place)),
-            clock: Some((stamp, sequence)),
-            ..Batch::default()
-        };
-        let mut kernel = Vec::new();
-        for (key, (made, decision)) in staged {
-            self.bring_one(key, made, decision, clock, &mut batch, &mut kernel, merged);
+        let mut bringing = Bringing { batch, changes: Vec::with_capacity(part.len()), merged: Merged::default() };
+        for (key, (made, decision)) in part {
+            self.plan(key, made, decision, clock, &mut bringing);
         }
-        self.store.commit(&batch)?;
-        (self.stamp, self.sequence, self.place) = (stamp, sequence, Some(place));
-        self.nodes.extend(batch.nodes.drain(..));
-        self.dig(&batch.graves);
-        for (key, why) in std::mem::take(&mut batch.held) {
-            if why.is_none() {
-                self.held.remove(&key);
+        let Bringing { mut batch, changes, merged: mut done } = bringing;
+        let mut undo = Vec::new();
+        let results = self.project(&changes, clock, &mut undo);
+        for (change, refusal) in changes.into_iter().zip(results).filter_map(|(it, result)| Some((it, result.err()?))) {
+            let key = change.key();
+            // What was there is outranked, whether or not there is room for what outranks it.
+            undo.push(self.book.take_out(vec![key], clock, self.maps.as_mut()));
+            if let Change::Put(decision) = change {
+                let why = refusal.to_string();
+                batch.held.push((key, Some(Held { decision: decision.clone(), why: why.clone() })));
+                done.made.retain(|made| made.key() != key);
+                done.held.push((decision, why));
             }
         }
-        for (decision, why) in &merged.held {
-            self.held.insert(decision.key(), (decision.clone(), why.clone()));
+        if let Err(refusal) = self.commit(batch) {
+            self.revert(undo, clock);
+            return Err(refusal);
         }
-        self.project(kernel, clock, merged);
-        let (made, removed) = (merged.made.iter(), merged.removed.iter());
+        let (made, removed) = (done.made.iter(), done.removed.iter());
         self.tell(made.map(|made| (What::Made, made)).chain(removed.map(|removed| (What::TakenBack, removed))));
+        merged.made.append(&mut done.made);
+        merged.removed.append(&mut done.removed);
+        merged.held.append(&mut done.held);
+        merged.stale += done.stale;
         Ok(())
     }
 
     /// One key: what disk and kernel are to hold of it.
-    #[allow(clippy::too_many_arguments, reason = "what is collected is collected in one pass")]
-    fn bring_one(
-        &self,
-        key: Key,
-        made: Made,
-        decision: Option<Decision>,
-        clock: Clock,
-        batch: &mut Batch,
-        kernel: &mut Vec<Change>,
-        merged: &mut Merged,
-    ) {
-        let there = self.there(&key, clock).cloned();
-        let (net, kind) = key;
-        let same = there.as_ref().is_some_and(|there| there.made.is(&made));
-        match decision.filter(|decision| is_live(decision, clock)) {
-            Some(decision) => {
-                let own = made.node == self.node();
-                let why = if own || kind != Kind::Block { None } else { self.guard.hits(net) };
-                let why = why.map(|(guarded, why)| format!("it would block {guarded}, {why}"));
-                batch.changes.push(Change::Put(decision.clone()));
-                if self.graves.contains_key(&key) {
-                    batch.graves.push((key, None));
-                }
-                match why {
-                    Some(why) => {
-                        batch.held.push((key, Some(why.clone())));
-                        kernel.push(Change::Remove(net, kind));
-                        merged.held.push((decision, why));
-                    }
-                    None => {
-                        if self.held.contains_key(&key) {
-                            batch.held.push((key, None));
-                        }
-                        kernel.push(Change::Put(decision.clone()));
-                        if !same {
-                            merged.made.push(decision);
-                        }
-                    }
-                }
+    fn plan(&self, key: Key, made: Made, decision: Option<Decision>, clock: Clock, to_do: &mut Bringing) {
+        let (before, grave) = (self.any(&key), self.graves.get(&key));
+        let known = before.map(|before| &before.made).or_else(|| grave.map(|grave| &grave.made));
+        if known.is_some_and(|known| !supersedes(&made, known)) {
+            to_do.merged.stale += 1;
+            return;
+        }
+        let is_held = self.held.contains_key(&key);
+        let Some(decision) = decision.filter(|decision| is_live(decision, clock)) else {
+            to_do.batch.changes.push(Change::Remove(key.0, key.1));
+            to_do.changes.push(Change::Remove(key.0, key.1));
+            to_do.batch.graves.push((key, Some(Grave { made, keep: clock.wall_s() + GRAVES_KEPT })));
+            to_do.batch.held.extend(is_held.then_some((key, None)));
+            to_do.merged.removed.extend(before.filter(|before| is_live(before, clock)).cloned());
+            return;
+        };
+        to_do.batch.changes.push(Change::Put(decision.clone()));
+        to_do.batch.graves.extend(grave.map(|_| (key, None)));
+        let is_same = before.is_some_and(|before| before.made.is(&made));
+        match self.keeps_back(&decision).filter(|_| is_held || !is_same) {
+            Some(why) => {
+                to_do.changes.push(Change::Remove(key.0, key.1));
+                to_do.batch.held.push((key, Some(Held { decision: decision.clone(), why: why.clone() })));
+                to_do.merged.held.push((decision, why));
             }
             None => {
-                batch.changes.push(Change::Remove(net, kind));
-                batch.held.push((key, None));
-                let keep = clock.wall_s() + GRAVES_KEPT;
-                batch.graves.push((key, Some(Grave { made, keep })));
-                kernel.push(Change::Remove(net, kind));
-                merged.removed.extend(there);
+                to_do.changes.push(Change::Put(decision.clone()));
+                to_do.batch.held.extend(is_held.then_some((key, None)));
+                to_do.merged.made.extend((!is_same || is_held).then_some(decision));
             }
-        }
-    }
-
-    /// What the kernel has no room for is held back until it has.
-    fn project(&mut self, kernel: Vec<Change>, clock: Clock, merged: &mut Merged) {
-        let Err(error) = self.book.apply(kernel.clone(), clock, self.maps.as_mut()) else { return };
-        if kernel.len() > 1 {
-            let (first, second) = kernel.split_at(kernel.len() / 2);
-            self.project(first.to_vec(), clock, merged);
-            self.project(second.to_vec(), clock, merged);
-        } else if let Some(Change::Put(decision)) = kernel.into_iter().next() {
-            let (key, why) = (decision.key(), error.to_string());
-            // Without this mark it is tried again at the next start, which says so if it fails.
-            let mark = Batch { held: vec![(key, Some(why.clone()))], ..Batch::default() };
-            let _only_a_mark = self.store.commit(&mark);
-            merged.made.retain(|made| made.key() != key);
-            merged.held.push((decision.clone(), why.clone()));
-            self.held.insert(key, (decision, why));
         }
     }
 }

@@ -24,9 +24,6 @@ pub mod gate;
 /// Which decisions there are, and what the kernel must hold for them.
 pub mod rules;
 
-/// In which order prefixes are listed.
-mod order;
-
 /// A list of a million, a page at a time.
 pub mod page;
 
@@ -42,8 +39,23 @@ pub mod guard;
 /// Taking decisions and taking them back.
 pub mod decide;
 
+/// How what many ask at once is carried out.
+mod carry;
+
 /// Many decisions at once.
 pub mod bulk;
+
+/// What ends goes.
+mod sweep;
+
+/// Which decisions there are.
+mod list;
+
+/// What is decided and not in force here.
+mod hold;
+
+/// Do disk, book and kernel agree?
+pub mod verify;
 
 /// What was done, so that it can be undone.
 pub mod history;
@@ -89,6 +101,8 @@ pub mod terminal;
 
 #[cfg(test)]
 pub(crate) mod fake_kernel;
+#[cfg(test)]
+mod tests;
 
 pub use api::Engine;
 pub use decide::Control;

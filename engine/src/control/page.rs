@@ -68,9 +68,9 @@ impl Control {
         let mut seen: Vec<_> = in_force.map(|decision| Listed { decision: decision.clone(), held: None }).collect();
         let end = seen.last().map(|last| last.decision.key()).filter(|_| seen.len() == LOOK_MAX);
         let to = (after.map_or(Unbounded, Excluded), end.map_or(Unbounded, Included));
-        let held = inner.held.range(to).map(|(_, held)| held).filter(|(decision, _)| is_live(decision, clock));
+        let held = inner.held.range(to).map(|(_, held)| held).filter(|held| is_live(&held.decision, clock));
         let before = seen.len();
-        seen.extend(held.map(|(decision, why)| Listed { decision: decision.clone(), held: Some(why.clone()) }));
+        seen.extend(held.map(|held| Listed { decision: held.decision.clone(), held: Some(held.why.clone()) }));
         if seen.len() > before {
             seen.sort_by_key(|seen| seen.decision.key());
         }
@@ -84,8 +84,8 @@ impl Control {
         let clock = self.clock();
         let in_force =
             inner.book.around(net, clock.mono_ns()).map(|decision| Listed { decision: decision.clone(), held: None });
-        let held = inner.held.values().filter(|(decision, _)| is_live(decision, clock));
-        let held = held.map(|(decision, why)| Listed { decision: decision.clone(), held: Some(why.clone()) });
+        let held = inner.held.values().filter(|held| is_live(&held.decision, clock));
+        let held = held.map(|held| Listed { decision: held.decision.clone(), held: Some(held.why.clone()) });
         let mut listed: Vec<_> = in_force.chain(held).filter(|listed| filter.wants(&listed.decision)).collect();
         listed.sort_by_key(|listed| listed.decision.key());
         listed

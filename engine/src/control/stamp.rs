@@ -28,7 +28,7 @@ impl Stamp {
     /// The stamp after this one at `clock`: by the wall clock, or one more where that has not moved on.
     #[must_use]
     pub fn next(self, clock: Clock) -> Self {
-        Self::of_millis(clock.wall_ns() / 1_000_000).max(Self(self.0 + 1))
+        Self::of_millis(clock.wall_ns() / 1_000_000).max(Self(self.0.saturating_add(1)))
     }
 
     /// Unix milliseconds.

@@ -14,7 +14,7 @@ use vos_common::reason::Reason;
 
 use crate::control::api::{Answer, Json, Problem, Shared};
 use crate::control::wire::RecentEvents;
-use crate::events::Wanted;
+use crate::events::{Event, Wanted};
 
 /// How often a quiet stream says that it is there. Shorter: bytes for nothing. Longer: a client behind a proxy is cut
 /// off, and one that is gone is noticed late.
@@ -43,12 +43,30 @@ fn wanted(asked: Asked) -> Result<Wanted, Problem> {
     Ok(Wanted { reason, frames: frames == Some(1) })
 }
 
-/// `GET /v1/events/recent`
+/// What happened last: the last few of each kind, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/events/recent",
+    params(
+        ("reason" = Option<String>, Query, description = "Only packets dropped for the reason of this label"),
+        ("frames" = Option<u8>, Query, description = "1: with the frames, in base64", minimum = 0, maximum = 1),
+    ),
+    responses((status = 200, description = "Events", body = RecentEvents)),
+)]
 pub(super) async fn recent(State(shared): State<Shared>, asked: Asked) -> Answer<RecentEvents> {
     Ok(Json(RecentEvents { events: shared.engine.events().recent(&wanted(asked)?) }))
 }
 
-/// `GET /v1/events`
+/// What happens from now on until the engine stops: server-sent events, each an `Event`.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    params(
+        ("reason" = Option<String>, Query, description = "Only packets dropped for the reason of this label"),
+        ("frames" = Option<u8>, Query, description = "1: with the frames, in base64", minimum = 0, maximum = 1),
+    ),
+    responses((status = 200, description = "Events as they come", body = Event, content_type = "text/event-stream")),
+)]
 pub(super) async fn follow(
     State(shared): State<Shared>,
     asked: Asked,

@@ -31,14 +31,14 @@ use crate::control::token::Token;
 
 /// Connections at once, those that follow events among them. Fewer: dashboards shut each other out. More: only memory,
 /// some 40 KiB each.
-pub const CONNECTIONS_MAX: usize = 64;
+pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// Connections at once from one address: a quarter, so that no client takes the places of all others.
-pub const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS_MAX / 4;
+pub(crate) const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS_MAX / 4;
 /// How long the header of a request may take, from the connection or the request before. Shorter: a client on a slow line
 /// is cut off, or one that keeps its connection. Longer: those that say nothing keep their places.
 const HEADER_PATIENCE: Duration = Duration::from_secs(20);
-/// How long the body of a request may take.
-const BODY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the body of a request may take: as long as that of an import.
+const BODY_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a client may take nothing of what is sent to it: then it is gone.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a stop waits for requests in progress.
@@ -51,7 +51,7 @@ const COMPLAINT: Duration = Duration::from_secs(10);
 const HEADER_MAX: usize = 16 * 1024;
 
 /// Serves `router` as `api` says, until `stop` resolves; ends at once when it is dropped.
-pub async fn serve(api: config::Api, router: Router, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(api: config::Api, router: Router, stop: impl Future<Output = ()>) {
     let Some(address) = api.listen else { return };
     let token = match Token::read(&api.token_file) {
         Ok(token) => token,

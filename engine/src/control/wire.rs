@@ -1,6 +1,7 @@
 //! What API and client say to each other, as JSON.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::control::clock::Clock;
 use crate::control::decide::Listed;
@@ -8,8 +9,10 @@ use crate::control::decision::{self, Decision, Kind, Origin};
 use crate::control::history::Set;
 use crate::events::Event;
 
+pub use crate::control::verify::Verified;
+
 /// Body of `POST /v1/rules`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRule {
     /// An address or CIDR.
@@ -34,7 +37,7 @@ pub struct NewRule {
 }
 
 /// Body or query of `DELETE /v1/rules`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OldRule {
     /// An address or CIDR.
@@ -44,7 +47,7 @@ pub struct OldRule {
 }
 
 /// A decision as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rule {
     /// A CIDR, /32 and /128 included.
     pub net: String,
@@ -108,8 +111,9 @@ impl Rule {
 }
 
 /// Query of `GET /v1/rules`. Each that is given narrows the list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
     /// Only these: `trust`, `block` or `allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,7 +142,7 @@ pub struct Listing {
 }
 
 /// Answer to `GET /v1/rules`: a page of the list.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Rules {
     /// By address.
     pub rules: Vec<Rule>,
@@ -154,8 +158,9 @@ pub struct Rules {
 }
 
 /// Query of `GET /v1/history`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Remembered {
     /// Only so many, the latest; absent: all that are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,14 +168,14 @@ pub struct Remembered {
 }
 
 /// Answer to `GET /v1/history`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct History {
     /// Oldest first.
     pub sets: Vec<Set>,
 }
 
 /// Body of `POST /v1/undo`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Undo {
     /// Which change; absent: the last that is not undone.
@@ -185,7 +190,7 @@ pub struct Undo {
 }
 
 /// Answer to `POST /v1/undo`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Undone {
     /// What was taken back.
     pub set: Set,
@@ -201,7 +206,7 @@ pub struct Undone {
 }
 
 /// A change that an undo left as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Left {
     /// A CIDR.
     pub net: String,
@@ -212,8 +217,9 @@ pub struct Left {
 }
 
 /// Query of `POST /v1/import`, whose body is the list: see [`lines`](crate::feed::lines).
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Import {
     /// What the list is called in the history, such as the name of its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,7 +245,7 @@ pub struct Import {
 }
 
 /// Answer to `POST /v1/import`. Each line is counted once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Imported {
     /// Lines that are not blank and no comment.
     pub lines: u64,
@@ -267,7 +273,7 @@ pub struct Imported {
 }
 
 /// A line of a list that is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Untaken {
     /// Counted from 1.
     pub line: u64,
@@ -281,7 +287,7 @@ pub struct Untaken {
 pub const TOLD_MAX: usize = 1_000;
 
 /// Answer to `POST /v1/rules`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Made {
     /// What is in force now.
     pub rule: Rule,
@@ -293,7 +299,7 @@ pub struct Made {
 }
 
 /// Answer to `DELETE /v1/rules`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Removed {
     /// What is no longer in force.
     pub removed: Rule,
@@ -304,15 +310,23 @@ pub struct Removed {
     pub set: Option<u64>,
 }
 
+/// Body of `POST /v1/verify`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewVerify {
+    /// Has the kernel's maps hold what they should.
+    pub repair: bool,
+}
+
 /// Answer to `GET /v1/events/recent`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RecentEvents {
     /// Oldest first.
     pub events: Vec<Event>,
 }
 
 /// Every answer that is not 200.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// For people; names the fix.
     pub error: String,

@@ -227,7 +227,13 @@ impl Running {
             let tally = tallies.of(&format!("cluster {}", member.log));
             Cluster::new(member, Arc::clone(&control), tally)
         });
-        let reach = Reach { control: Arc::clone(&control), tallies, cluster, runtime: Handle::current() };
+        let reach = Reach {
+            control: Arc::clone(&control),
+            tallies,
+            events: Arc::clone(&events),
+            cluster,
+            runtime: Handle::current(),
+        };
         let mut running = Self {
             config: config.clone(),
             link,

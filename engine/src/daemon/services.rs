@@ -13,9 +13,10 @@ use crate::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::control::{Control, Engine, api, tcp, token};
 use crate::daemon::files::Files;
-use crate::feed::Tallies;
+use crate::events::Events;
 use crate::feed::amqp::Queue;
 use crate::feed::datagram::Datagrams;
+use crate::feed::{Tallies, honeypot};
 
 /// The services that run.
 pub(super) struct Services {
@@ -28,6 +29,7 @@ pub(super) struct Services {
     tcp: Service<(config::Api, Option<token::Version>)>,
     queue: Service<Queue>,
     datagrams: Service<Datagrams>,
+    decoys: Service<config::Honeypot>,
 }
 
 /// What a service may speak to.
@@ -37,6 +39,7 @@ pub(super) struct Reach {
     pub(super) tallies: Arc<Tallies>,
     /// This node in its cluster, if it is in one.
     pub(super) cluster: Option<Arc<Cluster>>,
+    pub(super) events: Arc<Events>,
     pub(super) runtime: Handle,
 }
 
@@ -86,8 +89,8 @@ impl<C: Clone + PartialEq> Service<C> {
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        let (log, tcp, queue, datagrams) = Default::default();
-        Self { files: Files::new(&reach), reach, api: None, log, tcp, queue, datagrams }
+        let (log, tcp, queue, datagrams, decoys) = Default::default();
+        Self { files: Files::new(&reach), reach, api: None, log, tcp, queue, datagrams, decoys }
     }
 
     /// What the API shows.
@@ -97,7 +100,7 @@ impl Services {
 
     /// The configuration may have changed.
     pub(super) fn follow(&mut self, config: &Config) {
-        let Reach { control, cluster, tallies, runtime } = &self.reach;
+        let Reach { control, cluster, tallies, events, runtime } = &self.reach;
         control.set_widest(super::start::widest(config));
         if let Some(cluster) = cluster {
             self.log.follow(Broker::of(config), runtime, |broker| Arc::clone(cluster).run(broker));
@@ -113,6 +116,11 @@ impl Services {
         self.datagrams.follow(datagrams, runtime, |datagrams| {
             let tally = tallies.of(&datagrams.tally_name());
             datagrams.follow(Arc::clone(control), tally)
+        });
+        let decoys = (!config.honeypot.ports.is_empty()).then(|| config.honeypot.clone());
+        self.decoys.follow(decoys, runtime, |config| {
+            let (control, events, tallies) = (Arc::clone(control), Arc::clone(events), Arc::clone(tallies));
+            honeypot::keep(config, honeypot::Reach { control, events, tallies })
         });
         self.files.follow(&config.file_feed, &self.reach);
         if let Some((router, engine)) = &self.api {

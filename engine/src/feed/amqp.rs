@@ -38,6 +38,9 @@ const PREFETCH: u16 = 256;
 /// sight of good ones. More: one that cannot be read is in the way for longer.
 const DELIVERIES: i32 = 20;
 
+/// Between looks at whether the connection still is. Longer: a message that cannot be read is in the way for longer.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A queue that is read, and how. Two that are equal are read alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
@@ -58,6 +61,8 @@ enum Lost {
     Amqp { doing: String, source: lapin::Error },
     #[error("the queue {0} was deleted, or its broker left the cluster")]
     Cancelled(String),
+    #[error("a message whose properties are no UTF-8 is taken off queue {0} and thrown away")]
+    TakenOff(String),
     #[error("the broker did not confirm a message for {queue} within {limit:?}: its log says why")]
     Unconfirmed { queue: String, limit: Duration },
 }
@@ -124,10 +129,9 @@ impl Queue {
             match self.session(care, &tally, &mut settler).await {
                 Ok(()) => care = Care::No,
                 Err(lost) => {
-                    if care == Care::TakeOff && lost.is_unreadable() {
+                    if matches!(lost, Lost::TakenOff(_)) {
                         tally.read.fetch_add(1, Relaxed);
                         tally.bad.fetch_add(1, Relaxed);
-                        warn!("{}: a message with properties that are no UTF-8 is thrown away", self.tally_name());
                     }
                     care = care.after(&lost);
                     let why = lost.to_string();
@@ -180,7 +184,7 @@ impl Queue {
         let dead = DeadLetters::open(&connection, &self.dead_letter).await?;
         let mut reader = Reader { queue: self, tally, settler, channel, dead };
         match care {
-            Care::TakeOff => reader.take_off().await,
+            Care::TakeOff => reader.take_off(&connection).await,
             Care::OneByOne => reader.read(1, Some(PREFETCH)).await,
             Care::No => reader.read(PREFETCH, None).await,
         }
@@ -239,8 +243,13 @@ impl Reader<'_> {
             let last = batch.last().map_or(0, |delivery| delivery.delivery_tag);
             left = left.map(|left| left.saturating_sub(batch.len()));
             self.settle(batch).await?;
-            let acknowledged = self.channel.basic_ack(last, BasicAckOptions { multiple: true }).await;
-            acknowledged.map_err(Lost::doing("acknowledging"))?;
+            if let Err(error) = self.channel.basic_ack(last, BasicAckOptions { multiple: true }).await {
+                // the channel knows only that it is no more, the consumer why
+                while let Some(Some(next)) = consumer.next().now_or_never() {
+                    next.map_err(Lost::doing("acknowledging"))?;
+                }
+                return Err(Lost::doing("acknowledging")(error));
+            }
         }
         Ok(())
     }
@@ -273,10 +282,20 @@ impl Reader<'_> {
     }
 
     /// Takes the first message off the queue before it is looked at; lapin may not be able to.
-    async fn take_off(&mut self) -> Result<(), Lost> {
+    async fn take_off(&mut self, connection: &Connection) -> Result<(), Lost> {
         let name = &self.queue.name;
-        let first = self.channel.basic_get(name.as_str().into(), BasicGetOptions { no_ack: true }).await;
-        match first.map_err(Lost::doing(format!("taking a message off queue {name}")))? {
+        let first = self.channel.basic_get(name.as_str().into(), BasicGetOptions { no_ack: true });
+        // lapin forgets who waits for a message that it cannot read
+        let ended = async {
+            while connection.status().connected() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let first = tokio::select! {
+            first = first => first.map_err(Lost::doing(format!("taking a message off queue {name}")))?,
+            () = ended => return Err(Lost::TakenOff(name.clone())),
+        };
+        match first {
             // another engine has met the bad one
             Some(first) => self.settle(vec![first.delivery]).await,
             None => Ok(()),

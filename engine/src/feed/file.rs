@@ -73,6 +73,8 @@ struct Watched {
     verdict: Option<String>,
     /// What was told last: is it not there, and what is wrong?
     told: Option<(bool, String)>,
+    /// The lines that were named in the log last.
+    named: Vec<String>,
 }
 
 impl Watched {
@@ -83,8 +85,8 @@ impl Watched {
                 "{path}: looking every {LOOK:?}, without inotify: {error}; is fs.inotify.max_user_instances too low?"
             );
         });
-        let (pace, watch, verdict, told) = (Pace::default(), watch.ok(), None, None);
-        Self { feed, path, reason, lists, turn, tally, pace, watch, verdict, told }
+        let (pace, watch) = (Pace::default(), watch.ok());
+        Self { feed, path, reason, lists, turn, tally, pace, watch, verdict: None, told: None, named: Vec::new() }
     }
 
     /// Until something has happened, or it is time for a look.
@@ -168,7 +170,7 @@ impl Watched {
     }
 
     /// Brings what is in the file into force. Gives what is wrong with it; `None`: another has the turn.
-    fn take(&self, bytes: &[u8], written: u64) -> Option<String> {
+    fn take(&mut self, bytes: &[u8], written: u64) -> Option<String> {
         let (mut good, mut bad, mut first) = (Vec::new(), 0, Vec::new());
         for line in lines::read(bytes, Takes::Blocks) {
             match line {
@@ -183,28 +185,35 @@ impl Watched {
         }
         add(&self.tally.read, good.len() as u64 + bad);
         add(&self.tally.bad, bad);
-        self.list("bad", bad, &first);
-        let first = first.first().map(|line| printable(line).into_owned()).unwrap_or_default();
         if self.feed.strict && bad > 0 {
-            return Some(format!("bad lines: {bad}, and it is strict: what it blocked stays as it is; {first}"));
+            let line = self.name(first);
+            return Some(format!("bad lines: {bad}, and it is strict: what it blocked stays as it is; {line}"));
         }
         let report = self.lists.apply(&self.path, self.turn, good, written)?;
         let refused = report.refused.len() as u64;
-        add(&self.tally.applied, report.made + report.lifted);
-        add(&self.tally.already, report.already);
-        add(&self.tally.refused, refused);
-        let told: Vec<_> =
-            report.refused.iter().take(TOLD).map(|(number, why)| format!("line {number}: {why}")).collect();
-        self.list("refused", refused, &told);
         let Report { made, lifted, already, .. } = report;
-        info!("{}: {made} blocked, {lifted} unblocked, {already} as before; {refused} refused, {bad} bad", self.path);
-        let refusal = told.first().map(|line| printable(line).into_owned()).unwrap_or_default();
-        Some(match (bad, refused) {
-            (0, 0) => String::new(),
-            (0, refused) => format!("lines refused: {refused}; {refusal}"),
-            (bad, 0) => format!("bad lines: {bad}; {first}"),
-            (bad, refused) => format!("bad lines: {bad}, refused: {refused}; {first}"),
+        add(&self.tally.applied, made + lifted);
+        add(&self.tally.already, already);
+        add(&self.tally.refused, refused);
+        if made + lifted > 0 {
+            info!("{}: {made} blocked, {lifted} unblocked, {already} as before", self.path);
+        }
+        first.extend(report.refused.iter().take(TOLD).map(|(number, why)| format!("line {number}: {why}")));
+        let line = self.name(first);
+        Some(match bad + refused {
+            0 => String::new(),
+            _ => format!("bad lines: {bad}, refused: {refused}; {line}"),
         })
+    }
+
+    /// Names the first lines with which something is wrong in the log, unless it has just named them; gives the first.
+    fn name(&mut self, lines: Vec<String>) -> String {
+        let lines: Vec<String> = lines.iter().map(|line| printable(line).into_owned()).collect();
+        if self.named != lines {
+            lines.iter().for_each(|line| warn!("{}: {line}", self.path));
+            self.named = lines;
+        }
+        self.named.first().cloned().unwrap_or_default()
     }
 
     fn wanted(&self, line: Line) -> Numbered {
@@ -212,16 +221,6 @@ impl Watched {
         let wish =
             Wish { end: line.end.unwrap_or(end), reason: line.reason.unwrap_or_else(|| Arc::clone(&self.reason)) };
         (line.number, line.net, wish)
-    }
-
-    /// Names the first of the lines with which something is wrong.
-    fn list(&self, what: &str, count: u64, first: &[String]) {
-        for line in first {
-            warn!("{}: {what}: {}", self.path, printable(line));
-        }
-        if count > first.len() as u64 {
-            warn!("{}: {what}: {} more lines", self.path, count - first.len() as u64);
-        }
     }
 }
 

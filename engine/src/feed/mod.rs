@@ -10,6 +10,9 @@ pub mod datagram;
 /// Watched files.
 pub mod file;
 
+/// Decoys.
+pub mod honeypot;
+
 /// The lines of block lists.
 pub mod lines;
 /// What a message asks for.
@@ -22,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What came of a feed's wishes. Each thing wished for is counted once, in one of the last four.
 #[derive(Debug, Default)]
@@ -40,8 +44,9 @@ pub struct Tally {
 }
 
 /// How a feed is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = FeedState)]
 pub enum State {
     /// It has not begun.
     #[default]
@@ -53,7 +58,8 @@ pub enum State {
 }
 
 /// A feed as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Feed)]
 pub struct View {
     /// What it is called, such as `file /etc/vos/honeypot.list`.
     pub name: String,

@@ -95,7 +95,7 @@ impl Settler {
                 Ok(Done::Made { .. } | Done::Removed { .. }) => applied += 1,
                 // It is as it was asked for: a message that came twice.
                 Ok(Done::Already(_)) | Err(Refusal::NoSuchRule { .. }) => already += 1,
-                Err(refusal @ (Refusal::Store(_) | Refusal::Torn { .. })) => return Err(refusal.to_string()),
+                Err(refusal @ Refusal::Store(_)) => return Err(refusal.to_string()),
                 Err(refusal) => refused.push(refusal.to_string()),
             }
         }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::config::{Admission, Fallback, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
 use crate::events::SoftswitchState;
 
 /// Answer to `POST /v1/reload`. Keys are named with their tables.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reloaded {
     /// Keys that have another value now, run-time switches that ended among them.
     pub changed: Vec<String>,
@@ -18,7 +19,7 @@ pub struct Reloaded {
 }
 
 /// Body of `PUT /v1/rule-modes`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Switch {
     /// The rule's label, or `all`.
@@ -28,7 +29,7 @@ pub struct Switch {
 }
 
 /// Answer to `PUT /v1/rule-modes`: in force until the next reload or restart.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Switched {
     /// What was asked for.
     pub asked: RuleMode,
@@ -37,18 +38,19 @@ pub struct Switched {
 }
 
 /// Answer to `GET` and `PUT /v1/backends`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Backends {
     /// In the order of the configuration.
     pub backends: Vec<Backend>,
 }
 
 /// A softswitch behind `relay.to = "proxy…"`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Backend {
     /// What it is called.
     pub name: String,
     /// Where it listens.
+    #[schema(value_type = String)]
     pub address: SocketAddr,
     /// How it is.
     pub state: SoftswitchState,
@@ -61,7 +63,7 @@ pub struct Backend {
 }
 
 /// Body of `PUT /v1/backends`: in force until the next reload or restart.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Drain {
     /// Which one.
@@ -71,7 +73,7 @@ pub struct Drain {
 }
 
 /// Body of `PUT /v1/attack`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAttack {
     /// Seconds; absent: 900.
@@ -80,22 +82,24 @@ pub struct NewAttack {
 }
 
 /// Answer to `PUT` and `DELETE /v1/attack`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Attack {
     /// Seconds left; null: attack mode is off.
     pub left_s: Option<u64>,
 }
 
 /// Answer to `GET /v1/status`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// What is done with packets.
     pub mode: Mode,
     /// Where the defaults are from.
+    #[schema(value_type = String)]
     pub profile: Profile,
     /// Whose packets are taken at all.
     pub admission: Admission,
     /// Which requests of unknown sources get no answer.
+    #[schema(value_type = String)]
     pub stealth: Stealth,
     /// For which names and addresses unknown sources may ask; empty: any.
     pub domains: Vec<String>,
@@ -104,12 +108,14 @@ pub struct Status {
     /// Keys that were changed at run time, until the next reload or restart.
     pub switched: Vec<String>,
     /// Which survivors go to the engine.
+    #[schema(value_type = String)]
     pub redirect: Redirect,
     /// The same in words; empty: none.
     pub redirected: Vec<String>,
     /// Where they go from there: `relay.to`.
     pub relay: String,
     /// Where they go while nobody is there.
+    #[schema(value_type = String)]
     pub fallback: Fallback,
     /// How many workers find somebody there, and how many there are; null: the softswitch on this host is meant.
     pub peers: Option<(usize, usize)>,
@@ -120,5 +126,6 @@ pub struct Status {
     /// How many signatures are looked for.
     pub signatures: usize,
     /// The limits.
+    #[schema(value_type = Object)]
     pub rates: Rates,
 }

@@ -1,20 +1,16 @@
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::Ebpf;
-use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError as AyaError, PerCpuArray};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use aya::maps::{Array, MapData, MapError as AyaError, PerCpuArray};
 use serde_json::{Map, Value};
 use tracing::error;
 use vos_common::reason::Reason;
-use vos_common::rule::{Addr, GateBlock, MAPPED_BITS, Rule};
+use vos_common::rule::Addr;
 use vos_common::signature::Signatures;
 use vos_common::state::{Config as KernelConfig, Homes, Ports, V6_RULES};
 
 use super::{LoadError, compile, take};
 use crate::config::Config;
-use crate::control::{MapError, RuleMaps};
 
 fn failed(name: &'static str) -> impl FnOnce(AyaError) -> LoadError {
     move |source| LoadError::Map { name, source: Box::new(source) }
@@ -86,6 +82,13 @@ impl Settings {
         self.config.set(0, config, 0).map_err(failed("CONFIG"))
     }
 
+    /// Says whether there are IPv6 rules to be looked for.
+    pub(super) fn v6_rules(&mut self, any: bool) -> Result<(), AyaError> {
+        let config = self.config();
+        let flags = config.flags & !V6_RULES | if any { V6_RULES } else { 0 };
+        self.config.set(0, KernelConfig { flags, ..config }, 0)
+    }
+
     /// Says which MAC address the interface has.
     pub fn mac(&mut self, mac: [u8; 6]) -> Result<(), LoadError> {
         self.write(KernelConfig { mac: mac_word(mac), ..self.config() })
@@ -138,103 +141,6 @@ impl Settings {
         all.dedup_by_key(|(addr, _)| *addr);
         let homes = Homes::of(&all).ok_or(LoadError::TooManyAddresses(all.len()))?;
         self.homes.set(0, homes, 0).map_err(failed("HOMES"))
-    }
-}
-
-/// The source rules in the kernel: single addresses in a hash, prefixes in a trie, the IPv4 gate in front.
-pub struct KernelRules {
-    exact: HashMap<MapData, Addr, Rule>,
-    prefix: LpmTrie<MapData, Addr, Rule>,
-    gate: Array<MapData, GateBlock>,
-    settings: Arc<Mutex<Settings>>,
-}
-
-const EXACT_CAPACITY: u32 = 1 << 20;
-const PREFIX_CAPACITY: u32 = 1 << 17;
-
-impl KernelRules {
-    pub(super) fn open(ebpf: &mut Ebpf, settings: Arc<Mutex<Settings>>) -> Result<Self, LoadError> {
-        Ok(Self { exact: take(ebpf, "EXACT")?, prefix: take(ebpf, "PREFIX")?, gate: take(ebpf, "GATE")?, settings })
-    }
-}
-
-fn key(net: IpNet) -> Key<Addr> {
-    let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { MAPPED_BITS } else { 0 };
-    Key::new(bits, addr(net.network()))
-}
-
-fn net(addr: Addr, bits: u32) -> Option<IpNet> {
-    match ip(addr) {
-        IpAddr::V4(ip) => Ipv4Net::new(ip, u8::try_from(bits.checked_sub(MAPPED_BITS)?).ok()?).ok().map(IpNet::V4),
-        IpAddr::V6(ip) => Ipv6Net::new(ip, u8::try_from(bits).ok()?).ok().map(IpNet::V6),
-    }
-}
-
-fn refused(map: &'static str, capacity: u32, fix: &'static str) -> impl FnOnce(AyaError) -> MapError {
-    move |error| match error {
-        AyaError::SyscallError(call)
-            if matches!(call.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM)) =>
-        {
-            MapError::Full { map, capacity, fix }
-        }
-        AyaError::SyscallError(call) => MapError::Os { map, source: call.io_error },
-        other => MapError::Os { map, source: std::io::Error::other(other.to_string()) },
-    }
-}
-
-fn absent(error: &AyaError) -> bool {
-    match error {
-        AyaError::KeyNotFound => true,
-        AyaError::SyscallError(call) => call.io_error.raw_os_error() == Some(libc::ENOENT),
-        _ => false,
-    }
-}
-
-impl RuleMaps for KernelRules {
-    fn put(&mut self, net: IpNet, rule: Rule) -> Result<(), MapError> {
-        if net.prefix_len() == net.max_prefix_len() {
-            let full = refused("EXACT", EXACT_CAPACITY, "block prefixes instead of single addresses");
-            self.exact.insert(addr(net.addr()), rule, 0).map_err(full)
-        } else {
-            let full = refused("PREFIX", PREFIX_CAPACITY, "block shorter prefixes that cover several");
-            self.prefix.insert(&key(net), rule, 0).map_err(full)
-        }
-    }
-
-    fn delete(&mut self, net: IpNet) -> Result<(), MapError> {
-        let (map, gone) = if net.prefix_len() == net.max_prefix_len() {
-            ("EXACT", self.exact.remove(&addr(net.addr())))
-        } else {
-            ("PREFIX", self.prefix.remove(&key(net)))
-        };
-        match gone {
-            Err(error) if !absent(&error) => Err(refused(map, 0, "")(error)),
-            _ => Ok(()),
-        }
-    }
-
-    fn gate(&mut self, block: u32, words: &GateBlock) -> Result<(), MapError> {
-        self.gate.set(block, words, 0).map_err(refused("GATE", 0, ""))
-    }
-
-    fn v6_rules(&mut self, any: bool) -> Result<(), MapError> {
-        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut config = settings.config();
-        config.flags = config.flags & !V6_RULES | if any { V6_RULES } else { 0 };
-        settings.config.set(0, config, 0).map_err(refused("CONFIG", 1, ""))
-    }
-
-    fn held(&mut self) -> Result<Vec<(IpNet, Rule)>, MapError> {
-        let mut held = Vec::new();
-        for entry in &self.exact {
-            let (addr, rule) = entry.map_err(refused("EXACT", 0, ""))?;
-            held.push((IpNet::from(ip(addr)), rule));
-        }
-        for entry in &self.prefix {
-            let (key, rule) = entry.map_err(refused("PREFIX", 0, ""))?;
-            held.extend(net(key.data(), key.prefix_len()).map(|net| (net, rule)));
-        }
-        Ok(held)
     }
 }
 

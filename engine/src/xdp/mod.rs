@@ -11,18 +11,21 @@ mod attach;
 mod clock;
 /// The configuration as the kernel holds it.
 mod compile;
-/// Rules, own addresses and counters in the maps.
+/// Own addresses and counters in the maps.
 mod maps;
 /// Where programs, links and maps are pinned.
 mod pins;
+/// The source rules in the maps.
+mod rules;
 /// Who is known, asked of the maps.
 mod sources;
 
 pub use attach::{AttachError, Attachment, is_pinned, unload};
 pub use compile::compile;
-pub use maps::{Counters, KernelRules, Settings, Snapshot};
+pub use maps::{Counters, Settings, Snapshot};
 pub(crate) use maps::{addr, ip};
 pub use pins::PinError;
+pub use rules::KernelRules;
 pub use sources::{KernelSources, KernelVerified};
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,6 +5,10 @@
 
 /// A RabbitMQ of the test's own.
 mod broker;
+/// Nodes that agree.
+mod cluster;
+/// Decoys, and who falls for them.
+mod decoy;
 /// What every other test here stands on.
 mod drops;
 /// Watched files.
@@ -15,8 +19,12 @@ mod operator;
 mod push;
 /// The queue of blocks and unblocks.
 mod queue;
+/// What Prometheus reads.
+mod scrape;
 /// Hosts, wires, engines.
 mod site;
+/// The API over TCP.
+mod tcp;
 /// `vosctl top` on a terminal.
 mod terminal;
 /// What `vosctl` refuses by itself.

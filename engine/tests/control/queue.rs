@@ -1,4 +1,5 @@
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, mpsc};
@@ -8,6 +9,7 @@ use lapin::BasicProperties;
 use lapin::options::ConfirmSelectOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 use vos_bench::process::output;
 
@@ -77,6 +79,7 @@ fn messages_become_drops_or_dead_letters() {
     let hub = Hub::new();
     let broker = Broker::start(&hub.ns, Hub::ADDRESS);
     let mut node = Node::on(&hub);
+    let disk = SmallDisk::at(node.path("state"));
     node.start(&config(&broker.url(), ""));
     wait_until_read(&node);
 
@@ -90,6 +93,7 @@ fn messages_become_drops_or_dead_letters() {
     let letter = broker.get(DEAD).expect("the broker has put it aside");
     assert_eq!(letter.body, b"198.51.100.43");
     latency(&broker, &node);
+    full_disk(&broker, &node, &disk);
 
     // sites of the original have a queue of another name and with arguments
     let mut arguments = FieldTable::default();
@@ -101,7 +105,7 @@ fn messages_become_drops_or_dead_letters() {
     let ends = node.json(&["list", "--covering", "198.51.100.77"]);
     assert!(ends.to_string().contains("blocklist"), "{ends}");
     unreadable_message(&broker, &node, "blocklist", 80);
-    assert!(node.log().contains("no UTF-8 is thrown away"), "{}", node.log());
+    assert!(node.log().contains("are no UTF-8 is taken off queue blocklist"), "{}", node.log());
     broker.publish(QUEUE, &[b"198.51.100.78"]);
     wait_until("the first queue is left alone", || broker.depth(QUEUE) == Some(1));
     assert!(!node.is_dropped("198.51.100.78"));
@@ -218,6 +222,46 @@ fn unreadable_message(broker: &Broker<'_>, node: &Node, queue: &str, first: u8) 
     assert!(!node.is_dropped(&source(3)));
 }
 
+/// A file system of 16 MB, for as long as this lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn at(path: PathBuf) -> Self {
+        std::fs::create_dir_all(&path).unwrap();
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some("size=16m")).unwrap();
+        Self(path)
+    }
+
+    /// Leaves no byte free; gives the file that takes them.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+/// What cannot be kept is not acknowledged, and is done when there is room.
+fn full_disk(broker: &Broker<'_>, node: &Node, disk: &SmallDisk) {
+    let filler = disk.fill();
+    let many: Vec<String> = (0..10_000).map(|n| format!("10.{}.{}.1", n >> 8, n & 255)).collect();
+    broker.publish(QUEUE, &[many.join("\n").as_bytes(), b"198.51.100.99"]);
+    let says_so = |feed: &Value| feed["error"].as_str().is_some_and(|error| error.contains("cannot be written"));
+    wait_until("the full disk is named", || says_so(&feed(node)));
+    assert!(!node.is_dropped("10.3.3.1"));
+    std::fs::remove_file(filler).unwrap();
+    wait_until("there is room again", || node.is_dropped("198.51.100.99"));
+    assert!(node.is_dropped("10.0.0.1") && node.is_dropped("10.39.15.1"));
+    wait_until("and nothing is wrong any more", || feed(node)["error"].is_null());
+    assert_eq!(broker.depth(DEAD), Some(0));
+}
+
 /// How long it takes from just before it is published until a packet is dropped. For the note; nothing depends on it.
 fn latency(broker: &Broker<'_>, node: &Node) {
     let (publish, wanted) = mpsc::channel::<String>();
@@ -282,8 +326,11 @@ async fn publish_some(
         let bodies = sources.iter().map(|source| pike(source)).collect::<Vec<_>>();
         let sent = bodies.iter().map(|body| broker::publish(&channel, QUEUE, body.as_bytes(), &properties));
         let sent = futures_util::future::join_all(sent).await;
-        let kept = sources.into_iter().zip(sent).filter(|(_, kept)| matches!(kept, Ok(true)));
-        confirmed.lock().unwrap().extend(kept.map(|(source, _)| source));
+        for (source, kept) in sources.into_iter().zip(sent) {
+            if kept? {
+                confirmed.lock().unwrap().push(source);
+            }
+        }
     }
     Ok(())
 }

@@ -98,7 +98,8 @@ pub(crate) struct Node {
     _plug: Option<VethPair>,
     /// Where the engine is.
     pub(crate) server: NetNs,
-    sender: NetNs,
+    /// Whoever sends: 192.0.2.10 and 2001:db8::10, and all others whose names they use.
+    pub(crate) sender: NetNs,
     /// The interface on which SIP arrives.
     pub(crate) iface: String,
     number: u32,

@@ -13,7 +13,7 @@ use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
 use vos_engine::events::{
-    Change, Dropped, Event, PeerChange, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
+    Change, Decoy, Dropped, Event, PeerChange, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
 };
 use vos_engine::pcap::Writer;
 
@@ -96,6 +96,7 @@ fn line(event: &Event) -> String {
         What::Pressure(change) => pressure_line(change),
         What::Softswitch(change) => softswitch_line(change),
         What::Peer(change) => peer_line(change),
+        What::Decoy(decoy) => decoy_line(decoy),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -113,12 +114,15 @@ fn pressure_line(Pressure { begins, socket, seconds, given_up }: &Pressure) -> S
     }
 }
 
-fn dropped_line(dropped: &Dropped) -> String {
-    let end = |address: &str, port: Option<u16>| match port {
+fn end(address: &str, port: Option<u16>) -> String {
+    match port {
         Some(port) if address.contains(':') => format!("[{address}]:{port}"),
         Some(port) => format!("{address}:{port}"),
         None => address.to_owned(),
-    };
+    }
+}
+
+fn dropped_line(dropped: &Dropped) -> String {
     let source = end(&dropped.source, dropped.source_port);
     let destination = end(&dropped.destination, dropped.destination_port);
     let mut line = format!("{:16}  {source} > {destination}  {} bytes", dropped.reason, dropped.length);
@@ -151,6 +155,14 @@ fn softswitch_line(change: &SoftswitchChange) -> String {
         SoftswitchState::Dead => "dead",
     };
     format!("{:16}  {} is {state}", "softswitch", change.name)
+}
+
+fn decoy_line(decoy: &Decoy) -> String {
+    let Decoy { source, source_port, destination, destination_port, start_line, user_agent, caught, .. } = decoy;
+    let agent = user_agent.as_ref().map(|agent| format!("  {agent}")).unwrap_or_default();
+    let caught = if *caught { "  answered the challenge" } else { "" };
+    let (from, to) = (end(source, Some(*source_port)), end(destination, Some(*destination_port)));
+    format!("{:16}  {from} > {to}  {start_line}{agent}{caught}", "decoy")
 }
 
 fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {

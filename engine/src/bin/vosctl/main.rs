@@ -30,6 +30,8 @@ mod stats;
 mod suggest;
 /// `vosctl top`.
 mod top;
+/// `vosctl verify`.
+mod verify;
 
 /// `vosctl cluster`.
 mod cluster;
@@ -103,6 +105,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Write all rules as a list that import takes back.
     Export(import::ExportArgs),
+    /// Compare disk, rules and the kernel's maps; exit code 1 if something differs.
+    Verify(verify::VerifyArgs),
     /// Show who decides without an operator: files, queues, datagrams, decoys.
     Feeds,
     /// Show what happened to packets, by reason.
@@ -205,6 +209,7 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::Undo(args) => history::undo(client, cli, args).await,
         Command::Import(args) => import::import(client, cli, args).await,
         Command::Export(args) => import::export(client, cli, args).await,
+        Command::Verify(args) => verify::verify(client, cli, args).await,
         Command::Feeds => feeds::run(client, cli).await,
         Command::Status => live::status(client, cli).await,
         Command::Reload => live::reload(client, cli).await,

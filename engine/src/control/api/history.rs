@@ -1,18 +1,25 @@
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::HeaderMap;
-use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Answer, Json, Peer, Problem, Shared, blocking, read};
 use crate::control::session::client_of;
-use crate::control::wire::{History, Left, Remembered, TOLD_MAX, Undo, Undone};
+use crate::control::wire::{Failure, History, Left, Remembered, TOLD_MAX, Undo, Undone};
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/v1/history", get(history)).route("/v1/undo", post(undo))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(history)).routes(routes!(undo))
 }
 
+/// What was done, and can be undone.
+#[utoipa::path(
+    get,
+    path = "/v1/history",
+    params(Remembered),
+    responses((status = 200, description = "Oldest first", body = History)),
+)]
 async fn history(State(shared): State<Shared>, query: Result<Query<Remembered>, QueryRejection>) -> Answer<History> {
     let Query(Remembered { limit }) = query.map_err(|rejection| {
         Problem::bad_request(format!("{}: the only parameter is limit, a number", rejection.body_text()))
@@ -26,6 +33,17 @@ async fn history(State(shared): State<Shared>, query: Result<Query<Remembered>, 
     .await
 }
 
+/// Takes a change back, all of it that nobody has changed since.
+#[utoipa::path(
+    post,
+    path = "/v1/undo",
+    request_body = Undo,
+    responses(
+        (status = 200, description = "What was taken back, and what was left and why", body = Undone),
+        (status = 404, description = "There is no such change, or none at all", body = Failure),
+        (status = 409, description = "It was undone already, or the guard refuses", body = Failure),
+    ),
+)]
 async fn undo(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,

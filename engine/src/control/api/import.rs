@@ -4,14 +4,14 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
 use http_body_util::LengthLimitError;
 use tokio::sync::Semaphore;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Answer, Json, Peer, Problem, Shared, blocking};
 use crate::control::Control;
@@ -19,7 +19,7 @@ use crate::control::ask::{Ask, By, End, Refusal};
 use crate::control::bulk::Fate;
 use crate::control::decision::Kind;
 use crate::control::session::client_of;
-use crate::control::wire::{Import, Imported, TOLD_MAX, Untaken};
+use crate::control::wire::{Failure, Import, Imported, TOLD_MAX, Untaken};
 use crate::feed::lines::{self, FILE_MAX, Line, Takes};
 
 /// One import at a time: each holds its list in memory, and on the disk they would wait for each other anyway.
@@ -30,10 +30,22 @@ const BODY_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest name of an import that is kept, characters.
 const NAME_MAX: usize = 200;
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/v1/import", post(import))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(import))
 }
 
+/// Takes the decisions of a list, all of them one change.
+#[utoipa::path(
+    post,
+    path = "/v1/import",
+    params(Import),
+    request_body(content = String, content_type = "text/plain", description = "A line for each: ADDRESS [kind=K] [ttl=T]"),
+    responses(
+        (status = 200, description = "What came of each line", body = Imported),
+        (status = 408, description = "The list did not arrive in time", body = Failure),
+        (status = 409, description = "Another import runs", body = Failure),
+    ),
+)]
 async fn import(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,

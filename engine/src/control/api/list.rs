@@ -18,7 +18,13 @@ fn bad(what: &str) -> Problem {
     ))
 }
 
-/// `GET /v1/rules`
+/// The decisions, by address: those in force, and those that this node holds back.
+#[utoipa::path(
+    get,
+    path = "/v1/rules",
+    params(Listing),
+    responses((status = 200, description = "A page of them", body = Rules)),
+)]
 pub(super) async fn list(State(shared): State<Shared>, query: Result<Query<Listing>, QueryRejection>) -> Answer<Rules> {
     let Query(listing) = query.map_err(|rejection| bad(&rejection.body_text()))?;
     let limit = listing.limit.unwrap_or(PAGE_MAX);

@@ -1,23 +1,24 @@
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use axum::routing::{get, post, put};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Answer, Json, Problem, Shared, blocking, read};
+use crate::control::wire::Failure;
 use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
 use crate::live::{ATTACK_DEFAULT, ChangeError};
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/reload", post(reload))
-        .route("/v1/rule-modes", put(switch))
-        .route("/v1/backends", get(backends).put(drain))
-        .route("/v1/attack", put(attack).delete(calm))
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(reload))
+        .routes(routes!(switch))
+        .routes(routes!(backends, drain))
+        .routes(routes!(attack, calm))
 }
 
 impl From<ChangeError> for Problem {
@@ -33,6 +34,8 @@ impl From<ChangeError> for Problem {
     }
 }
 
+/// What is in force.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "At this moment", body = Status)))]
 async fn status(State(shared): State<Shared>) -> Answer<Status> {
     let status = move || {
         let engine = &shared.engine;
@@ -42,19 +45,40 @@ async fn status(State(shared): State<Shared>) -> Answer<Status> {
     blocking(status).await
 }
 
+/// Reads the configuration again.
+#[utoipa::path(post, path = "/v1/reload", responses((status = 200, description = "It is in force", body = Reloaded)))]
 async fn reload(State(shared): State<Shared>) -> Answer<Reloaded> {
     Ok(Json(blocking(move || shared.engine.live().reload()).await??))
 }
 
+/// Has a rule do something else until the next reload.
+#[utoipa::path(
+    put,
+    path = "/v1/rule-modes",
+    request_body = Switch,
+    responses((status = 200, description = "It does", body = Switched)),
+)]
 async fn switch(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Switched> {
     let Switch { rule, mode } = read(&body?)?;
     Ok(Json(blocking(move || shared.engine.live().switch(&rule, mode)).await??))
 }
 
+/// The softswitches.
+#[utoipa::path(get, path = "/v1/backends", responses((status = 200, description = "All of them", body = Backends)))]
 async fn backends(State(shared): State<Shared>) -> Answer<Backends> {
     Ok(Json(blocking(move || Backends { backends: shared.engine.backends() }).await?))
 }
 
+/// Gives a softswitch no new calls, or again some, until the next reload.
+#[utoipa::path(
+    put,
+    path = "/v1/backends",
+    request_body = Drain,
+    responses(
+        (status = 200, description = "All of them", body = Backends),
+        (status = 404, description = "There is none of this name", body = Failure),
+    ),
+)]
 async fn drain(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Backends> {
     let Drain { name, drain } = read(&body?)?;
     blocking(move || {
@@ -64,6 +88,13 @@ async fn drain(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>
     .await?
 }
 
+/// Switches attack mode on, for a time.
+#[utoipa::path(
+    put,
+    path = "/v1/attack",
+    request_body = NewAttack,
+    responses((status = 200, description = "It is on", body = Attack)),
+)]
 async fn attack(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Attack> {
     let NewAttack { ttl_s } = read(&body?)?;
     let ttl = ttl_s.map_or(ATTACK_DEFAULT, Duration::from_secs);
@@ -71,6 +102,8 @@ async fn attack(State(shared): State<Shared>, body: Result<Bytes, BytesRejection
     Ok(Json(Attack { left_s }))
 }
 
+/// Switches attack mode off.
+#[utoipa::path(delete, path = "/v1/attack", responses((status = 200, description = "It is off", body = Attack)))]
 async fn calm(State(shared): State<Shared>) -> Answer<Attack> {
     let left_s = blocking(move || shared.engine.live().attack(None)).await??;
     Ok(Json(Attack { left_s }))

@@ -5,7 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 
+use redb::ReadableTable;
+
+use super::tables::{DECISIONS, META, SCHEMA};
 use super::*;
+use crate::control::decision::Kind;
 use crate::control::decision::{Made, Origin};
 
 fn decision(net: &str, kind: Kind, until: Option<u64>) -> Decision {
@@ -134,6 +138,95 @@ fn a_file_of_before_there_was_trust_is_read_and_stays_readable_until_there_is_on
 }
 
 #[test]
+fn rows_of_earlier_engines_say_who_decided_and_when() {
+    for layout in [1, 2] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("eth0.redb");
+        let database = Database::create(&path).expect("a new file");
+        let transaction = database.begin_write().expect("alone");
+        transaction.open_table(META).expect("new").insert("schema", layout).expect("room");
+        let row = r#"{"until":9000000000,"reason":"scan","origin":"api uid 0","made":1700000000}"#;
+        let key: row::RawKey = [6, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, b'b'];
+        let mut table = transaction.open_table(DECISIONS).expect("new");
+        table.insert(key.as_slice(), row.as_bytes()).expect("room");
+        drop(table);
+        transaction.commit().expect("room");
+        drop(database);
+        let (_, read) = Store::open(&path).expect("it is whole");
+        let expected = Decision {
+            net: "2001:db8::/32".parse().expect("a net"),
+            kind: Kind::Block,
+            until: Some(9_000_000_000),
+            reason: "scan".into(),
+            origin: Origin::Api,
+            who: "uid 0".into(),
+            made: Made::at(1_700_000_000),
+        };
+        assert_eq!(read.decisions, [expected]);
+        assert!(read.sets.is_empty() && read.outbox.is_empty() && read.graves.is_empty() && read.places.is_empty());
+    }
+}
+
+#[test]
+fn everything_else_that_is_stored_is_read_as_it_was() {
+    use crate::control::log::Logged;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("eth0.redb");
+    let (mut store, _) = Store::open(&path).expect("a new file");
+    let made = Made { stamp: Stamp::of_bits(77), node: "a".into(), offset: 5 };
+    let before = Decision { made: made.clone(), ..decision("10.0.0.1/32", Kind::Block, Some(99)) };
+    let set = |number| Set {
+        number,
+        time: 5,
+        origin: Origin::Cli,
+        who: "root".into(),
+        what: "import \u{1b}".into(),
+        count: 3,
+        undone_by: None,
+        undoes: Some(1),
+    };
+    let step = |net: &str, until, before| Step {
+        key: (net.parse().expect("a net"), Kind::Block),
+        made: Stamp::of_bits(78),
+        until,
+        before,
+    };
+    let steps =
+        [step("10.0.0.1/32", Some(None), Some(before.clone())), step("10.0.0.2/32", Some(Some(9)), None), step("10.0.0.3/32", None, Some(before.clone()))];
+    let entry = Entry { node: "a".into(), sequence: 9, changes: vec![Logged::put(&before)] };
+    let grave = Grave { made: made.clone(), keep: 1_000 };
+    let held = Held { decision: before.clone(), why: "it would block".into() };
+    let all = Batch {
+        changes: vec![Change::Put(before.clone())],
+        graves: vec![(steps[1].key, Some(grave.clone()))],
+        held: vec![(before.key(), Some(held))],
+        posted: vec![entry.clone(), Entry { sequence: 10, ..entry.clone() }],
+        nodes: vec![("b".into(), 4)],
+        place: Some(("log".into(), 6)),
+        clock: Some((Stamp::of_bits(79), 10)),
+        sets: vec![set(2), set(3)],
+        steps: steps.iter().flat_map(|step| [(2, step.clone()), (3, step.clone())]).collect(),
+        ..Batch::default()
+    };
+    store.commit(&all).expect("room");
+    store.commit(&Batch { sent: vec![9], forget: Some(2), ..Batch::default() }).expect("room");
+    drop(store);
+    let (mut store, read) = Store::open(&path).expect("whole");
+    assert_eq!(read.decisions, [before.clone()]);
+    assert_eq!(read.graves, HashMap::from([(steps[1].key, grave)]));
+    assert_eq!(read.held, HashMap::from([(before.key(), "it would block".to_owned())]));
+    assert_eq!((read.nodes, read.places), (HashMap::from([("b".into(), 4)]), HashMap::from([("log".into(), 6)])));
+    assert_eq!((read.stamp, read.sequence, read.outbox), (Stamp::of_bits(79), 10, BTreeSet::from([10])));
+    assert_eq!(read.sets, BTreeMap::from([(3, set(3))]));
+    assert_eq!(store.outbox(5).expect("readable"), [Entry { sequence: 10, ..entry }]);
+    assert_eq!(store.steps(3, None, 9).expect("readable"), steps);
+    assert_eq!(store.steps(3, Some(steps[0].key), 1).expect("readable"), steps[1..2]);
+    // the steps of a set that is forgotten go by and by
+    assert!(store.tidy(3, 2).expect("room") && store.tidy(3, 2).expect("room") && !store.tidy(3, 2).expect("room"));
+    assert_eq!((store.steps(2, None, 9).expect("readable").len(), store.steps(3, None, 9).expect("readable").len()), (0, 3));
+}
+
+#[test]
 fn a_directory_in_the_place_of_the_file_is_an_error_with_the_path() {
     let directory = tempfile::tempdir().expect("a directory");
     let error = Store::open(directory.path()).expect_err("a directory");
@@ -164,4 +257,18 @@ proptest! {
             Err(error) => prop_assert!(error.to_string().contains("eth0.redb")),
         }
     }
+}
+
+#[test]
+fn each_log_has_its_place_and_what_tells_it_from_another() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("eth0.redb");
+    let (mut store, _) = Store::open(&path).expect("a new file");
+    let places = [("vos.decisions", Place { next: 7, mark: u64::MAX }), ("other", Place::default())];
+    for (log, place) in places {
+        store.commit(&Batch { place: Some((log.to_owned(), place)), ..Batch::default() }).expect("room");
+    }
+    drop(store);
+    let (_, loaded) = Store::open(&path).expect("it is whole");
+    assert_eq!(loaded.places, places.map(|(log, place)| (log.to_owned(), place)).into());
 }

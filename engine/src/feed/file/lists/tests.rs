@@ -167,6 +167,7 @@ fn at_a_start_a_ttl_counts_from_the_block_that_stands_or_from_the_files_own_time
     let lines = ["192.0.2.1 1000", "192.0.2.2 100", "192.0.2.3 600", "192.0.2.4"];
     assert_eq!(told(&apply_written(&lists, "/a", &lines, BEGIN + 100)), (2, 0, 2, 0));
     assert_eq!(blocked(&lists), ["192.0.2.1 /a 1000", "192.0.2.3 /a 700", "192.0.2.4 /a"]);
+    drop(lists);
     // a file from the future is one of now
     assert_eq!(told(&apply_written(&bench.open(), "/b", &["192.0.2.9 600"], BEGIN + 9_999)), (1, 0, 0, 0));
     assert!(blocked(&bench.open()).contains(&"192.0.2.9 /b 1000".to_owned()));
@@ -229,6 +230,7 @@ fn a_file_that_is_no_longer_watched_takes_its_blocks_with_it() {
     // who had begun to read before comes too late
     assert!(lists.apply(&"/a".into(), late, Vec::new(), 0).is_none());
     // and so it is when the engine was away
+    drop(lists);
     let lists = bench.open();
     lists.keep_only(&only("/a"), lists.next_turn());
     assert_eq!(blocked(&lists), ["192.0.2.4 op"]);

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use proptest::prelude::*;
+use vos_common::rule::RuleKind;
 
 use super::*;
 use crate::control::decision::{Made, Origin};
@@ -46,14 +47,15 @@ struct World {
 impl World {
     fn put(&mut self, text: &str, kind: Kind, until: Option<u64>) -> Result<(), MapError> {
         let change = Change::Put(decision(text, kind, until));
-        self.book.apply(vec![change], clock(self.now), &mut self.kernel)?;
+        let _applied = self.book.apply(&[change], clock(self.now), &mut self.kernel)?;
         self.model.retain(|(n, k, _)| (*n, *k) != (net(text), kind));
         self.model.push((net(text), kind, until));
         Ok(())
     }
 
     fn remove(&mut self, text: &str, kind: Kind) -> Result<(), MapError> {
-        self.book.apply(vec![Change::Remove(net(text), kind)], clock(self.now), &mut self.kernel)?;
+        let removal = Change::Remove(net(text), kind);
+        let _applied = self.book.apply(&[removal], clock(self.now), &mut self.kernel)?;
         self.model.retain(|(n, k, _)| (*n, *k) != (net(text), kind));
         Ok(())
     }
@@ -317,7 +319,7 @@ fn a_batch_is_carried_out_whole_or_not_at_all_wherever_it_fails() {
         world.put("10.0.0.2/32", Kind::Allow, Some(50)).expect("room");
         let before = world.kernel.maps().entries.clone();
         world.kernel.maps().writes_left = Some(writes);
-        let result = world.book.apply(batch(), clock(0), &mut world.kernel);
+        let result = world.book.apply(&batch(), clock(0), &mut world.kernel);
         world.kernel.maps().writes_left = None;
         if result.is_ok() {
             assert!(writes > 4);
@@ -330,7 +332,7 @@ fn a_batch_is_carried_out_whole_or_not_at_all_wherever_it_fails() {
         assert_eq!(world.kernel.maps().entries, before, "{writes} writes");
         assert_eq!(world.at("10.0.0.9", 0), RuleKind::None);
         // and nothing that failed is in the way of trying again
-        world.book.apply(batch(), clock(0), &mut world.kernel).expect("room");
+        let _applied = world.book.apply(&batch(), clock(0), &mut world.kernel).expect("room");
         assert_eq!(world.at("10.0.0.9", 0), RuleKind::Blocked);
         assert_eq!(world.at("2001:db8::1", 0), RuleKind::Blocked);
     }
@@ -348,8 +350,8 @@ fn who_is_blocked_before_and_after_is_blocked_in_between() {
             |from, to| vec![Change::Remove(net(from), Kind::Block), Change::Put(decision(to, Kind::Block, None))];
         world.put(narrow, Kind::Block, None).expect("room");
         world.kernel.maps().throughout = source.parse().ok().map(|source| (source, RuleKind::Blocked));
-        world.book.apply(swap(narrow, wide), clock(0), &mut world.kernel).expect("room");
-        world.book.apply(swap(wide, narrow), clock(0), &mut world.kernel).expect("room");
+        let _applied = world.book.apply(&swap(narrow, wide), clock(0), &mut world.kernel).expect("room");
+        let _applied = world.book.apply(&swap(wide, narrow), clock(0), &mut world.kernel).expect("room");
         // and over a restart whose store knows another rule with the same effect
         let decisions = vec![decision(wide, Kind::Block, None)];
         RuleBook::load(decisions, clock(0), &mut world.kernel).expect("room");
@@ -371,7 +373,7 @@ fn who_is_trusted_before_and_after_is_trusted_in_between() {
             vec![remove(narrow, Kind::Trust), put(host, Kind::Trust), put(narrow, Kind::Block)],
             vec![remove(host, Kind::Trust), remove(narrow, Kind::Block), put(wide, Kind::Trust)],
         ] {
-            world.book.apply(batch, clock(0), &mut world.kernel).expect("room");
+            let _applied = world.book.apply(&batch, clock(0), &mut world.kernel).expect("room");
         }
         // and over a restart whose store knows another rule with the same effect
         let decisions = vec![decision(wide, Kind::Block, None), decision(host, Kind::Trust, None)];
@@ -388,13 +390,13 @@ fn only_what_a_change_concerns_is_written() {
     }
     let (before, _) = world.kernel.written();
     let change = |text, kind| vec![Change::Put(decision(text, kind, None))];
-    world.book.apply(change("10.0.0.0/16", Kind::Allow), clock(0), &mut world.kernel).expect("room");
+    let _applied = world.book.apply(&change("10.0.0.0/16", Kind::Allow), clock(0), &mut world.kernel).expect("room");
     assert_eq!(world.kernel.written().0 - before, 1, "rules for good do not care what covers them");
-    world.book.apply(change("10.1.0.0/16", Kind::Allow), clock(0), &mut world.kernel).expect("room");
+    let _applied = world.book.apply(&change("10.1.0.0/16", Kind::Allow), clock(0), &mut world.kernel).expect("room");
     assert_eq!(world.kernel.written().0 - before, 1 + 201);
     let (before, _) = world.kernel.written();
     world.put("10.0.0.77/32", Kind::Trust, None).expect("room");
-    world.book.apply(change("10.0.0.0/24", Kind::Trust), clock(0), &mut world.kernel).expect("room");
+    let _applied = world.book.apply(&change("10.0.0.0/24", Kind::Trust), clock(0), &mut world.kernel).expect("room");
     assert_eq!(world.kernel.written().0 - before, 1 + 200, "a trust is for all that are not trusted for good");
 }
 
@@ -452,7 +454,7 @@ fn a_step_of_the_wall_clock_moves_no_end() {
     // an hour ahead on the wall, one second later
     let stepped = Clock::at((BOOT + 3_601) * NS, NS);
     let change = Change::Put(decision("10.0.0.0/8", Kind::Allow, None));
-    world.book.apply(vec![change], stepped, &mut world.kernel).expect("room");
+    let _applied = world.book.apply(&[change], stepped, &mut world.kernel).expect("room");
     assert_eq!((world.at("10.0.0.1", 99), world.at("10.0.0.1", 100)), (RuleKind::Blocked, RuleKind::Allowed));
 }
 

@@ -1,50 +1,18 @@
 //! What operators ask, one thing at a time, through a kernel that only looks up.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use tempfile::TempDir;
+use ipnet::IpNet;
 use vos_common::rule::RuleKind;
 
-use super::*;
-use crate::control::ask::{End, MAX_REASON, MAX_TTL};
-use crate::control::fake_kernel::FakeKernel;
+use super::{Bench, net};
+use crate::control::Control;
+use crate::control::ask::{Ask, By, Done, End, MAX_REASON, MAX_TTL, Refusal};
+use crate::control::decide::Filter;
+use crate::control::decision::{Decision, Kind, Origin};
 use crate::control::maps::MapError;
-
-const NS: u64 = 1_000_000_000;
-
-/// A control plane whose clock the test turns.
-struct Bench {
-    directory: TempDir,
-    kernel: FakeKernel,
-    seconds: Arc<AtomicU64>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        Self { directory, kernel: FakeKernel::default(), seconds: Arc::default() }
-    }
-
-    fn open(&self) -> Control {
-        let (path, seconds) = (self.directory.path().join("eth0.redb"), Arc::clone(&self.seconds));
-        let clock = move || {
-            let now = seconds.load(Ordering::Relaxed) * NS;
-            Clock::at(1_000_000 * NS + now, NS + now)
-        };
-        Control::open(&path, Box::new(self.kernel.clone()), None, clock).expect("a sound store")
-    }
-
-    fn kind(&self, source: &str) -> u32 {
-        let now = NS + self.seconds.load(Ordering::Relaxed) * NS;
-        self.kernel.lookup(source.parse().expect(source), now)
-    }
-}
-
-fn net(text: &str) -> IpNet {
-    crate::control::address::parse(text).expect(text)
-}
+use crate::control::store::Store;
 
 /// One thing asked for by an operator.
 #[derive(Clone)]
@@ -98,12 +66,12 @@ fn what_is_acknowledged_is_in_force_and_survives_a_restart() {
     drop(control);
     // a reboot: the maps are empty, the minute goes on
     *bench.kernel.maps() = Default::default();
-    bench.seconds.store(59, Ordering::Relaxed);
+    bench.set(59);
     let control = bench.open();
     assert_eq!(bench.kind("10.0.0.1"), RuleKind::Allowed as u32);
     assert_eq!(bench.kind("10.0.0.2"), RuleKind::Blocked as u32);
     drop(control);
-    bench.seconds.store(60, Ordering::Relaxed);
+    bench.set(60);
     assert_eq!(bench.kind("10.0.0.1"), RuleKind::Blocked as u32);
     assert_eq!(bench.open().listed().len(), 1);
 }
@@ -117,12 +85,12 @@ fn the_sweeper_forgets_on_disk_as_well() {
     }
     let sweep = control.sweep().expect("nothing refuses");
     assert_eq!((sweep.ended.len(), sweep.next), (0, Some(Duration::from_secs(5))));
-    bench.seconds.store(5, Ordering::Relaxed);
+    bench.set(5);
     assert!(control.listed().is_empty(), "what has ended is not listed, swept or not");
     let sweep = control.sweep().expect("nothing refuses");
     assert_eq!((sweep.ended.len(), sweep.next), (10, None));
     drop(control);
-    let (_, loaded) = Store::open(&bench.directory.path().join("eth0.redb")).expect("sound");
+    let (_, loaded) = Store::open(&bench.path()).expect("sound");
     assert!(loaded.decisions.is_empty() && bench.kernel.maps().entries.is_empty());
 }
 
@@ -171,8 +139,8 @@ fn nobody_blocks_the_host_its_gateway_or_the_own_session_by_mistake() {
     let own = Want { operator, ..ask("203.0.113.9", Kind::Block) };
     assert!(matches!(control.decide(own.clone()), Err(Refusal::Guarded { .. })));
     control.decide(Want { force: true, ..own }).expect("insisted");
-    control.decide(ask("192.0.2.0/24", Kind::Allow)).expect("only blocks are guarded");
     control.decide(ask("192.0.2.2", Kind::Block)).expect("a neighbour");
+    control.decide(ask("192.0.2.0/24", Kind::Allow)).expect("only blocks are guarded");
 }
 
 #[test]
@@ -193,7 +161,7 @@ fn a_block_in_what_is_trusted_is_refused_and_insisted_on_it_waits() {
     let sources = ["203.0.113.7", "203.0.113.9", "203.0.112.9"];
     let (trusted, blocked) = (RuleKind::Trusted as u32, RuleKind::Blocked as u32);
     assert_eq!(kinds(sources), [trusted, trusted, blocked]);
-    bench.seconds.store(60, Ordering::Relaxed);
+    bench.set(60);
     assert_eq!(kinds(sources), [blocked; 3]);
     control.decide(ask("203.0.113.9", Kind::Block)).expect("the trust has ended");
 }
