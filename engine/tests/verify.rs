@@ -58,8 +58,7 @@ fn what_another_program_does_to_the_maps_is_found_and_put_right() {
     for net in nets {
         control.ask(&by, Ask::block(net.parse().unwrap(), End::After(3_600), "")).unwrap();
     }
-    let inside =
-        Ask::Put { net: "203.0.113.0/28".parse().unwrap(), kind: Kind::Allow, end: End::Never, reason: "".into() };
+    let inside = Ask::Put { net: "203.0.113.0/28".parse().unwrap(), kind: Kind::Allow, end: End::Never, reason: "".into() };
     control.ask(&by, inside).unwrap();
     let sound = control.verify(false).unwrap();
     assert_eq!((sound.decisions, sound.in_kernel(), sound.on_disk()), (6, 0, 0), "{sound:?}");
@@ -85,9 +84,7 @@ fn what_another_program_does_to_the_maps_is_found_and_put_right() {
         let found = control.verify(repair).unwrap();
         let counts = [found.missing, found.wrong, found.extra, found.gates_shut, found.gates_open, found.on_disk()];
         assert_eq!((counts, found.repaired), ([2, 2, 2, 1, 0, 0], repair), "{found:?}");
-        for name in
-            ["203.0.113.7 ", "203.0.113.0/28 ", "198.51.100.0/24 ", "2001:db8::1 ", "192.0.2.66 ", "192.0.2.0/25 "]
-        {
+        for name in ["203.0.113.7 ", "203.0.113.0/28 ", "198.51.100.0/24 ", "2001:db8::1 ", "192.0.2.66 ", "192.0.2.0/25 "] {
             assert!(found.examples.iter().any(|example| example.starts_with(name)), "{name}: {:?}", found.examples);
         }
     }

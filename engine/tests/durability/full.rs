@@ -33,8 +33,7 @@ fn address(n: u32) -> IpNet {
 /// Imports until the disk refuses one; how many were taken.
 fn import_until_full(control: &Control, mut next: u32) -> (u32, Refusal) {
     loop {
-        let outcome =
-            control.submit(&root(), (next..next + 500).map(|n| block(address(n))).collect(), Some("x".into()));
+        let outcome = control.submit(&root(), (next..next + 500).map(|n| block(address(n))).collect(), Some("x".into()));
         match outcome.results.into_iter().find_map(Result::err) {
             None => next += 500,
             Some(refusal) => return (next, refusal),

@@ -191,11 +191,8 @@ fn everything_else_that_is_stored_is_read_as_it_was() {
         until,
         before,
     };
-    let steps = [
-        step("10.0.0.1/32", Some(None), Some(before.clone())),
-        step("10.0.0.2/32", Some(Some(9)), None),
-        step("10.0.0.3/32", None, Some(before.clone())),
-    ];
+    let steps =
+        [step("10.0.0.1/32", Some(None), Some(before.clone())), step("10.0.0.2/32", Some(Some(9)), None), step("10.0.0.3/32", None, Some(before.clone()))];
     let entry = Entry { node: "a".into(), sequence: 9, changes: vec![Logged::put(&before)] };
     let grave = Grave { made: made.clone(), keep: 1_000 };
     let held = Held { decision: before.clone(), why: "it would block".into() };
@@ -226,10 +223,7 @@ fn everything_else_that_is_stored_is_read_as_it_was() {
     assert_eq!(store.steps(3, Some(steps[0].key), 1).expect("readable"), steps[1..2]);
     // the steps of a set that is forgotten go by and by
     assert!(store.tidy(3, 2).expect("room") && store.tidy(3, 2).expect("room") && !store.tidy(3, 2).expect("room"));
-    assert_eq!(
-        (store.steps(2, None, 9).expect("readable").len(), store.steps(3, None, 9).expect("readable").len()),
-        (0, 3)
-    );
+    assert_eq!((store.steps(2, None, 9).expect("readable").len(), store.steps(3, None, 9).expect("readable").len()), (0, 3));
 }
 
 #[test]
