@@ -89,9 +89,9 @@ fn top_shows_what_happens_and_leaves_the_terminal_as_it_was() {
 
     let mut top = Pty::run(&node.command(&["top"]));
     wait_until("the first picture", || top.shown().contains("LATEST DECISIONS"));
-    // what happens while it runs is seen
-    node.told(&["block", "198.51.100.77"]);
-    wait_until("the decision", || top.shown().contains("198.51.100.77"));
+    // what happens while it runs is seen; no letter of it stands there already, so that all of them are written
+    node.told(&["unblock", "203.0.113.7"]);
+    wait_until("the decision", || top.shown().contains("no longer"));
     top.press("p");
     wait_until("it stands still", || top.shown().contains("PAUSED"));
     top.press("prq");

@@ -56,7 +56,7 @@ use crate::answer::Failure;
 
 /// Blocks, allows and trusts sources, and shows what vos-engine does.
 #[derive(Parser, Debug)]
-#[command(version, after_help = answer::exit_help(), propagate_version = true)]
+#[command(name = "vosctl", version, after_help = answer::exit_help(), propagate_version = true)]
 struct Cli {
     /// Interface of the engine; may be left out where one engine runs.
     #[arg(long, global = true, value_name = "IFACE")]

@@ -33,6 +33,7 @@ pub(super) const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("export", &[("export --kind block", "All blocks as a list that import takes.")]),
+    ("verify", &[("verify --repair", "Does the kernel hold what it should? If not, have it so.")]),
     ("feeds", &[("feeds", "Which files and queues are there, and what came of them?")]),
     ("status", &[("status", "What is in force?")]),
     ("reload", &[("reload", "After a change of vos.toml.")]),

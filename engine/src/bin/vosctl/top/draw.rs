@@ -15,6 +15,7 @@ use vos_engine::events::{Change, RuleChange};
 use vos_engine::feed::State;
 
 use super::model::Model;
+use super::numbers::{Numbers, Queue};
 use crate::answer::{bare, span};
 use crate::feeds;
 
@@ -41,7 +42,7 @@ pub(super) fn all(frame: &mut Frame<'_>, model: &Model) {
     let ([reasons, queues], [sources, decisions]) = (halves(upper), halves(lower));
     frame.render_widget(Paragraph::new(head_lines(model)), head);
     part(frame, reasons, "DROPPED          /s   TOTAL", reason_lines(model, reasons.width));
-    part(frame, queues, "QUEUE  RECEIVED  RELAYED ANSWERED  DROPPED /s", queue_lines(model));
+    part(frame, queues, "QUEUE    IN/s RELAY/s  ANSW/s  DROP/s", queue_lines(model));
     part(frame, sources, "TOP DROPPED SOURCES (samples)", source_lines(model));
     part(frame, decisions, "LATEST DECISIONS", decision_lines(model));
     part(frame, feed_area, "FEEDS", feeds);
@@ -71,7 +72,11 @@ pub(super) fn text(model: &Model, size: Size) -> Result<String, std::convert::In
 }
 
 fn part(frame: &mut Frame<'_>, area: Rect, title: &'static str, lines: Vec<Line<'_>>) {
-    let block = Block::new().borders(Borders::TOP).border_style(Style::new().dim()).title(title.bold());
+    let block = Block::new()
+        .borders(Borders::TOP)
+        .border_style(Style::new().dim())
+        .title_style(Style::reset().bold())
+        .title(title);
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
@@ -89,10 +94,10 @@ fn head_lines(model: &Model) -> Vec<Line<'static>> {
         word("bind"),
         word("relay")
     );
-    let rate = |count: fn(&super::numbers::Numbers) -> u64| human(model.rate(count));
+    let rate = |count: fn(&Numbers) -> u64| human(model.rate(count));
     let rates = vec![
         format!("judged {}/s  ", rate(|n| n.judged)).bold(),
-        format!("dropped {}/s  ", rate(super::numbers::Numbers::all_dropped)).red().bold(),
+        format!("dropped {}/s  ", rate(Numbers::all_dropped)).red().bold(),
         format!("to the engine {}/s  to the kernel {}/s", rate(|n| n.redirected), rate(|n| n.kernel)).into(),
     ];
     let softswitch = match model.stats.get("softswitch").and_then(Value::as_str) {
@@ -129,20 +134,17 @@ fn reason_lines(model: &Model, width: u16) -> Vec<Line<'static>> {
 }
 
 fn queue_lines(model: &Model) -> Vec<Line<'static>> {
-    let line = |(queue, rates): (super::numbers::Queue, [f64; 4])| {
-        let [received, relayed, answered, dropped] = rates.map(human);
-        let line = format!(
-            "{:>5}  {received:>NUMBER$} {relayed:>NUMBER$} {answered:>NUMBER$} {dropped:>NUMBER$}",
-            queue.queue
-        );
-        match (queue.live, queue.waiting) {
-            (false, _) => vec![line.dim(), " off".red().bold()].into(),
-            (true, 0) => line.into(),
-            (true, waiting) => vec![line.into(), format!(" {waiting} wait").red()].into(),
+    let line = |(queue, rates): (Queue, [f64; 4])| {
+        let number = queue.queue;
+        if !queue.live {
+            return format!("{number:>5}  off: takes the kernel's path").red().into();
         }
+        let rates = rates.map(|rate| format!("{:>NUMBER$}", human(rate))).concat();
+        let waiting = if queue.waiting > 0 { format!(" {} wait", queue.waiting).red() } else { Span::default() };
+        Line::from(vec![format!("{number:>5}{rates}").into(), waiting])
     };
     let lines: Vec<_> = model.queues().into_iter().map(line).collect();
-    if lines.is_empty() { vec!["no worker: survivors take the kernel's path".dim().into()] } else { lines }
+    if lines.is_empty() { vec!["no workers: the kernel's path".dim().into()] } else { lines }
 }
 
 fn source_lines(model: &Model) -> Vec<Line<'static>> {

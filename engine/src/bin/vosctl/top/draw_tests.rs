@@ -77,9 +77,9 @@ fn everything_fits_eighty_by_twenty_four() {
 eth0  mode relay  xdp native  bind zerocopy  relay local  2023-11-14T22:13:20Z
 judged 1000/s  dropped 520/s  to the engine 300/s  to the kernel 200/s
 softswitch DEAD  is behind  attack mode on, 14m 53s left  verified 1234 sources
-DROPPED          /s   TOTAL─────────────QUEUE  RECEIVED  RELAYED ANSWERED  DROPP
-stealth              400     800 ███████    0       200      150       30     20
-blocked              100     200 ██         1         0        0        0      0
+DROPPED          /s   TOTAL─────────────QUEUE    IN/s RELAY/s  ANSW/s  DROP/s───
+stealth              400     800 ███████    0     200     150      30      20 12
+blocked              100     200 ██         1  off: takes the kernel's path
 foreign_domain        20      40
 (scanner)            2.0       4
 

@@ -1,6 +1,6 @@
 //! What `vosctl top` knows: two looks at the counters, the last events, and what is in force.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use vos_engine::feed;
 use vos_engine::live::wire::Status;
 
 use super::Look;
-use super::numbers::Numbers;
+use super::numbers::{Numbers, Queue};
 
 /// Sources whose samples are counted. More: memory, and a flood of made-up sources is a longer list. Fewer: who sends now
 /// and then falls out.
@@ -139,7 +139,7 @@ impl Model {
     /// What was dropped, and what would have been: label, rate, total; what comes fastest first.
     pub(super) fn reasons(&self) -> Vec<(String, f64, u64)> {
         let total = self.total();
-        let of = |label: &str, table: fn(&Numbers) -> &std::collections::BTreeMap<String, u64>| {
+        let of = |label: &str, table: fn(&Numbers) -> &BTreeMap<String, u64>| {
             self.rate(|numbers| table(numbers).get(label).copied().unwrap_or_default())
         };
         let dropped = total.dropped.iter().map(|(label, n)| (label.clone(), of(label, |numbers| &numbers.dropped), *n));
@@ -164,11 +164,10 @@ impl Model {
     }
 
     /// The rate of each queue.
-    pub(super) fn queues(&self) -> Vec<(super::numbers::Queue, [f64; 4])> {
+    pub(super) fn queues(&self) -> Vec<(Queue, [f64; 4])> {
         let queues = self.now.queues.iter().enumerate();
         let rates = queues.map(|(at, queue)| {
-            let rate =
-                |count: fn(&super::numbers::Queue) -> u64| self.rate(|numbers| numbers.queues.get(at).map_or(0, count));
+            let rate = |count: fn(&Queue) -> u64| self.rate(|numbers| numbers.queues.get(at).map_or(0, count));
             let rates = [rate(|q| q.received), rate(|q| q.relayed), rate(|q| q.answered), rate(|q| q.dropped)];
             (queue.clone(), rates)
         });
