@@ -107,7 +107,10 @@ fn who_tries_passwords_is_dropped_at_the_nic_who_only_looks_is_told() {
     assert!(found.contains("192.0.2.1:5062"), "it believes that a server is there: {found}");
     wait_until("the scan is told", || !told(&node).is_empty());
     let event = told(&node).swap_remove(0);
-    assert_eq!((&event["source"], &event["method"], &event["caught"]), (&SCANNER.into(), &"OPTIONS".into(), &false.into()));
+    assert_eq!(
+        (&event["source"], &event["method"], &event["caught"]),
+        (&SCANNER.into(), &"OPTIONS".into(), &false.into())
+    );
     assert!(event["user_agent"].as_str().is_some_and(|agent| agent.contains("friendly-scanner")), "{event}");
     assert!(blocked(&node).is_empty() && !node.is_dropped(SCANNER), "who never answers may be spoofed");
 

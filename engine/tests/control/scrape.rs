@@ -116,7 +116,8 @@ fn the_page_is_sound_and_every_packet_stands_on_it_once() {
     let passed = [("reason", "kernel"), ("verdict", "pass")];
     assert_eq!(value(&page, "vos_packets_total", &passed) - value(&start, "vos_packets_total", &passed), 20.0);
     for reason in Reason::ALL.iter().filter(|reason| reason.in_kernel()) {
-        let count = page.keys().filter(|(name, labels)| name == "vos_packets_total" && labels["reason"] == reason.label());
+        let count =
+            page.keys().filter(|(name, labels)| name == "vos_packets_total" && labels["reason"] == reason.label());
         assert_eq!(count.count(), 1, "{}", reason.label());
     }
     assert_eq!(value(&page, "vos_decisions", &[("kind", "block"), ("origin", "cli")]), 1.0);

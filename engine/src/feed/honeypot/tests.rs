@@ -51,8 +51,8 @@ fn each_method_is_answered_as_a_server_does() {
         assert!(answer.starts_with(&format!("SIP/2.0 {status}\r\n")), "{answer}");
         let challenge = answer.lines().find(|line| line.contains("Digest realm="));
         assert_eq!(challenge.map(|line| line.split(':').next().unwrap_or_default()), header, "{answer}");
-        for copied in ["Call-ID: 1@x\r\n", &format!("CSeq: 1 {method}\r\n"), "received=203.0.113.7"] {
-            assert_eq!(answer.contains(copied), copied != "received=203.0.113.7", "{copied} in {answer}");
+        for copied in ["Call-ID: 1@x\r\n", &format!("CSeq: 1 {method}\r\n"), ";received=203.0.113.7;rport=5061\r\n"] {
+            assert!(answer.contains(copied), "{copied} in {answer}");
         }
     }
 }
