@@ -260,7 +260,7 @@ impl Lists {
             for (net, result) in nets.iter().zip(self.control.submit(&by, asks, None).results) {
                 match result {
                     Ok(_) => lifted.push(*net),
-                    Err(Refusal::Store(_) | Refusal::Maps(_) | Refusal::Torn { .. }) => drop(stuck.insert(*net)),
+                    Err(Refusal::Store(_) | Refusal::Maps(_)) => drop(stuck.insert(*net)),
                     // it has ended, or is somebody else's
                     Err(_) => {}
                 }
