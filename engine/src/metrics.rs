@@ -58,11 +58,11 @@ impl Page<'_> {
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: impl Into<Option<Unit>>,
         values: impl IntoIterator<Item = (Labels<'l, N>, f64)>,
     ) -> fmt::Result {
         let values = values.into_iter().map(|(labels, value)| (labels, ConstGauge::new(value)));
-        self.family(name, help, unit.as_ref(), MetricType::Gauge, values)
+        self.family(name, help, unit.into().as_ref(), MetricType::Gauge, values)
     }
 
     /// What does not change: labels of one value, which is 1.

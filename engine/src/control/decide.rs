@@ -164,6 +164,7 @@ impl Control {
 
     /// Takes decisions and takes them back, each for itself and in this order; when this returns, what is said to be
     /// done is on disk and in force. `what` names it in the history, from which it can be undone; feeds have none.
+    #[expect(clippy::needless_pass_by_value, reason = "a name is given away once, and each part of it has a copy")]
     pub fn submit(&self, by: &By, asks: Vec<Ask>, what: Option<String>) -> Outcome {
         let mut outcome = Outcome { results: Vec::with_capacity(asks.len()), set: None };
         let mut wishes = asks.into_iter().map(Wish::Ask);

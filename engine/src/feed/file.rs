@@ -202,7 +202,7 @@ impl Watched {
         add(&self.tally.read, good.len() as u64 + bad);
         add(&self.tally.bad, bad);
         if self.feed.strict && bad > 0 {
-            let line = self.name(first);
+            let line = self.name(&first);
             return Some(format!("bad lines: {bad}, and it is strict: what it blocked stays as it is; {line}"));
         }
         let report = self.lists.apply(&self.path, self.turn, good, written)?;
@@ -215,7 +215,7 @@ impl Watched {
             info!("{}: {made} blocked, {lifted} unblocked, {already} as before", self.path);
         }
         first.extend(report.refused.iter().take(TOLD).map(|(number, why)| format!("line {number}: {why}")));
-        let line = self.name(first);
+        let line = self.name(&first);
         Some(match bad + refused {
             0 => String::new(),
             _ => format!("bad lines: {bad}, refused: {refused}; {line}"),
@@ -223,7 +223,7 @@ impl Watched {
     }
 
     /// Names the first lines with which something is wrong in the log, unless it has just named them; gives the first.
-    fn name(&mut self, lines: Vec<String>) -> String {
+    fn name(&mut self, lines: &[String]) -> String {
         let lines: Vec<String> = lines.iter().map(|line| printable(line).into_owned()).collect();
         if self.named != lines {
             lines.iter().for_each(|line| warn!("{}: {line}", self.path));

@@ -230,13 +230,8 @@ fn until(text: &str) -> Result<End, String> {
 fn reason_of(text: &str) -> Result<(String, &str), String> {
     let (reason, behind) = if text.starts_with('"') {
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<String>();
-        let reason = match values.next() {
-            Some(Ok(reason)) => reason,
-            _ => {
-                return Err(
-                    "reason=\"...: the quoted text has no end, or a \\ in it that JSON does not know".to_owned()
-                );
-            }
+        let Some(Ok(reason)) = values.next() else {
+            return Err("reason=\"...: the quoted text has no end, or a \\ in it that JSON does not know".to_owned());
         };
         let behind = text.get(values.byte_offset()..).unwrap_or_default();
         if !behind.is_empty() && !behind.starts_with(BLANKS) {

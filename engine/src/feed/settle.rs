@@ -119,9 +119,9 @@ impl Settler {
 
     /// The last bad one is shown, until one is good; some are logged.
     fn say(&mut self, settled: &[Settled]) {
-        let bad = settled.iter().filter_map(|settled| settled.as_ref().err());
+        let mut bad = settled.iter().filter_map(|settled| settled.as_ref().err());
         self.unsaid += bad.clone().count() as u64;
-        match bad.last() {
+        match bad.next_back() {
             None if !settled.is_empty() => self.tally.up(),
             None => {}
             Some(why) => {

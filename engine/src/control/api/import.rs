@@ -77,7 +77,7 @@ async fn import(
 async fn body(request: Request) -> Result<Bytes, Problem> {
     match tokio::time::timeout(BODY_PATIENCE, to_bytes(request.into_body(), FILE_MAX as usize)).await {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+        Ok(Err(error)) if error.source().is_some_and(<dyn Error>::is::<LengthLimitError>) => {
             let error = format!("the list has more than {} MiB: split it", FILE_MAX >> 20);
             Err(Problem { status: StatusCode::PAYLOAD_TOO_LARGE, code: "too_large", error })
         }

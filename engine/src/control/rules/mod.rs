@@ -288,12 +288,12 @@ impl RuleBook {
         if timed.is_none() && !self.nodes.contains_key(&net) {
             return None;
         }
-        let origin = |timed: &Box<Timed>| timed.decision.origin as usize;
-        let new = timed.as_ref().map(origin);
+        let origin = |timed: &Timed| timed.decision.origin as usize;
+        let new = timed.as_deref().map(origin);
         let before = mem::replace(&mut self.nodes.entry(net).or_default().own[kind as usize], timed);
         let count = &mut self.count[kind as usize];
         new.into_iter().for_each(|origin| count[origin] += 1);
-        before.iter().map(origin).for_each(|origin| count[origin] -= 1);
+        before.as_deref().map(origin).into_iter().for_each(|origin| count[origin] -= 1);
         before
     }
 

@@ -180,7 +180,10 @@ impl Store {
             self.database = Some(database);
             return Ok(done);
         }
-        unbroken(&self.path, || Ok(drop(database)))?;
+        unbroken(&self.path, || {
+            drop(database);
+            Ok(())
+        })?;
         done?.map_err(|error| failed(error.to_string()))
     }
 }

@@ -215,7 +215,7 @@ fn everything_else_that_is_stored_is_read_as_it_was() {
     store.commit(&Batch { sent: vec![9], forget: Some(2), ..Batch::default() }).expect("room");
     drop(store);
     let (mut store, read) = Store::open(&path).expect("whole");
-    assert_eq!(read.decisions, [before.clone()]);
+    assert_eq!(read.decisions, std::slice::from_ref(&before));
     assert_eq!(read.graves, HashMap::from([(steps[1].key, grave)]));
     assert_eq!(read.held, HashMap::from([(before.key(), "it would block".to_owned())]));
     assert_eq!(

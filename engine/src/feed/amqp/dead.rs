@@ -108,7 +108,7 @@ mod tests {
         let of = of.with_expiration("1".into()).with_reply_to("amq.rabbitmq.reply-to".into()).with_delivery_mode(1);
         let kept = properties(&of.with_app_id("opensips".into()).with_message_id("1".into()), "no address");
         let headers = kept.headers().as_ref().expect("headers").inner();
-        let names: Vec<_> = headers.keys().map(|name| name.as_str()).collect();
+        let names: Vec<_> = headers.keys().map(lapin::types::ShortString::as_str).collect();
         assert_eq!(names, ["tenant", REASON]);
         assert_eq!(headers[REASON], text("no address"));
         assert_eq!((kept.user_id(), kept.expiration(), kept.reply_to()), (&None, &None, &None));

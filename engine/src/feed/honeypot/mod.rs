@@ -169,13 +169,12 @@ impl Decoys {
                     let length = came.length.min(buffer.len());
                     caught.extend(self.look(at, &buffer[..length], &came));
                 }
-                Ok(None) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     self.block(at, caught);
                     return false;
                 }
-                // what ICMP has said of an answer; nothing is lost with it
-                Err(_) => {}
+                // or what ICMP has said of an answer; nothing is lost with it
+                Ok(None) | Err(_) => {}
             }
         }
         self.block(at, caught);

@@ -85,7 +85,8 @@ pub(crate) async fn run(client: &Client, cli: &Cli, args: &TopArgs) -> Result<u8
     if cli.json {
         return Err(Failure::Usage("top is for people: write `vosctl stats --json --watch` instead".into()));
     }
-    if !args.once && !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+    let on_a_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    if !args.once && !on_a_terminal {
         let instead = "top needs a terminal: write --once for one frame as text, or `vosctl stats --json --watch`";
         return Err(Failure::Usage(instead.into()));
     }

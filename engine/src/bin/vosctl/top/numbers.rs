@@ -40,7 +40,7 @@ impl Numbers {
             kernel: count("/reasons/kernel"),
             ..Self::default()
         };
-        let is_drop = |label: &str| Reason::of_label(label).is_some_and(|reason| reason.is_rule());
+        let is_drop = |label: &str| Reason::of_label(label).is_some_and(Reason::is_rule);
         add(&mut numbers.dropped, stats.get("reasons"), is_drop);
         add(&mut numbers.would_drop, stats.get("would_drop"), |_| true);
         for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
