@@ -50,9 +50,13 @@ impl Cluster {
         let Some(last) = items.last() else { return Ok(Noted::default()) };
         let place = Place { next: last.offset + 1, mark: mark(&last.bytes) };
         let (mut noted, mut reads) = (Noted::default(), Vec::with_capacity(items.len()));
+        let mut next = self.control.place().unwrap_or_default().next;
         for item in items {
             self.tally.read.fetch_add(1, Relaxed);
-            self.state().since.read(item.bytes.len());
+            // what the broker has thrown away unread is behind us as well
+            let passed = if next == 0 { 1 } else { item.offset.saturating_sub(next) + 1 };
+            next = item.offset + 1;
+            self.state().since.read(passed, item.bytes.len());
             let read = if item.vouched { Message::read(&item.bytes) } else { Err(BadMessage::Stranger) };
             match read {
                 Ok((node, run, body)) => {

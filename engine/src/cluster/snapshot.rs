@@ -38,9 +38,9 @@ impl Default for Since {
 }
 
 impl Since {
-    /// Another message of so many bytes.
-    pub(super) fn read(&mut self, bytes: usize) {
-        self.messages += 1;
+    /// So many messages on, the last of so many bytes.
+    pub(super) fn read(&mut self, passed: u64, bytes: usize) {
+        self.messages += passed;
         self.bytes += bytes as u64;
     }
 
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn long_messages_and_long_times_count_as_well() {
         let mut since = Since::default();
-        since.read(EVERY_BYTES as usize);
+        since.read(1, EVERY_BYTES as usize);
         assert!(since.is_due(0, 0) && !since.is_due(1, 0));
         let Some(begun) = Instant::now().checked_sub(EVERY) else { return };
         let mut since = Since { begun, ..Since::default() };
