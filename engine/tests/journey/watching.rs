@@ -120,7 +120,7 @@ fn events_tell_who_was_dropped_and_end_with_the_engine() {
     let recent = String::from_utf8(site.vosctl(&["events"]).stdout).unwrap();
     assert!(recent.contains("  stealth           198.51.100.20:"), "{recent}");
     // Not the last of all: a scan may be read from the kernel behind it.
-    assert!(recent.contains("  rule              203.0.113.0/24 is blocked, cli, guessing"), "{recent}");
+    assert!(recent.contains("  rule              203.0.113.0/24 is blocked, cli root, guessing"), "{recent}");
     let only = String::from_utf8(site.vosctl(&["events", "--reason", "blocked"]).stdout).unwrap();
     assert_eq!(only, "");
 

@@ -144,9 +144,10 @@ fn rule_line(change: &RuleChange) -> String {
     let until =
         change.until.map(|until| UNIX_EPOCH + Duration::from_secs(until)).filter(|_| change.change == Change::Made);
     let until = until.map(|until| format!(" until {}", humantime::format_rfc3339_seconds(until))).unwrap_or_default();
-    let [origin, reason] =
-        [&change.origin, &change.reason].map(|text| if text.is_empty() { String::new() } else { format!(", {text}") });
-    format!("{:16}  {what}{until}{origin}{reason}", "rule")
+    let by = format!("{} {}", change.origin, change.who);
+    let [by, reason] =
+        [by.trim(), &change.reason].map(|text| if text.is_empty() { String::new() } else { format!(", {text}") });
+    format!("{:16}  {what}{until}{by}{reason}", "rule")
 }
 
 fn softswitch_line(change: &SoftswitchChange) -> String {
@@ -263,7 +264,7 @@ mod tests {
         assert!(of(event).ends_with("412 bytes"));
         let rule = json!({
             "time": 0.0, "kind": "rule", "change": "made", "net": "203.0.113.7/32", "rule": "block",
-            "until": 1_700_000_000, "origin": "api uid 0", "reason": "guessing",
+            "until": 1_700_000_000, "origin": "api", "who": "uid 0", "reason": "guessing",
         });
         assert_eq!(
             of(rule),

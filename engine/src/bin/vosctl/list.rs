@@ -218,7 +218,7 @@ mod tests {
         let near = Rule { node: "a".into(), ..rule("203.0.113.7/32") };
         assert_eq!(
             lines.of(&[near, far], true),
-            "ADDRESS        RULE   LEFT      MADE       ORIGIN  WHO              REASON\n\
+            "ADDRESS        RULE   LEFT      MADE       ORIGIN  WHO             REASON\n\
              203.0.113.7    block  for good  1h 1m ago  cli     root\n\
              2001:db8::/32  block  1day 1h   1h 1m ago  amqp@b  queue\\u{1b}[2J  NOT IN FORCE HERE: an address of this host; scans\n"
         );

@@ -67,9 +67,15 @@ mod tests {
 
     #[test]
     fn a_time_to_live_is_what_the_manual_says() {
-        for (text, seconds) in
-            [("90s", 90), ("15m", 900), ("2h", 7_200), ("7d", 604_800), ("1h 30m", 5_400), ("2days", 172_800)]
-        {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("15m", 900),
+            ("2h", 7_200),
+            ("7d", 604_800),
+            ("1h 30m", 5_400),
+            ("1.5h", 5_400),
+            ("2days", 172_800),
+        ] {
             assert_eq!(
                 (ttl(text), span(text)),
                 (Ok(Ttl::Seconds(seconds)), Ok(Duration::from_secs(seconds))),
@@ -77,7 +83,7 @@ mod tests {
             );
         }
         assert_eq!(ttl("forever"), Ok(Ttl::Forever));
-        for text in ["", "soon", "90", "-1h", "0s", "1500ms", "1.5h", "Forever", "18446744073709551615y"] {
+        for text in ["", "soon", "90", "-1h", "0s", "1500ms", "1.5s", "Forever", "18446744073709551615y"] {
             assert!(ttl(text).expect_err(text).contains("write 90s, 15m, 2h, 7d or forever"), "{text}");
             assert!(span(text).expect_err(text).contains("write 90s, 15m, 2h or 7d"), "{text}");
         }

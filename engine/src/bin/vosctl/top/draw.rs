@@ -184,7 +184,7 @@ fn feed_lines(model: &Model) -> Vec<Line<'static>> {
 fn human(number: f64) -> String {
     match number {
         n if n < 0.05 => "0".to_owned(),
-        n if n < 9.95 => format!("{n:.1}"),
+        n if n < 9.95 && n.fract() != 0.0 => format!("{n:.1}"),
         n if n < 99_999.5 => format!("{n:.0}"),
         n if n < 9_999_500.0 => format!("{:.0}k", n / 1e3),
         n if n < 9_999_500_000.0 => format!("{:.0}M", n / 1e6),

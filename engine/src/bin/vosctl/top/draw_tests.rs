@@ -81,7 +81,7 @@ DROPPED          /s   TOTAL─────────────QUEUE    IN/s 
 stealth              400     800 ███████    0     200     150      30      20 12
 blocked              100     200 ██         1  off: takes the kernel's path
 foreign_domain        20      40
-(scanner)            2.0       4
+(scanner)              2       4
 
 
 
@@ -142,6 +142,7 @@ fn numbers_keep_their_column() {
     for (number, shown) in [
         (0.0, "0"),
         (0.5, "0.5"),
+        (5.0, "5"),
         (12.4, "12"),
         (99_999.0, "99999"),
         (123_456.0, "123k"),
