@@ -118,7 +118,7 @@ for part; do
     run) packages+=(iproute2 util-linux mount ethtool procps) ;;
     test)
         packages+=(python3 python3-prometheus-client util-linux kamailio sip-tester baresip-core sipvicious sipsak nmap tcpdump nftables iptables bpftool strace)
-        packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base)
+        packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base iputils-ping)
         [ "$(rust_dir)" != /usr/bin ] || packages+=(rustfmt-web rust-web-clippy)
         ;;
     bpf) packages+=(cargo-web rustc-web rust-web-src llvm-22 llvm-22-dev) ;;
