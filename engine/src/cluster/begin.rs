@@ -77,7 +77,7 @@ impl Cluster {
         self: &Arc<Self>,
         log: &Log,
         writer: &Writer,
-        head: u64,
+        mut head: u64,
     ) -> Result<(Reader, Vec<Item>), LogError> {
         let place = self.place();
         if place.next > 0 {
@@ -91,18 +91,19 @@ impl Cluster {
             }
         }
         let end = tokio::time::Instant::now() + WANTED;
-        let mut asked = false;
+        let (mut asked, mut taken) = (false, None);
         loop {
             let searched = match self.search(log, recent(), head).await? {
                 Searched { newest: None, .. } => self.search(log, Start::First, head).await?,
                 found => found,
             };
-            if let Some(found) = searched.newest {
+            if let Some(found) = searched.newest.filter(|found| taken != Some(found.head.id)) {
+                taken = Some(found.head.id);
                 let place = self.take(log, found).await?;
                 if let Resumed::Here(reader, items) = self.resume(log, place, head).await? {
                     return Ok((*reader, items));
                 }
-            } else if searched.first == Some(0) {
+            } else if searched.first == Some(0) && taken.is_none() {
                 break;
             }
             if tokio::time::Instant::now() > end {
@@ -117,6 +118,8 @@ impl Cluster {
                 asked = true;
             }
             tokio::time::sleep(LOOK).await;
+            // what is written now stands behind the first hello
+            head = self.greet(log, writer).await?;
         }
         Ok((log.reader(Start::First).await?, Vec::new()))
     }

@@ -126,11 +126,15 @@ impl Cluster {
         }
     }
 
-    /// Says once that something was skipped, and why, for each lot.
+    /// Says now and then that something was skipped, and why; the tally counts all of it.
     fn tell_bad(&self, bad: &[(u64, BadMessage)]) {
         let Some((offset, why)) = bad.first() else { return };
-        let more = bad.len() - 1;
-        warn!("cluster {}: message {offset} is skipped: {why} ({more} more like it)", self.member.log);
+        let mut state = self.state();
+        let told = state.told_bad.filter(|told| told.elapsed() < COMPLAIN);
+        state.told_bad = told.or_else(|| {
+            warn!("cluster {}: message {offset} is skipped: {why} (`vosctl feeds` counts more)", self.member.log);
+            Some(Instant::now())
+        });
         self.tally.complain(format!("message {offset} was skipped: {why}"));
     }
 

@@ -80,6 +80,8 @@ struct State {
     wanted: Option<Instant>,
     /// Another life that writes under this node's name, and when that was last complained of.
     twin: Option<(u64, Instant)>,
+    /// When it was last told that something was skipped.
+    told_bad: Option<Instant>,
     /// Takes questions while there is a connection.
     asks: Option<Asks>,
 }

@@ -20,7 +20,6 @@ fn short_log(broker: &Broker<'_>) {
 }
 
 #[test]
-#[ignore = "open: a fourth node that finds only a snapshot, in a log cut to its last hundred messages, stays silent"]
 fn nodes_that_come_later_agree() {
     if !ready() {
         return;
@@ -72,8 +71,8 @@ fn a_name_is_one_nodes(hub: &Hub, broker: &Broker<'_>, a: &Node) {
     for node in [a, &twin] {
         wait_until("both complain", || node.log().contains("another engine calls itself a as well"));
     }
-    let status = a.json(&["cluster", "status"]);
-    assert_eq!(status["agree"], false, "{status}");
+    // what has just started may not hear the first question
+    wait_until("the status shows two of one name", || a.json(&["cluster", "status"])["agree"] == false);
 }
 
 /// Everything at the broker is lost; what nodes held is not.
