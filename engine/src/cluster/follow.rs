@@ -95,6 +95,10 @@ impl Cluster {
                 // Known from now on, though it has decided nothing.
                 Some(Read::Entry(item.offset, Entry { node, sequence: 0, changes: Vec::new() }))
             }
+            Body::Forget(node) => {
+                info!("cluster {}: {node} is forgotten", self.member.log);
+                Some(Read::Forget(node))
+            }
             Body::Part(part) => {
                 // Whether or not it comes to its end: the next is due when as much has been read again.
                 (state.since, state.wanted) = (Since::default(), None);

@@ -1,4 +1,5 @@
-//! A message of the log: JSON with a version, who wrote it, and one of entry, hello and part of a snapshot.
+//! A message of the log: JSON with a version, who wrote it, and one of entry, hello, part of a snapshot and a node to
+//! forget.
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Message {
     hello: Option<Hello>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     part: Option<Part>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    forget: Option<Arc<str>>,
 }
 
 /// What a message says.
@@ -48,6 +51,8 @@ pub enum Body {
     Hello(Hello),
     /// A piece of all that a node held.
     Part(Part),
+    /// This node is no longer there.
+    Forget(Arc<str>),
 }
 
 /// A node has come, and wants to know where the log ends.
@@ -132,11 +137,13 @@ pub enum BadMessage {
 impl Message {
     /// A message of `node`, in its life `run`.
     pub fn new(node: &Arc<str>, run: u64, body: Body) -> Self {
-        let mut message = Self { v: VERSION, node: Arc::clone(node), run, entry: None, hello: None, part: None };
+        let (entry, hello, part, forget) = Default::default();
+        let mut message = Self { v: VERSION, node: Arc::clone(node), run, entry, hello, part, forget };
         match body {
             Body::Entry(entry) => message.entry = Some(entry),
             Body::Hello(hello) => message.hello = Some(hello),
             Body::Part(part) => message.part = Some(part),
+            Body::Forget(node) => message.forget = Some(node),
         }
         message
     }
@@ -152,10 +159,11 @@ impl Message {
         check(bytes)?;
         let junk = |error: serde_json::Error| BadMessage::Junk(error.to_string());
         let message: Self = serde_json::from_slice(bytes).map_err(junk)?;
-        let body = match (message.entry, message.hello, message.part) {
-            (Some(entry), None, None) if entry.node == message.node => Body::Entry(entry),
-            (None, Some(hello), None) => Body::Hello(hello),
-            (None, None, Some(part)) => Body::Part(part),
+        let body = match (message.entry, message.hello, message.part, message.forget) {
+            (Some(entry), None, None, None) if entry.node == message.node => Body::Entry(entry),
+            (None, Some(hello), None, None) => Body::Hello(hello),
+            (None, None, Some(part), None) => Body::Part(part),
+            (None, None, None, Some(node)) => Body::Forget(node),
             _ => return Err(BadMessage::Junk("it says nothing, or several things, or speaks for another".to_owned())),
         };
         Ok((message.node, message.run, body))

@@ -9,6 +9,8 @@
 mod begin;
 /// Reading on.
 mod follow;
+/// Nodes that are no longer there.
+mod forget;
 /// What is written.
 mod message;
 /// Writing what this node decides.
@@ -22,6 +24,7 @@ mod stream;
 /// What API and client say to each other about it.
 pub mod wire;
 
+pub use forget::ForgetError;
 pub use message::{BadMessage, MESSAGE_MAX, Message};
 pub use snapshot::{EVERY, EVERY_BYTES, EVERY_MESSAGES};
 pub use stream::LogError;
@@ -40,7 +43,7 @@ use crate::control::Control;
 use crate::control::decide::Member;
 use crate::control::log::Place;
 use crate::feed::Tally;
-use stream::Log;
+use stream::{Log, Writer};
 
 /// This node as a member of its cluster. Shared by the task that keeps the connection and by whoever asks how it is.
 pub struct Cluster {
@@ -82,6 +85,8 @@ struct State {
     twin: Option<(u64, Instant)>,
     /// When it was last told that something was skipped.
     told_bad: Option<Instant>,
+    /// Writes while there is a connection.
+    writer: Option<Writer>,
     /// Takes questions while there is a connection.
     asks: Option<Asks>,
 }
@@ -118,7 +123,7 @@ impl Cluster {
     fn lost(&self, error: &LogError) {
         let why = error.to_string();
         let mut state = self.state();
-        (state.caught_up, state.asks) = (false, None);
+        (state.caught_up, state.asks, state.writer) = (false, None, None);
         if state.error != why {
             warn!("cluster {}: {why}; what is decided here is written when it is back", self.member.log);
         }
@@ -134,7 +139,11 @@ impl Cluster {
         self.state().head = Some(head);
         let reader = self.begin(&log, &writer, head).await?;
         self.tally.up();
-        self.state().error.clear();
+        {
+            let mut state = self.state();
+            state.error.clear();
+            state.writer = Some(writer.clone());
+        }
         info!("cluster {}: connected as node {}", self.member.log, self.member.node);
         // Each ends only with an error, and can be left wherever it waits: what was not done is done again.
         tokio::select! {

@@ -22,6 +22,21 @@ pub struct Status {
     pub nodes: Vec<Node>,
 }
 
+/// `DELETE /v1/cluster`: a node that is no longer there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OldNode {
+    /// Its name.
+    pub node: String,
+}
+
+/// Answer to it: all nodes forget that one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Forgotten {
+    /// Its name.
+    pub node: String,
+}
+
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ClusterNode)]

@@ -14,6 +14,7 @@
 //! | `GET /metrics` | the page of [`metrics`](crate::metrics), for Prometheus |
 //! | `GET /v1/feeds` | a list of [`feed::View`] |
 //! | `GET /v1/cluster` | [`Status`](crate::cluster::wire::Status) |
+//! | `DELETE /v1/cluster` [`OldNode`](crate::cluster::wire::OldNode) | [`Forgotten`](crate::cluster::wire::Forgotten) |
 //! | `GET /v1/events[?reason=R][&frames=1]` | server-sent events, an [`Event`](crate::events::Event) each, from now on until the engine stops |
 //! | `GET /v1/events/recent[?reason=R][&frames=1]` | [`RecentEvents`](crate::control::wire::RecentEvents) |
 //! | `GET /v1/status` | [`Status`](crate::live::wire::Status) |
@@ -24,9 +25,9 @@
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
-//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `covered`, `no_cluster`, `no_such_path`; 405
-//! `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`; 413 `too_large`; 500
-//! `store`, `maps`, `internal`; 507 `map_full`.
+//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `no_such_node`, `covered`, `no_cluster`, `no_such_path`; 405
+//! `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`, `node_is_there`; 413 `too_large`; 500
+//! `store`, `maps`, `internal`; 503 `no_log`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;

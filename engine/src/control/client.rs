@@ -159,6 +159,11 @@ impl Client {
         self.call(Method::GET, "/v1/cluster", None::<&()>).await
     }
 
+    /// Has all nodes forget one that is no longer there.
+    pub async fn forget_node(&self, node: &cluster::wire::OldNode) -> Result<cluster::wire::Forgotten, ClientError> {
+        self.call(Method::DELETE, "/v1/cluster", Some(node)).await
+    }
+
     /// The softswitches.
     pub async fn backends(&self) -> Result<Backends, ClientError> {
         self.call(Method::GET, "/v1/backends", None::<&()>).await

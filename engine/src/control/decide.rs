@@ -290,6 +290,9 @@ impl Inner {
         }
         self.place = batch.place.map(|(_, place)| place).or(self.place);
         self.nodes.extend(batch.nodes);
+        for node in &batch.gone {
+            self.nodes.remove(node);
+        }
         for (key, grave) in batch.graves {
             match grave {
                 Some(grave) => drop(self.graves.insert(key, grave)),

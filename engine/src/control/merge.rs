@@ -29,6 +29,8 @@ use crate::events::Change as What;
 pub enum Read {
     /// An entry, and its place.
     Entry(u64, Entry),
+    /// A node is to be forgotten: it is no longer there.
+    Forget(Arc<str>),
     /// What a node held when it had read so far.
     Snapshot {
         /// The last sequence that it had read of each node.
@@ -132,6 +134,7 @@ impl Control {
                 let read = nodes.get(&inner.node()).copied().unwrap_or_default();
                 batch.clock = Some((stamp.max(inner.stamp), inner.sequence.max(read)));
                 batch.place = inner.member.as_ref().map(|member| (member.log.clone(), place));
+                batch.gone = inner.nodes.keys().filter(|node| !nodes.contains_key(*node)).cloned().collect();
                 batch.nodes = nodes.iter().map(|(node, sequence)| (Arc::clone(node), *sequence)).collect();
             }
             inner.bring(part, batch, self.clock(), &mut merged)?;
@@ -213,6 +216,7 @@ impl Reading {
                     self.take_one(made, &logged);
                 }
             }
+            Read::Forget(node) => drop(self.nodes.remove(&node)),
             Read::Snapshot { nodes, rows } => {
                 for (node, sequence) in nodes {
                     let known = self.nodes.entry(node).or_default();

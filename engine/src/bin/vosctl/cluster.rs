@@ -1,7 +1,7 @@
 //! The nodes of a cluster: who is there, and whether all hold the same.
 
 use clap::Subcommand;
-use vos_engine::cluster::wire::{Holds, Node, Status};
+use vos_engine::cluster::wire::{Holds, Node, OldNode, Status};
 use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
 
@@ -15,6 +15,11 @@ const AHEAD_MAX: i64 = 1_000;
 pub(super) enum ClusterCommand {
     /// Show every node, how far it has read the log, and whether all hold the same decisions; if not, the exit code is 1.
     Status,
+    /// Have all nodes forget one that is no longer there; what it has decided stays.
+    Forget {
+        /// Its name, as `vosctl cluster status` shows it.
+        node: String,
+    },
     /// Have hosts import a list, by ssh, several at once; the same list twice changes nothing.
     #[command(after_help = push::HELP)]
     Push(push::PushArgs),
@@ -26,6 +31,10 @@ pub(super) async fn run(client: &Client, cli: &Cli, command: &ClusterCommand) ->
             let status = client.cluster().await?;
             let code = tell(cli.json, &status, text)?;
             Ok(if status.agree { code } else { 1 })
+        }
+        ClusterCommand::Forget { node } => {
+            let forgotten = client.forget_node(&OldNode { node: node.clone() }).await?;
+            Ok(tell(cli.json, &forgotten, |it| format!("{} is forgotten on all nodes\n", printable(&it.node)))?)
         }
         ClusterCommand::Push(args) => push::run(cli, args),
     }
@@ -48,7 +57,7 @@ fn text(status: &Status) -> String {
 
 fn state(node: &Node) -> String {
     let Some(Holds { next, lag, pending, held, count, digest, ahead_ms }) = &node.holds else {
-        return "silent: it is down, or cut off from the broker".to_owned();
+        return "silent: down, or cut off from the broker; if it is gone for good: vosctl cluster forget".to_owned();
     };
     let short = digest.get(..12).unwrap_or(digest);
     let mut words = vec![format!("{count} decisions, digest {}, read up to {next}", printable(short))];

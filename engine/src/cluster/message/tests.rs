@@ -23,6 +23,7 @@ fn what_is_written_is_read() {
         Body::Entry(entry),
         Body::Hello(Hello { id: 1, wants_snapshot: true }),
         Body::Part(part.into_iter().next().expect("a piece")),
+        Body::Forget("gone".into()),
     ];
     for body in bodies {
         let bytes = message(body.clone()).bytes();

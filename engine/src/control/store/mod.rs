@@ -55,6 +55,8 @@ pub struct Batch {
     pub sent: Vec<u64>,
     /// Sequences read, by node.
     pub nodes: Vec<(Arc<str>, u64)>,
+    /// Nodes that are forgotten.
+    pub gone: Vec<Arc<str>>,
     /// How far a log was read: its name and the place.
     pub place: Option<(String, Place)>,
     /// The clock, and the sequence of the last entry.

@@ -71,6 +71,9 @@ fn put_log(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Er
     for (node, sequence) in &batch.nodes {
         nodes.insert(&**node, sequence)?;
     }
+    for node in &batch.gone {
+        nodes.remove(&**node)?;
+    }
     if let Some((log, Place { next, mark })) = &batch.place {
         let mut places = transaction.open_table(PLACES)?;
         places.insert(log.as_str(), next)?;

@@ -63,7 +63,24 @@ fn nodes_that_come_later_agree() {
     let others = [&b, &c].iter().filter(|node| node.log().contains("writing a snapshot")).count();
     assert_eq!(others, 0, "one node writes it");
 
+    one_that_is_gone_is_forgotten([&a, &b, &c], d);
     a_name_is_one_nodes(&hub, &broker, &a);
+}
+
+fn one_that_is_gone_is_forgotten(others: [&Node; 3], mut d: Node) {
+    let refused = others[0].vosctl(&["cluster", "forget", "d"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("the node d is there"), "{said}");
+    d.kill();
+    assert!(!others[1].vosctl(&["cluster", "forget", "e"]).status.success(), "there never was one");
+    others[1].told(&["cluster", "forget", "d"]);
+    agree(&others);
+    // it was only away
+    d.restart();
+    agree(&[others[0], others[1], others[2], &d]);
+    d.kill();
+    others[2].told(&["cluster", "forget", "d"]);
+    agree(&others);
 }
 
 fn a_name_is_one_nodes(hub: &Hub, broker: &Broker<'_>, a: &Node) {
