@@ -91,19 +91,22 @@ impl Cluster {
             }
         }
         let end = tokio::time::Instant::now() + WANTED;
-        let (mut asked, mut taken) = (false, None);
+        let (mut asked, mut gone) = (false, None);
         loop {
             let searched = match self.search(log, recent(), head).await? {
                 Searched { newest: None, .. } => self.search(log, Start::First, head).await?,
                 found => found,
             };
-            if let Some(found) = searched.newest.filter(|found| taken != Some(found.head.id)) {
-                taken = Some(found.head.id);
+            if let Some(found) = searched.newest.filter(|found| gone != Some(found.head.id)) {
+                let id = found.head.id;
                 let place = self.take(log, found).await?;
-                if let Resumed::Here(reader, items) = self.resume(log, place, head).await? {
-                    return Ok((*reader, items));
+                match self.resume(log, place, head).await? {
+                    Resumed::Here(reader, items) => return Ok((*reader, items)),
+                    Resumed::Gone => gone = Some(id),
+                    // it was written behind the hello
+                    Resumed::Another => {}
                 }
-            } else if searched.first == Some(0) && taken.is_none() {
+            } else if searched.first == Some(0) && gone.is_none() {
                 break;
             }
             if tokio::time::Instant::now() > end {
