@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::unistd::{Gid, Group, chown};
 use thiserror::Error;
 use tokio::net::UnixListener;
@@ -74,7 +75,8 @@ impl Drop for SocketFile {
 /// The group that may use the socket where none is named, if there is such a group.
 const GROUP: &str = "vos";
 
-/// Makes `RUN_DIR/IFACE.sock` for owner and `group` (`""`: `vos` where there is such a group, else the engine's own). Must be called in a tokio runtime.
+/// Makes `RUN_DIR/IFACE.sock` for owner and `group` (`""`: `vos` where there is such a group, else the engine's own). Must
+/// be called in a tokio runtime.
 pub fn bind(run_dir: &Path, iface: &str, group: &str) -> Result<Socket, SocketError> {
     let path = path(run_dir, iface);
     let io = |source| SocketError::Io { path: path.clone(), source };
@@ -88,7 +90,11 @@ pub fn bind(run_dir: &Path, iface: &str, group: &str) -> Result<Socket, SocketEr
 /// Who may use the socket at `path` beside its owner.
 pub(crate) fn gid(group: &str, path: &Path) -> Result<Option<Gid>, SocketError> {
     let name = if group.is_empty() { GROUP } else { group };
-    let found = Group::from_name(name).map_err(|errno| SocketError::Io { path: path.into(), source: errno.into() })?;
+    let found = match Group::from_name(name) {
+        // so says a system without a list of groups (getgrnam_r(3))
+        Err(Errno::ENOENT | Errno::ESRCH) => None,
+        found => found.map_err(|errno| SocketError::Io { path: path.into(), source: errno.into() })?,
+    };
     if found.is_none() && !group.is_empty() {
         return Err(SocketError::NoGroup { group: name.to_owned() });
     }
