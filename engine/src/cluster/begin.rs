@@ -79,7 +79,7 @@ impl Cluster {
         writer: &Writer,
         mut head: u64,
     ) -> Result<(Reader, Vec<Item>), LogError> {
-        let place = self.place();
+        let place = self.place().await?;
         if place.next > 0 {
             match self.resume(log, place, head).await? {
                 Resumed::Here(reader, items) => return Ok((*reader, items)),

@@ -15,10 +15,14 @@ use crate::control::merge::{Merged, Read};
 
 /// How often the same trouble is told.
 const COMPLAIN: Duration = Duration::from_secs(60);
+/// How many of a lot's decisions that are held back are named in the log.
+const HELD_TOLD: usize = 10;
 
 /// What there is to know of a lot beside its decisions.
 #[derive(Default)]
 struct Noted {
+    /// The one behind all of it.
+    place: Place,
     bad: Vec<(u64, BadMessage)>,
     /// Another life that writes under this node's name.
     twin: Option<u64>,
@@ -31,16 +35,18 @@ impl Cluster {
         (mut reader, mut items): (Reader, Vec<Item>),
         writer: &Writer,
     ) -> Result<Infallible, LogError> {
+        let mut place = self.place().await?;
         loop {
             if !items.is_empty() {
                 let this = Arc::clone(self);
                 let noted = blocking(move || this.take_in(&items)).await??;
+                place = noted.place;
                 if let Some(run) = noted.twin {
                     self.complain_of(run, writer).await?;
                 }
                 self.tell_bad(&noted.bad);
             }
-            self.look_whether_caught_up();
+            self.look_whether_caught_up(place);
             items = reader.next().await?;
         }
     }
@@ -49,7 +55,7 @@ impl Cluster {
     fn take_in(&self, items: &[Item]) -> Result<Noted, LogError> {
         let Some(last) = items.last() else { return Ok(Noted::default()) };
         let place = Place { next: last.offset + 1, mark: mark(&last.bytes) };
-        let (mut noted, mut reads) = (Noted::default(), Vec::with_capacity(items.len()));
+        let (mut noted, mut reads) = (Noted { place, ..Noted::default() }, Vec::with_capacity(items.len()));
         let mut next = self.control.place().unwrap_or_default().next;
         for item in items {
             self.tally.read.fetch_add(1, Relaxed);
@@ -73,8 +79,11 @@ impl Cluster {
         }
         let merged = self.control.merge(reads, place)?;
         self.count(&merged);
-        for (decision, why) in &merged.held {
+        for (decision, why) in merged.held.iter().take(HELD_TOLD) {
             warn!("cluster {}: {} {} is not in force here: {why}", self.member.log, decision.kind, decision.net);
+        }
+        if let Some(more @ 1..) = merged.held.len().checked_sub(HELD_TOLD) {
+            warn!("cluster {}: {more} more are not in force here; `vosctl list` says which and why", self.member.log);
         }
         Ok(noted)
     }
@@ -120,10 +129,9 @@ impl Cluster {
         self.state().head.is_some_and(|head| offset > head)
     }
 
-    fn look_whether_caught_up(&self) {
-        let next = self.place().next;
+    fn look_whether_caught_up(&self, place: Place) {
         let mut state = self.state();
-        if !state.caught_up && state.head.is_some_and(|head| next > head) {
+        if !state.caught_up && state.head.is_some_and(|head| place.next > head) {
             state.caught_up = true;
             info!("cluster {}: all that was written before is read", self.member.log);
             self.changed.notify_one();

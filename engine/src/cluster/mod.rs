@@ -159,8 +159,9 @@ impl Cluster {
     }
 
     /// How far the log has been read.
-    fn place(&self) -> Place {
-        self.control.place().unwrap_or_default()
+    async fn place(self: &Arc<Self>) -> Result<Place, LogError> {
+        let control = Arc::clone(&self.control);
+        Ok(blocking(move || control.place()).await?.unwrap_or_default())
     }
 
     /// The name of the log.

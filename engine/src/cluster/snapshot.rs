@@ -58,7 +58,8 @@ impl Cluster {
     pub(super) async fn keep_snapshots(self: &Arc<Self>, log: &Log) -> Result<Infallible, LogError> {
         let writer = log.writer().await?;
         loop {
-            let Some(anew) = self.is_due() else {
+            let this = Arc::clone(self);
+            let Some(anew) = blocking(move || this.is_due()).await? else {
                 // Nobody need hear of it at once but whoever has just come.
                 let _either = tokio::time::timeout(LOOK, self.changed.notified()).await;
                 continue;

@@ -21,7 +21,8 @@ use crate::cluster::{Cluster, LogError, blocking, chance};
 /// How long other nodes are waited for. Shorter: one that is busy looks silent. Longer: nobody waits longer at a prompt
 /// for one that is down.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long until they are asked again, while what they hold differs because they are still being told.
+/// How long until they are asked again, while what they hold differs because they are still being told; twice as long
+/// each time.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Decisions that end sooner than this many seconds from the question are left out: some have swept them, some not.
 const MARGIN: u64 = 2;
@@ -61,14 +62,15 @@ struct Desk<'a> {
 impl Cluster {
     /// How all nodes are: asks them, and waits for a second at most.
     pub async fn status(self: &Arc<Self>) -> Status {
-        let end = Instant::now() + PATIENCE;
+        let (end, mut pause) = (Instant::now() + PATIENCE, AGAIN);
         loop {
             let status = self.ask(end).await;
             let is_settling = status.nodes.iter().all(|node| node.holds.is_some());
-            if status.agree || !status.connected || !is_settling || Instant::now() + AGAIN > end {
+            if status.agree || !status.connected || !is_settling || Instant::now() + pause > end {
                 return status;
             }
-            sleep(AGAIN).await;
+            sleep(pause).await;
+            pause *= 2;
         }
     }
 
@@ -86,7 +88,8 @@ impl Cluster {
         if connected && let Ok(Ok(answers)) = timeout_at(end + AGAIN, answers).await {
             nodes.extend(answers);
         }
-        for (name, _) in self.control.nodes() {
+        let this = Arc::clone(self);
+        for (name, _) in blocking(move || this.control.nodes()).await.unwrap_or_default() {
             if !nodes.iter().any(|node| *node.node == *name) {
                 nodes.push(Node { node: name.to_string(), holds: None });
             }
@@ -108,6 +111,11 @@ impl Cluster {
         }
     }
 
+    /// How many nodes there are beside this one.
+    fn others(&self) -> usize {
+        self.control.nodes().iter().filter(|(node, _)| *node != self.member.node).count()
+    }
+
     fn beyond(&self) -> u64 {
         self.control.clock().wall_s() + MARGIN
     }
@@ -115,7 +123,7 @@ impl Cluster {
     fn holds(&self, beyond: u64) -> Holds {
         let digest = self.control.digest(beyond);
         Holds {
-            next: self.place().next,
+            next: self.control.place().unwrap_or_default().next,
             lag: 0,
             pending: self.control.outbox_len(),
             held: self.control.held() as u64,
@@ -194,10 +202,11 @@ impl<'a> Desk<'a> {
             return Ok(());
         }
         let (id, beyond) = (chance(), self.cluster.beyond());
-        let own = &self.cluster.member.node;
+        let this = Arc::clone(self.cluster);
+        let others = blocking(move || this.others()).await?;
         // one that has this node's name answers as well
         let twin = usize::from(self.cluster.state().twin.is_some());
-        let expected = twin + self.cluster.control.nodes().iter().filter(|(node, _)| node != own).count();
+        let expected = twin + others;
         let end = Instant::now() + PATIENCE;
         self.round = Some(Round { id, end, expected, askers: vec![asker], answers: Vec::new() });
         if expected == 0 {

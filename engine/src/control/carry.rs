@@ -268,9 +268,9 @@ impl Inner {
         for Planned { change, before, job } in planned {
             let key = change.key();
             batch.changes.push(change.clone());
-            match (change, &self.member) {
-                (Change::Remove(..), Some(member)) => {
-                    let made = Made { stamp, node: Arc::clone(&member.node), offset: Made::UNLOGGED };
+            match change {
+                Change::Remove(..) if self.is_remembering() => {
+                    let made = Made { stamp, node: self.node(), offset: Made::UNLOGGED };
                     batch.graves.push((key, Some(Grave { made, keep: clock.wall_s() + GRAVES_KEPT })));
                 }
                 _ if self.graves.contains_key(&key) => batch.graves.push((key, None)),

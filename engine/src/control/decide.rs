@@ -67,10 +67,12 @@ pub(super) struct Inner {
     pub(super) guard: Guard,
     /// What is decided and kept from being in force here; nothing of it is in the book.
     pub(super) held: BTreeMap<Key, Held>,
-    pub(super) graves: HashMap<Key, Grave>,
+    pub(super) graves: BTreeMap<Key, Grave>,
     pub(super) member: Option<Member>,
     pub(super) stamp: Stamp,
     pub(super) sequence: u64,
+    /// Logs that this node is not in any more, until the disk knows.
+    pub(super) left: Vec<String>,
     /// The last sequence read of each node.
     pub(super) nodes: HashMap<Arc<str>, u64>,
     /// How far the log has been read.
@@ -128,6 +130,7 @@ impl Control {
             nodes: loaded.nodes,
             place: member.as_ref().and_then(|member| loaded.places.get(&member.log).copied()),
             outbox: loaded.outbox,
+            left: Vec::new(),
             sets: loaded.sets,
             unburied: Vec::new(),
             has_litter: true,
@@ -135,8 +138,11 @@ impl Control {
             events: None,
             member,
         };
+        // What is decided from now on they do not hear of: should this node come back to one, it tells everything.
+        let log = inner.member.as_ref().map(|member| &member.log);
+        inner.left = loaded.places.into_keys().filter(|place| Some(place) != log).collect();
         // On a disk that is full the engine starts all the same, and the sweeper tries again.
-        if !ended.is_empty() && inner.commit(bury(&ended, inner.member.is_some(), now)).is_err() {
+        if !ended.is_empty() && inner.commit(bury(&ended, inner.is_remembering(), now)).is_err() {
             inner.unburied = ended;
         }
         inner.join(now)?;
@@ -271,6 +277,11 @@ impl Inner {
         self.member.as_ref().map(|member| Arc::clone(&member.node)).unwrap_or_default()
     }
 
+    /// Is what is gone remembered? A node that was in a cluster may be in one again.
+    pub(super) fn is_remembering(&self) -> bool {
+        self.member.is_some() || !self.nodes.is_empty()
+    }
+
     /// The live decision at this very key, in force or held back.
     pub(super) fn there(&self, key: &Key, clock: Clock) -> Option<&Decision> {
         let held = self.held.get(key).map(|held| &held.decision).filter(|decision| is_live(decision, clock));
@@ -279,12 +290,19 @@ impl Inner {
 
     /// Every decision, in force or held back, live or not swept yet.
     pub(super) fn everything(&self) -> impl Iterator<Item = &Decision> {
-        self.book.all().chain(self.held.values().map(|held| &held.decision))
+        self.book.all().chain(self.held_back())
+    }
+
+    /// Every decision that is held back.
+    pub(super) fn held_back(&self) -> impl Iterator<Item = &Decision> {
+        self.held.values().map(|held| &held.decision)
     }
 
     /// Brings it to the disk, and then all that is remembered beside the book up to date. On an error nothing of it is.
     pub(super) fn commit(&mut self, batch: Batch) -> Result<(), Refusal> {
+        let batch = Batch { left: self.left.clone(), ..batch };
         self.store.commit(&batch)?;
+        self.left.clear();
         if let Some((stamp, sequence)) = batch.clock {
             (self.stamp, self.sequence) = (stamp, sequence);
         }

@@ -49,15 +49,15 @@ impl Control {
     }
 }
 
-/// The rows of what has ended go; in a cluster, it is remembered that they were there.
-pub(super) fn bury(ended: &[Decision], in_cluster: bool, clock: Clock) -> Batch {
+/// The rows of what has ended go; where that `is_remembered`, graves say that they were there.
+pub(super) fn bury(ended: &[Decision], is_remembered: bool, clock: Clock) -> Batch {
     let changes = ended.iter().map(|ended| Change::Remove(ended.net, ended.kind)).collect();
     let held = ended.iter().map(|ended| (ended.key(), None)).collect();
     let grave = |ended: &Decision| {
         let grave = Grave { made: ended.made.clone(), keep: clock.wall_s() + GRAVES_KEPT };
         (ended.key(), Some(grave))
     };
-    let graves = if in_cluster { ended.iter().map(grave).collect() } else { Vec::new() };
+    let graves = if is_remembered { ended.iter().map(grave).collect() } else { Vec::new() };
     Batch { changes, held, graves, ..Batch::default() }
 }
 
@@ -77,7 +77,7 @@ impl Inner {
         let mut unburied = mem::take(&mut self.unburied);
         // what was decided anew since has taken its place on the disk
         unburied.retain(|ended| self.there(&ended.key(), clock).is_none());
-        let mut batch = bury(&unburied, self.member.is_some(), clock);
+        let mut batch = bury(&unburied, self.is_remembering(), clock);
         batch.graves.extend(self.forgotten(clock));
         if !batch.changes.is_empty() || !batch.graves.is_empty() {
             self.commit(batch).inspect_err(|_| self.unburied = unburied)?;

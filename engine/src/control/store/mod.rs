@@ -59,6 +59,8 @@ pub struct Batch {
     pub gone: Vec<Arc<str>>,
     /// How far a log was read: its name and the place.
     pub place: Option<(String, Place)>,
+    /// Logs that this node is not in any more: how far they were read no longer counts.
+    pub left: Vec<String>,
     /// The clock, and the sequence of the last entry.
     pub clock: Option<(Stamp, u64)>,
     /// Sets that begin, go on, or were undone.
@@ -77,7 +79,7 @@ pub struct Loaded {
     /// Why some are not in force here.
     pub held: HashMap<Key, String>,
     /// What is gone.
-    pub graves: HashMap<Key, Grave>,
+    pub graves: BTreeMap<Key, Grave>,
     /// The last sequence read, by node.
     pub nodes: HashMap<Arc<str>, u64>,
     /// How far each log was read, by its name.

@@ -216,7 +216,7 @@ fn everything_else_that_is_stored_is_read_as_it_was() {
     drop(store);
     let (mut store, read) = Store::open(&path).expect("whole");
     assert_eq!(read.decisions, std::slice::from_ref(&before));
-    assert_eq!(read.graves, HashMap::from([(steps[1].key, grave)]));
+    assert_eq!(read.graves, BTreeMap::from([(steps[1].key, grave)]));
     assert_eq!(read.held, HashMap::from([(before.key(), "it would block".to_owned())]));
     assert_eq!(
         (read.nodes, read.places),

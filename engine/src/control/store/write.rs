@@ -79,6 +79,13 @@ fn put_log(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Er
         places.insert(log.as_str(), next)?;
         places.insert(format!("{log}{MARK}").as_str(), mark)?;
     }
+    if !batch.left.is_empty() {
+        let mut places = transaction.open_table(PLACES)?;
+        for log in &batch.left {
+            places.remove(log.as_str())?;
+            places.remove(format!("{log}{MARK}").as_str())?;
+        }
+    }
     Ok(())
 }
 

@@ -338,6 +338,31 @@ fn who_joins_tells_what_they_hold_as_their_own() {
 }
 
 #[test]
+fn what_is_decided_while_a_node_is_out_of_its_cluster_is_told_when_it_is_back() {
+    let mut cluster = Cluster::new();
+    done(cluster.control(1), vec![block("10.0.0.1"), block("10.0.0.2")]);
+    cluster.settle();
+    for log in [None, Some("another")] {
+        let member = cluster.nodes[0].0.member.take();
+        cluster.nodes[0].0.member =
+            member.as_ref().zip(log).map(|(member, log)| Member { log: log.into(), ..member.clone() });
+        cluster.restart(0);
+        let host = if log.is_some() { "10.0.0.4" } else { "10.0.0.3" };
+        done(cluster.control(0), vec![block(host)]);
+        let gone = if log.is_some() { "10.0.0.2" } else { "10.0.0.1" };
+        done(cluster.control(0), vec![unblock(gone)]);
+        cluster.nodes[0].0.member = member;
+        cluster.restart(0);
+        cluster.settle();
+        cluster.check();
+        for node in 0..3 {
+            let there = nets(cluster.control(node));
+            assert!(there.contains(&host.to_owned()) && !there.contains(&gone.to_owned()), "{node}: {there:?}");
+        }
+    }
+}
+
+#[test]
 fn a_log_that_was_lost_is_told_everything_again() {
     let mut cluster = Cluster::new();
     done(cluster.control(0), vec![block("10.0.0.1"), block("10.0.0.2")]);
