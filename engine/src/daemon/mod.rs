@@ -14,6 +14,8 @@ mod services;
 mod softswitch;
 /// From a configuration to workers ready to run.
 mod start;
+/// What has ended goes.
+mod sweep;
 /// What the API shows.
 mod view;
 
@@ -24,13 +26,14 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::cluster::Cluster;
@@ -53,10 +56,13 @@ use crate::xdp::{AttachError, Counters, Filter, Settings};
 use error::io;
 use services::{Reach, Services};
 use start::{Connected, check_queues, find, own_addresses};
+use sweep::sweep;
 use view::{Shape, View};
 
-/// How often own addresses, expired rules and threads are looked after.
+/// How often own addresses and threads are looked after.
 const ROUND: Duration = Duration::from_secs(1);
+/// Where this host's resolvers stand: with systemd-resolved only itself in the first, whom it asks in the second.
+const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
 /// What a start may change beside the configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,34 +93,47 @@ pub fn run(
     let (control, view) = (Arc::clone(&engine.control), Arc::new(engine.view()));
     engine.services.show(Arc::clone(&view) as Arc<dyn Engine>);
     engine.services.follow(config);
-    let outcome = runtime.block_on(async {
-        let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(api::serve(api_socket, control, view, async {
-            let _dropped_is_stopped = stopped.await;
-        }));
-        info!("{}: ready", config.iface);
-        let mut round = tokio::time::interval(ROUND);
-        let outcome = loop {
-            tokio::select! {
-                _ = term.recv() => break Ok(()),
-                _ = int.recv() => break Ok(()),
-                _ = hup.recv() => {
-                    let live = Arc::clone(&engine.live);
+    let live = Arc::clone(&engine.live);
+    let (stop_looking, stopped_looking) = mpsc::channel::<()>();
+    let (ending, ended) = oneshot::channel();
+    let (looked_after, handle) = (&mut engine, runtime.handle());
+    let outcome = thread::scope(|scope| {
+        // On a thread of its own: it may wait for the disk.
+        scope.spawn(move || {
+            let _in_runtime = handle.enter();
+            let _nobody_may_wait_any_more = ending.send(looked_after.look_after_until(&stopped_looking));
+        });
+        runtime.block_on(async {
+            let (stopping, stopped) = oneshot::channel::<()>();
+            let server = tokio::spawn(api::serve(api_socket, Arc::clone(&control), view, async {
+                let _dropped_is_stopped = stopped.await;
+            }));
+            let sweeper = tokio::spawn(sweep(control));
+            info!("{}: ready", config.iface);
+            let reloads = async {
+                while hup.recv().await.is_some() {
+                    let live = Arc::clone(&live);
                     // It says in the log what came of it.
                     tokio::task::spawn_blocking(move || live.reload());
                 }
-                _ = round.tick() => if let Err(error) = engine.look_after() { break Err(error) },
+            };
+            let outcome = tokio::select! {
+                _ = term.recv() => Ok(()),
+                _ = int.recv() => Ok(()),
+                () = reloads => Ok(()),
+                outcome = ended => outcome.unwrap_or(Err(StartError::WorkerDied)),
+            };
+            sweeper.abort();
+            drop((stop_looking, stopping));
+            match server.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!("the API ended with {error}"),
+                Err(error) => warn!("the API ended with {error}"),
             }
-        };
-        drop(stopping);
-        match server.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("the API ended with {error}"),
-            Err(error) => warn!("the API ended with {error}"),
-        }
-        engine.services.stop().await;
-        outcome
+            outcome
+        })
     });
+    runtime.block_on(engine.services.stop());
     engine.stop();
     if options.unload_on_exit {
         let removed = xdp::unload(&config.iface).map_err(AttachError::from)?;
@@ -302,7 +321,17 @@ impl Running {
         }
     }
 
-    /// Addresses come and go, rules end, threads may die.
+    /// Looks after everything until nobody holds the other end of `stop` any more.
+    fn look_after_until(&mut self, stop: &mpsc::Receiver<()>) -> Result<(), StartError> {
+        loop {
+            self.look_after()?;
+            if stop.recv_timeout(ROUND) != Err(mpsc::RecvTimeoutError::Timeout) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Addresses come and go, threads may die.
     fn look_after(&mut self) -> Result<(), StartError> {
         match self.netlink.link(&self.config.iface) {
             Ok(link) if link.index == self.link.index && link.mac != self.link.mac => self.follow_mac(link),
@@ -328,9 +357,6 @@ impl Running {
         self.guard();
         self.ask_softswitch();
         self.services.follow(&self.live.in_force().config);
-        if let Err(error) = self.control.sweep() {
-            warn!("sweeping ended rules: {error}");
-        }
         if self.workers.iter().chain(&self.observers).any(JoinHandle::is_finished) {
             return Err(StartError::WorkerDied);
         }
@@ -373,10 +399,9 @@ impl Running {
             Err(error) => warn!("asking for gateways: {error}"),
         }
         guarded.extend(self.gateways.iter().copied().map(|ip| (IpNet::from(ip), "the default gateway".to_owned())));
-        let resolvers = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        let resolvers =
-            resolvers.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
-        guarded.extend(resolvers.map(|ip: IpAddr| (IpNet::from(ip), "a resolver of this host".to_owned())));
+        let files = RESOLVERS.iter().filter_map(|file| fs::read_to_string(file).ok());
+        let resolvers: BTreeSet<IpAddr> = files.flat_map(|file| resolvers(&file)).collect();
+        guarded.extend(resolvers.into_iter().map(|ip| (IpNet::from(ip), "a resolver of this host".to_owned())));
         self.control.set_guarded(guarded);
     }
 
@@ -392,6 +417,12 @@ fn spawn(worker: Worker, door: Door, config: &Config, stop: &Arc<AtomicBool>) ->
     let core = config.worker.cores.cores().get(worker.number as usize).copied();
     let (config, stop) = (config.clone(), Arc::clone(stop));
     std::thread::spawn(move || worker.run(&config, core, door, &stop))
+}
+
+/// The name servers of a resolv.conf(5).
+fn resolvers(file: &str) -> Vec<IpAddr> {
+    let server = |line: &str| line.trim().strip_prefix("nameserver")?.trim().parse().ok();
+    file.lines().filter_map(server).collect()
 }
 
 fn lock(settings: &Mutex<Settings>) -> MutexGuard<'_, Settings> {
