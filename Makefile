@@ -8,7 +8,7 @@ export PROFILE := test-fast
 BIN := target/$(PROFILE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo bench bench-answers bench-verdict bench-parse test fuzz install bpf fmt clean
+.PHONY: demo bench bench-answers bench-verdict bench-parse bench-store test fuzz install bpf fmt clean
 
 demo: build
 	$(SUDO) $(BIN)/vos-bench demo --engine $(BIN)/vos-engine --vosctl $(BIN)/vosctl
@@ -46,6 +46,12 @@ bench-parse:
 	cc -O2 -Wall -Wextra -o $(PEERS)/sofia bench/peers/sofia.c $$(pkg-config --cflags --libs sofia-sip-ua)
 	target/release/vos-bench parse $(V3:%=--v3 %/release/vos-bench) \
 		--peer $(PEERS)/osip2 --peer $(PEERS)/sofia --readme README.md
+
+# What a million decisions cost: to import, load, list, compare and undo, and a single one beside them.
+bench-store:
+	deploy/setup.sh build run
+	cargo test --release -p vos-engine --test million --no-run
+	$(SUDO) env PATH="$$PATH" VOS_DECISIONS=1000000 cargo test --release -p vos-engine --test million -- --nocapture
 
 test:
 	deploy/test.sh
