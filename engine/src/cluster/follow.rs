@@ -33,6 +33,7 @@ impl Cluster {
     ) -> Result<Infallible, LogError> {
         loop {
             if !items.is_empty() {
+                self.note_newest(&items);
                 let this = Arc::clone(self);
                 let noted = blocking(move || this.take_in(&items)).await??;
                 if let Some(run) = noted.twin {
@@ -43,6 +44,11 @@ impl Cluster {
             self.look_whether_caught_up();
             items = reader.next().await?;
         }
+    }
+
+    fn note_newest(&self, items: &[Item]) {
+        let mut state = self.state();
+        state.newest = state.newest.max(items.last().map(|last| last.offset));
     }
 
     /// One lot, all of it or nothing.
