@@ -25,9 +25,9 @@
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
-//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `no_such_node`, `covered`, `no_cluster`, `no_such_path`; 405
-//! `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`, `node_is_there`; 413 `too_large`; 500
-//! `store`, `maps`, `internal`; 503 `no_log`; 507 `map_full`.
+//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `no_such_node`, `covered`, `no_cluster`,
+//! `no_such_path`; 405 `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`, `busy`,
+//! `node_is_there`; 413 `too_large`; 500 `store`, `maps`, `internal`; 503 `no_log`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -43,7 +43,7 @@ use axum::{Extension, Router};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -132,6 +132,8 @@ pub trait Engine: Measured {
 pub(super) struct Shared {
     control: Arc<Control>,
     pub(super) engine: Arc<dyn Engine>,
+    /// Places for lists; those who come over TCP take none from those on the unix socket.
+    lists: Arc<Semaphore>,
 }
 
 /// Serves until `stop` resolves, then lets requests in progress finish for a moment. Removes the socket.
@@ -167,7 +169,7 @@ pub async fn serve(
 
 /// The API, for whatever it is served over: each request carries a [`ConnectInfo`] of [`Peer`].
 pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
-    let shared = Shared { control, engine };
+    let shared = Shared { control, engine, lists: Arc::new(Semaphore::new(import::LISTS_MAX)) };
     let (router, described) = OpenApiRouter::with_openapi(description::begin())
         .routes(routes!(list::list, decide, remove))
         .routes(routes!(stats))
@@ -405,7 +407,7 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
     responses((status = 200, description = "OpenMetrics text", body = String, content_type = metrics::CONTENT_TYPE)),
 )]
 async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
-    let Shared { control, engine } = shared;
+    let Shared { control, engine, .. } = shared;
     let page = blocking(move || metrics::text(vec![engine, control])).await?;
     let page = page.map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], page).into_response())
