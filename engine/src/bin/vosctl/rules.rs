@@ -5,11 +5,12 @@ use ipnet::IpNet;
 use vos_engine::control::address;
 use vos_engine::control::client::Client;
 use vos_engine::control::decision::Kind;
-use vos_engine::control::session::ssh_connection;
+use vos_engine::control::terminal::printable;
 use vos_engine::control::wire::{Made, NewRule, OldRule, Removed, Rule};
 
 use crate::Cli;
 use crate::answer::{Answers, Failure, bare, span};
+use crate::session::ssh_connection;
 use crate::time::{self, Ttl};
 
 #[derive(Args, Debug)]
@@ -40,7 +41,7 @@ pub(crate) struct OldRules {
 }
 
 pub(crate) async fn make(client: &Client, cli: &Cli, kind: Kind, rules: &NewRules) -> Result<u8, Failure> {
-    let ssh_connection = ssh_connection();
+    let ssh_connection = ssh_connection(cli, kind == Kind::Block);
     let mut answers = Answers::new(cli.json);
     for net in &rules.nets {
         let rule = NewRule {
