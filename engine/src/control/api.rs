@@ -70,6 +70,7 @@ use crate::cluster::Cluster;
 use crate::control::address;
 use crate::control::ask::{Ask, Done, End, Refusal};
 use crate::control::decide::Control;
+use crate::control::decision::Decision;
 use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
@@ -294,7 +295,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     path = "/v1/rules",
     request_body = NewRule,
     responses(
-        (status = 200, description = "It is on disk and in force", body = Made),
+        (status = 200, description = "It is on disk and in force, beneath `now` if there is one", body = Made),
         (status = 409, description = "The guard refuses; `force` insists", body = Failure),
         (status = 507, description = "The kernel has no room for it", body = Failure),
     ),
@@ -320,14 +321,14 @@ async fn decide(
     let what = format!("{} {}", rule.kind, address::show(net));
     blocking(move || {
         let outcome = shared.control.submit(&by, vec![ask], Some(what));
-        let view = |decision| Rule::view(decision, shared.control.clock());
+        let view = |decision: &_| Rule::view(decision, shared.control.clock());
+        let made = |rule: &Decision, replaced: Option<&Decision>, set| {
+            let now = shared.control.applies(&net).filter(|now| now.key() != rule.key());
+            Ok(Json(Made { rule: view(rule), replaced: replaced.map(view), now: now.as_ref().map(view), set }))
+        };
         match outcome.results.into_iter().next() {
-            Some(Ok(Done::Made { decision, replaced })) => {
-                Ok(Json(Made { rule: view(&decision), replaced: replaced.as_ref().map(view), set: outcome.set }))
-            }
-            Some(Ok(Done::Already(decision))) => {
-                Ok(Json(Made { rule: view(&decision), replaced: Some(view(&decision)), set: None }))
-            }
+            Some(Ok(Done::Made { decision, replaced })) => made(&decision, replaced.as_ref(), outcome.set),
+            Some(Ok(Done::Already(decision))) => made(&decision, Some(&decision), None),
             Some(Err(refusal)) => Err(refusal.into()),
             Some(Ok(Done::Removed { .. })) | None => Err(Problem::internal("a decision without an answer")),
         }

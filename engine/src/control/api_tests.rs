@@ -173,6 +173,27 @@ async fn a_rule_is_made_listed_and_taken_back() {
 }
 
 #[tokio::test]
+async fn what_outranks_a_rule_is_told_with_it() {
+    let server = Server::start().await;
+    let made = server.post(json!({ "net": "198.51.100.7", "kind": "block" })).await.expect("room");
+    assert!(made.get("now").is_none(), "{made}");
+    for already in [false, true] {
+        let made = server.post(json!({ "net": "198.51.100.7", "kind": "allow" })).await.expect("room");
+        assert_eq!((&made["now"]["net"], &made["now"]["kind"]), (&json!("198.51.100.7/32"), &json!("block")));
+        assert_eq!(made.get("set").is_none(), already, "{made}");
+        assert_eq!(server.kind("198.51.100.7"), RuleKind::Blocked as u32, "as the answer says");
+    }
+    // a wider block does not reach an exception
+    server.post(json!({ "net": "203.0.113.0/24", "kind": "block" })).await.expect("room");
+    let made = server.post(json!({ "net": "203.0.113.7", "kind": "allow" })).await.expect("room");
+    assert!(made.get("now").is_none() && server.kind("203.0.113.7") == RuleKind::Allowed as u32, "{made}");
+    server.post(json!({ "net": "198.51.100.0/24", "kind": "trust" })).await.expect("room");
+    let made = server.post(json!({ "net": "198.51.100.8", "kind": "block", "force": true })).await.expect("insisted");
+    assert_eq!((&made["now"]["net"], &made["now"]["kind"]), (&json!("198.51.100.0/24"), &json!("trust")));
+    assert_eq!(server.kind("198.51.100.8"), RuleKind::Trusted as u32, "as the answer says");
+}
+
+#[tokio::test]
 async fn every_refusal_has_its_status_and_code() {
     let server = Server::start().await;
     server.control.set_guarded(vec![("192.0.2.1/32".parse().expect("a net"), "this host".into())]);
