@@ -23,6 +23,9 @@ use crate::live::wire::Drain;
 /// What it says of itself.
 #[path = "api_tests/described.rs"]
 mod described;
+/// What is no request, and what is nearly one.
+#[path = "api_tests/noise.rs"]
+mod noise;
 /// The same over TCP.
 #[path = "api_tests/tcp.rs"]
 mod tcp;
