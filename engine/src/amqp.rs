@@ -192,6 +192,15 @@ impl Broker {
         Ok(connection)
     }
 
+    /// Are the files that it names there, and such as a connection needs? [`BrokerError::File`] if not.
+    pub(crate) fn check_files(&self) -> Result<(), BrokerError> {
+        let uri = self.uri()?;
+        if uri.scheme == AMQPScheme::AMQPS && !self.ca_file.as_os_str().is_empty() {
+            self.tls()?;
+        }
+        Ok(())
+    }
+
     /// As whom it lets us in.
     pub fn user(&self) -> Result<String, BrokerError> {
         Ok(self.uri()?.authority.userinfo.username)

@@ -87,7 +87,7 @@ impl Run {
 
     /// The file as it is now, and these flags over it.
     fn config(&self) -> Result<Config, ConfigError> {
-        Config::read(self.config.as_deref(), |config| self.apply(config))
+        Config::read_to_run(self.config.as_deref(), |config| self.apply(config))
     }
 
     fn apply(&self, config: &mut Config) {

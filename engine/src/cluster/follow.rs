@@ -38,6 +38,7 @@ impl Cluster {
         let mut place = self.place().await?;
         loop {
             if !items.is_empty() {
+                self.note_newest(&items);
                 let this = Arc::clone(self);
                 let noted = blocking(move || this.take_in(&items)).await??;
                 place = noted.place;
@@ -49,6 +50,11 @@ impl Cluster {
             self.look_whether_caught_up(place);
             items = reader.next().await?;
         }
+    }
+
+    fn note_newest(&self, items: &[Item]) {
+        let mut state = self.state();
+        state.newest = state.newest.max(items.last().map(|last| last.offset));
     }
 
     /// One lot, all of it or nothing.

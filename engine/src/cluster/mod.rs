@@ -73,6 +73,8 @@ struct State {
     error: String,
     /// The offset of this node's last hello: what is before it was written before this node came.
     head: Option<u64>,
+    /// The newest offset of which this node has heard on this connection.
+    newest: Option<u64>,
     /// All that was written before this node came is in force.
     caught_up: bool,
     /// The log is another than it was: what was in that must be written again.
@@ -89,6 +91,16 @@ struct State {
     writer: Option<Writer>,
     /// Takes questions while there is a connection.
     asks: Option<Asks>,
+}
+
+/// How far a node has come with reading the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// It is connected, and all that was written before it came is in force.
+    pub caught_up: bool,
+    /// Messages up to the newest of which it has heard that are not read yet; `None`: it has heard of none since it was
+    /// started.
+    pub behind: Option<u64>,
 }
 
 /// A number by chance; nobody's secret.
@@ -136,7 +148,10 @@ impl Cluster {
         let log = Log::open(broker.connect().await?, &self.member.log, &user).await?;
         let writer = log.writer().await?;
         let head = self.greet(&log, &writer).await?;
-        self.state().head = Some(head);
+        {
+            let mut state = self.state();
+            (state.head, state.newest) = (Some(head), Some(head));
+        }
         let reader = self.begin(&log, &writer, head).await?;
         self.tally.up();
         {
@@ -162,6 +177,14 @@ impl Cluster {
     async fn place(self: &Arc<Self>) -> Result<Place, LogError> {
         let control = Arc::clone(&self.control);
         Ok(blocking(move || control.place()).await?.unwrap_or_default())
+    }
+
+    /// How far it has come, by what it knows itself.
+    pub fn progress(&self) -> Progress {
+        let next = self.place().next;
+        let state = self.state();
+        let behind = state.newest.map(|newest| newest.saturating_add(1).saturating_sub(next));
+        Progress { caught_up: state.caught_up, behind }
     }
 
     /// The name of the log.

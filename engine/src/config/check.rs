@@ -14,12 +14,13 @@ impl Config {
         let (mut errors, mut without): (Vec<ConfigError>, Vec<String>) = (Vec::new(), Vec::new());
         loop {
             let no_interface = without.iter().any(|name| name == "iface");
-            let read = Self::read_without(path, &without, |config| {
+            let flags = |config: &mut Self| {
                 flags(config);
                 if no_interface {
                     "none".clone_into(&mut config.iface);
                 }
-            });
+            };
+            let read = Self::read_without(path, &without, flags, Self::validate_to_run);
             let error = match read {
                 Ok(config) if errors.is_empty() => return Ok(config),
                 Ok(_) => break,

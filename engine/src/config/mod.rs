@@ -37,6 +37,8 @@ mod relay;
 mod rules;
 /// What scanners write.
 mod scanners;
+/// Files that hold secrets.
+mod secrets;
 /// A time as people write it.
 mod span;
 /// Which requests get no answer.
@@ -276,15 +278,21 @@ impl Default for ControlPlane {
 }
 
 impl Config {
-    /// Reads a file, or takes the defaults; applies flags over it and checks the whole.
+    /// Reads a file, or takes the defaults; applies flags over it and checks the whole, but not the files that it names.
     pub fn read(path: Option<&Path>, flags: impl FnOnce(&mut Self)) -> Result<Self, ConfigError> {
-        Self::read_without(path, &[], flags)
+        Self::read_without(path, &[], flags, Self::validate)
+    }
+
+    /// The same for a start or a reload: the files that it names must be sound as well.
+    pub fn read_to_run(path: Option<&Path>, flags: impl FnOnce(&mut Self)) -> Result<Self, ConfigError> {
+        Self::read_without(path, &[], flags, Self::validate_to_run)
     }
 
     fn read_without(
         path: Option<&Path>,
         without: &[String],
         flags: impl FnOnce(&mut Self),
+        validate: fn(&Self) -> Result<(), ConfigError>,
     ) -> Result<Self, ConfigError> {
         let text = match path {
             None => String::new(),
@@ -296,7 +304,7 @@ impl Config {
         let mut config = Self::parse_without(&text, path, without)?;
         let written = config.clone();
         flags(&mut config);
-        config.validate().map_err(|error| error.at_its_line(&text, path, &written, &config))?;
+        validate(&config).map_err(|error| error.at_its_line(&text, path, &written, &config))?;
         Ok(config)
     }
 

@@ -213,6 +213,11 @@ fn check(text: &str, address: IpAddr, length: u8) -> Result<IpNet, AddressError>
     Ok(net)
 }
 
+/// Is it such as [`parse`] gives: without host bits, and of one family?
+pub fn is_sound(net: IpNet) -> bool {
+    check("", net.addr(), net.prefix_len()).is_ok()
+}
+
 /// An address or CIDR as people write it: without `/32` and `/128`.
 pub fn show(net: IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }

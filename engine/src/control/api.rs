@@ -25,9 +25,9 @@
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
-//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `no_such_node`, `covered`, `no_cluster`, `no_such_path`; 405
-//! `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`, `node_is_there`; 413 `too_large`; 500
-//! `store`, `maps`, `internal`; 503 `no_log`; 507 `map_full`.
+//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `no_such_node`, `covered`, `no_cluster`,
+//! `no_such_path`; 405 `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`, `busy`,
+//! `node_is_there`; 413 `too_large`; 500 `store`, `maps`, `internal`; 503 `no_log`; 507 `map_full`.
 
 use std::future::Future;
 use std::io;
@@ -43,7 +43,7 @@ use axum::{Extension, Router};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -70,6 +70,7 @@ use crate::cluster::Cluster;
 use crate::control::address;
 use crate::control::ask::{Ask, Done, End, Refusal};
 use crate::control::decide::Control;
+use crate::control::decision::Decision;
 use crate::control::maps::MapError;
 use crate::control::session::client_of;
 use crate::control::socket::Socket;
@@ -132,6 +133,8 @@ pub trait Engine: Measured {
 pub(super) struct Shared {
     control: Arc<Control>,
     pub(super) engine: Arc<dyn Engine>,
+    /// Places for lists; those who come over TCP take none from those on the unix socket.
+    lists: Arc<Semaphore>,
 }
 
 /// Serves until `stop` resolves, then lets requests in progress finish for a moment. Removes the socket.
@@ -167,7 +170,7 @@ pub async fn serve(
 
 /// The API, for whatever it is served over: each request carries a [`ConnectInfo`] of [`Peer`].
 pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
-    let shared = Shared { control, engine };
+    let shared = Shared { control, engine, lists: Arc::new(Semaphore::new(import::LISTS_MAX)) };
     let (router, described) = OpenApiRouter::with_openapi(description::begin())
         .routes(routes!(list::list, decide, remove))
         .routes(routes!(stats))
@@ -292,7 +295,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     path = "/v1/rules",
     request_body = NewRule,
     responses(
-        (status = 200, description = "It is on disk and in force", body = Made),
+        (status = 200, description = "It is on disk and in force, beneath `now` if there is one", body = Made),
         (status = 409, description = "The guard refuses; `force` insists", body = Failure),
         (status = 507, description = "The kernel has no room for it", body = Failure),
     ),
@@ -318,14 +321,14 @@ async fn decide(
     let what = format!("{} {}", rule.kind, address::show(net));
     blocking(move || {
         let outcome = shared.control.submit(&by, vec![ask], Some(what));
-        let view = |decision| Rule::view(decision, shared.control.clock());
+        let view = |decision: &_| Rule::view(decision, shared.control.clock());
+        let made = |rule: &Decision, replaced: Option<&Decision>, set| {
+            let now = shared.control.applies(&net).filter(|now| now.key() != rule.key());
+            Ok(Json(Made { rule: view(rule), replaced: replaced.map(view), now: now.as_ref().map(view), set }))
+        };
         match outcome.results.into_iter().next() {
-            Some(Ok(Done::Made { decision, replaced })) => {
-                Ok(Json(Made { rule: view(&decision), replaced: replaced.as_ref().map(view), set: outcome.set }))
-            }
-            Some(Ok(Done::Already(decision))) => {
-                Ok(Json(Made { rule: view(&decision), replaced: Some(view(&decision)), set: None }))
-            }
+            Some(Ok(Done::Made { decision, replaced })) => made(&decision, replaced.as_ref(), outcome.set),
+            Some(Ok(Done::Already(decision))) => made(&decision, Some(&decision), None),
             Some(Err(refusal)) => Err(refusal.into()),
             Some(Ok(Done::Removed { .. })) | None => Err(Problem::internal("a decision without an answer")),
         }
@@ -405,7 +408,7 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
     responses((status = 200, description = "OpenMetrics text", body = String, content_type = metrics::CONTENT_TYPE)),
 )]
 async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
-    let Shared { control, engine } = shared;
+    let Shared { control, engine, .. } = shared;
     let page = blocking(move || metrics::text(vec![engine, control])).await?;
     let page = page.map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], page).into_response())

@@ -23,6 +23,9 @@ use crate::live::wire::Drain;
 /// What it says of itself.
 #[path = "api_tests/described.rs"]
 mod described;
+/// What is no request, and what is nearly one.
+#[path = "api_tests/noise.rs"]
+mod noise;
 /// The same over TCP.
 #[path = "api_tests/tcp.rs"]
 mod tcp;
@@ -170,6 +173,27 @@ async fn a_rule_is_made_listed_and_taken_back() {
     let target = "/v1/rules?net=2001:db8::1%2F128&kind=allow";
     server.call(Method::DELETE, target, Value::Null).await.expect("by query as well");
     assert!(server.control.list(&Filter::default()).is_empty());
+}
+
+#[tokio::test]
+async fn what_outranks_a_rule_is_told_with_it() {
+    let server = Server::start().await;
+    let made = server.post(json!({ "net": "198.51.100.7", "kind": "block" })).await.expect("room");
+    assert!(made.get("now").is_none(), "{made}");
+    for already in [false, true] {
+        let made = server.post(json!({ "net": "198.51.100.7", "kind": "allow" })).await.expect("room");
+        assert_eq!((&made["now"]["net"], &made["now"]["kind"]), (&json!("198.51.100.7/32"), &json!("block")));
+        assert_eq!(made.get("set").is_none(), already, "{made}");
+        assert_eq!(server.kind("198.51.100.7"), RuleKind::Blocked as u32, "as the answer says");
+    }
+    // a wider block does not reach an exception
+    server.post(json!({ "net": "203.0.113.0/24", "kind": "block" })).await.expect("room");
+    let made = server.post(json!({ "net": "203.0.113.7", "kind": "allow" })).await.expect("room");
+    assert!(made.get("now").is_none() && server.kind("203.0.113.7") == RuleKind::Allowed as u32, "{made}");
+    server.post(json!({ "net": "198.51.100.0/24", "kind": "trust" })).await.expect("room");
+    let made = server.post(json!({ "net": "198.51.100.8", "kind": "block", "force": true })).await.expect("insisted");
+    assert_eq!((&made["now"]["net"], &made["now"]["kind"]), (&json!("198.51.100.0/24"), &json!("trust")));
+    assert_eq!(server.kind("198.51.100.8"), RuleKind::Trusted as u32, "as the answer says");
 }
 
 #[tokio::test]

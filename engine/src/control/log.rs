@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::control::ask::{MAX_REASON, MAX_WHO};
+use crate::control::address;
+use crate::control::ask::{MAX_REASON, MAX_TTL, MAX_WHO};
 use crate::control::decision::{Decision, Key, Kind, Made, Origin};
 use crate::control::stamp::Stamp;
 
@@ -107,7 +108,10 @@ impl Logged {
     /// Is it such as an engine writes? Every node must say the same of the same entry, whatever its clock shows.
     pub fn is_sound(&self) -> bool {
         let length = self.reason.len() <= MAX_REASON && self.who.len() <= MAX_WHO;
-        self.net.trunc() == self.net && self.made <= Stamp::MAX && length
+        // a stamp is not behind the clock by which the end was measured, but for a second that was begun
+        let latest = self.made.seconds() + MAX_TTL + 1;
+        let term = self.until.is_none_or(|until| (1..=latest).contains(&until));
+        address::is_sound(self.net) && self.made <= Stamp::MAX && length && term
     }
 }
 
@@ -133,4 +137,69 @@ pub struct Grave {
     pub made: Made,
     /// When it is forgotten, unix seconds.
     pub keep: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::clock::Clock;
+
+    /// What stands in an entry, as another node may have written it.
+    fn is_sound(net: &str, until: Option<u64>, change: impl FnOnce(&mut Logged)) -> bool {
+        let made = Stamp::of_seconds(1_800_000_000);
+        let mut logged = Logged { until, ..Logged::removed((net.parse().expect(net), Kind::Block), made) };
+        (logged.removed, logged.origin) = (false, Some(Origin::Cli));
+        change(&mut logged);
+        logged.is_sound()
+    }
+
+    #[test]
+    fn what_no_engine_writes_is_not_sound() {
+        for (net, sound) in [
+            ("203.0.113.7/32", true),
+            ("0.0.0.0/0", true),
+            ("2001:db8::/32", true),
+            ("2000::/3", true),
+            ("64:ff9b::cb00:7107/128", true),
+            ("203.0.113.7/24", false),
+            ("2001:db8::1/32", false),
+            ("::ffff:203.0.113.7/128", false),
+            ("::ffff:203.0.113.0/120", false),
+            ("::ffff:0:0/96", false),
+            ("::/0", false),
+            ("::/64", false),
+        ] {
+            assert_eq!(is_sound(net, None, |_| {}), sound, "{net}");
+            assert_eq!(address::parse(net).is_ok(), sound, "{net}: as whoever asks is told");
+        }
+        let century = 1_800_000_000 + MAX_TTL;
+        for (until, sound) in [
+            (1, true),
+            (1_799_999_999, true),
+            (century, true),
+            (century + 1, true),
+            (0, false),
+            (century + 2, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(is_sound("203.0.113.7/32", Some(until), |_| {}), sound, "{until}");
+        }
+        let changed = |change: fn(&mut Logged)| is_sound("203.0.113.7/32", None, change);
+        assert!(changed(|logged| logged.reason = "x".repeat(MAX_REASON).into()));
+        assert!(!changed(|logged| logged.reason = "x".repeat(MAX_REASON + 1).into()));
+        assert!(changed(|logged| logged.who = "x".repeat(MAX_WHO).into()));
+        assert!(!changed(|logged| logged.who = "x".repeat(MAX_WHO + 1).into()));
+        assert!(changed(|logged| logged.made = Stamp::MAX));
+        assert!(!changed(|logged| logged.made = Stamp::of_bits(u64::MAX)));
+    }
+
+    #[test]
+    fn the_longest_time_that_may_be_asked_for_is_sound() {
+        for wall in [1_800_000_000_000_000_001, 1_800_000_000_999_999_999, 7_000_000_000_000_000_000] {
+            let clock = Clock::at(wall, 5);
+            let until = clock.wall_after(MAX_TTL);
+            let made = Stamp::default().next(clock);
+            assert!(is_sound("203.0.113.7/32", until, |logged| logged.made = made), "{wall}");
+        }
+    }
 }

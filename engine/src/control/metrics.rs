@@ -4,6 +4,7 @@ use std::fmt;
 
 use prometheus_client::registry::Unit;
 
+use crate::cluster::Progress;
 use crate::control::decide::Control;
 use crate::control::decision::{Kind, Origin};
 use crate::control::figures::Figures;
@@ -52,6 +53,18 @@ impl Measured for Control {
         let next = next.map(|next| ([], next as f64));
         page.gauges("vos_cluster_next_offset", "The offset after all that was read of the cluster's log", None, next)
     }
+}
+
+/// How far this node has come with its cluster's log; nothing where there is no cluster.
+pub(crate) fn measure_cluster(progress: Option<Progress>, page: &mut Page<'_>) -> fmt::Result {
+    let caught_up = progress.map(|progress| ([], f64::from(u8::from(progress.caught_up))));
+    let help =
+        "Is all that was in the cluster's log when this node came in force? 1: yes; 0 without a connection as well";
+    page.gauges("vos_cluster_caught_up", help, None, caught_up)?;
+    let behind = progress.and_then(|progress| progress.behind).map(|behind| ([], behind as f64));
+    let help =
+        "Messages of the cluster's log, up to the newest of which this node has heard, that it has not taken in yet";
+    page.gauges("vos_cluster_behind_messages", help, None, behind)
 }
 
 /// The feeds, by name.

@@ -1,6 +1,7 @@
 //! Where the operator's session comes from, so that nobody blocks the address they work from.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 
 /// How far up the tree of processes to look: shells, sudo, su, tmux rarely nest deeper.
@@ -13,20 +14,47 @@ pub fn client_of(ssh_connection: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// `SSH_CONNECTION` of this process or, because sudo drops it, of the nearest ancestor that has one.
-pub fn ssh_connection() -> Option<String> {
-    if let Ok(own) = std::env::var("SSH_CONNECTION") {
-        return Some(own);
+/// The ancestor of all, which nobody's session is.
+const INIT: u32 = 1;
+
+/// Where this process was called from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// By ssh: the value of `SSH_CONNECTION`.
+    Ssh(String),
+    /// Nothing speaks for ssh.
+    Local,
+    /// That cannot be told: this ancestor's environment is kept from us (another user's, as after `su - USER`).
+    Hidden(u32),
+}
+
+/// By `SSH_CONNECTION` of this process or, because sudo drops it, of the nearest ancestor that shows one.
+pub fn session() -> Session {
+    match std::env::var("SSH_CONNECTION") {
+        Ok(own) => Session::Ssh(own),
+        Err(_) => above(std::process::id(), parent, |process| fs::read(format!("/proc/{process}/environ"))),
     }
-    let mut process = std::process::id();
+}
+
+fn above(
+    mut process: u32,
+    parent: impl Fn(u32) -> Option<u32>,
+    environment: impl Fn(u32) -> io::Result<Vec<u8>>,
+) -> Session {
+    let mut session = Session::Local;
     for _ in 0..ANCESTORS {
-        process = parent(process)?;
-        let environment = fs::read(format!("/proc/{process}/environ")).ok()?;
-        if let Some(found) = variable(&environment, "SSH_CONNECTION") {
-            return Some(found);
+        match parent(process) {
+            None | Some(INIT) => break,
+            Some(above) => process = above,
+        }
+        match environment(process).map(|environment| variable(&environment, "SSH_CONNECTION")) {
+            Ok(Some(found)) => return Session::Ssh(found),
+            Ok(None) => {}
+            Err(_) if session == Session::Local => session = Session::Hidden(process),
+            Err(_) => {}
         }
     }
-    None
+    session
 }
 
 fn variable(environment: &[u8], name: &str) -> Option<String> {
@@ -59,6 +87,27 @@ mod tests {
         let environment = b"OLD_SSH_CONNECTION=a\0SSH_CONNECTION=b c\0X=SSH_CONNECTION=d\0";
         assert_eq!(variable(environment, "SSH_CONNECTION").as_deref(), Some("b c"));
         assert_eq!(variable(environment, "SSH"), None);
+    }
+
+    #[test]
+    fn ancestors_that_keep_their_environment_to_themselves_are_passed_and_told() {
+        // process 9 is ours; each ancestor has the number below
+        let look = |readable: &[(u32, &str)]| {
+            let parent = |process: u32| (process > 1).then(|| process - 1);
+            let environment = |process| {
+                let shown = readable.iter().find(|(readable, _)| *readable == process);
+                shown.map(|(_, text)| text.as_bytes().to_vec()).ok_or(io::ErrorKind::PermissionDenied.into())
+            };
+            above(9, parent, environment)
+        };
+        let all = |text| (2..9).map(|process| (process, if process == 4 { text } else { "A=b" })).collect::<Vec<_>>();
+        let found = Session::Ssh("203.0.113.9 1 192.0.2.1 22".into());
+        let ssh = "A=b\0SSH_CONNECTION=203.0.113.9 1 192.0.2.1 22";
+        assert_eq!(look(&all(ssh)), found);
+        assert_eq!(look(&[(7, "A=b"), (4, ssh)]), found, "past those of others");
+        assert_eq!(look(&all("A=b")), Session::Local, "init is not asked");
+        assert_eq!(look(&all("A=b")[..5]), Session::Hidden(8));
+        assert_eq!(look(&[]), Session::Hidden(8), "the nearest");
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(crate) async fn serve(api: config::Api, router: Router, stop: impl Future<Ou
     let Some(address) = api.listen else { return };
     let token = match Token::read(&api.token_file) {
         Ok(token) => token,
-        Err(error) => return error!("the API is not served over TCP: {error}"),
+        Err(error) => return error!("the API is not served over TCP: api.token_file: {error}"),
     };
     let door = Arc::new(Door { token, refused: Mutex::default() });
     let router = router.layer(from_fn_with_state(Arc::clone(&door), check));

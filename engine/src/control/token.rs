@@ -20,7 +20,7 @@ pub const TOKEN_MAX: usize = 1_024;
 #[non_exhaustive]
 pub enum TokenError {
     /// The file cannot be read.
-    #[error("api.token_file: {path} cannot be read: {source}")]
+    #[error("{path} cannot be read: {source}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -28,7 +28,7 @@ pub enum TokenError {
         source: io::Error,
     },
     /// Everybody on this host may read it, or write it.
-    #[error("api.token_file: {path} is open to everybody on this host (mode {mode:03o}): chmod 640 {path}")]
+    #[error("{path} is open to everybody on this host (mode {mode:03o}): chmod 640 {path}")]
     Open {
         /// The file.
         path: PathBuf,
@@ -37,7 +37,7 @@ pub enum TokenError {
     },
     /// It is no token.
     #[error(
-        "api.token_file: the first line of {path} is no token: write {TOKEN_MIN} to {TOKEN_MAX} characters of visible ASCII there, such as `openssl rand -hex 32` prints"
+        "the first line of {path} is no token: write {TOKEN_MIN} to {TOKEN_MAX} characters of visible ASCII there, such as `openssl rand -hex 32` prints"
     )]
     Bad {
         /// The file.

@@ -289,10 +289,13 @@ pub const TOLD_MAX: usize = 1_000;
 /// Answer to `POST /v1/rules`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Made {
-    /// What is in force now.
+    /// What is decided now.
     pub rule: Rule,
     /// What it took the place of.
     pub replaced: Option<Rule>,
+    /// What applies to all of its prefix now, where that is another rule, which outranks it; absent: this one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<Rule>,
     /// The number by which it can be undone; absent: it was in force already, just so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<u64>,

@@ -6,7 +6,7 @@ use prometheus_client::registry::Unit;
 use vos_common::reason::Reason;
 
 use super::view::{Shape, View};
-use crate::control::metrics::measure_feeds;
+use crate::control::metrics::{measure_cluster, measure_feeds};
 use crate::events::SoftswitchState;
 use crate::metrics::{Measured, Page};
 use crate::pipeline::Class;
@@ -36,6 +36,7 @@ impl Measured for View {
         let live = self.live.in_force();
         let attack = live.kernel.attack_until > crate::control::clock::Clock::now().mono_ns();
         page.gauge("vos_attack_mode", "Is attack mode on?", None, truth(attack))?;
+        measure_cluster(self.cluster.as_ref().map(|cluster| cluster.progress()), page)?;
         measure_feeds(&self.tallies.views(), page)
     }
 }

@@ -1,8 +1,11 @@
 //! What an operator does by `vosctl`, on an engine that runs: block, see why, undo, import, export.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use vos_common::reason::Reason;
 
 use crate::site::{self, Node};
 
@@ -67,6 +70,67 @@ fn a_block_is_made_seen_and_undone() {
     assert!(node.is_dropped("198.51.100.7"));
     let again = node.told(&["block", "198.51.100.7", "--reason", "again"]);
     assert_eq!(again, "198.51.100.7 is blocked already, for good: nothing was changed\n");
+}
+
+/// Says how long it takes from the start of `vosctl block` to the first packet that is dropped for it. Only the order is
+/// looked at: what vosctl has acknowledged is dropped.
+#[test]
+fn a_block_is_in_force_when_vosctl_has_said_so() {
+    if !site::ready(&[]) {
+        return;
+    }
+    let mut node = Node::alone();
+    node.start("");
+    let sources: Vec<String> = (1..=30).map(|n| format!("203.0.113.{n}")).collect();
+    assert!(sources.iter().all(|source| !node.is_dropped(source)));
+    let mut times: Vec<Duration> = sources.iter().map(|source| time_to_drop(&node, source)).collect();
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() - 1) * share / 100];
+    let (count, p50, p99, longest) = (times.len(), at(50), at(99), at(100));
+    println!("vosctl block to the first drop: {count} blocks, p50 {p50:?}, p99 {p99:?}, longest {longest:?}");
+    assert!(sources.iter().all(|source| node.is_dropped(source)));
+    node.stop();
+}
+
+/// From the start of `vosctl block` to the first packet that is dropped, which is sent all the while.
+#[track_caller]
+fn time_to_drop(node: &Node, source: &str) -> Duration {
+    let packet = format!(
+        "BYE sip:2@e.com SIP/2.0\r\nVia: SIP/2.0/UDP {source}:5061;branch=z9hG4bKtimed\r\nFrom: <sip:1@e.com>;tag=1\r\n\
+         To: <sip:2@e.com>;tag=2\r\nCall-ID: timed\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"
+    );
+    let (address, before) = (source.parse().unwrap(), node.counted(Reason::Blocked));
+    let mut command = node.command(&["block", source]);
+    let from = Instant::now();
+    let mut vosctl = command.stdout(Stdio::null()).spawn().unwrap();
+    loop {
+        let has_ended = vosctl.try_wait().unwrap();
+        node.send(address, packet.as_bytes());
+        if node.counted(Reason::Blocked) > before {
+            let took = from.elapsed();
+            assert!(vosctl.wait().unwrap().success());
+            return took;
+        }
+        assert!(has_ended.is_none(), "acknowledged, and not dropped");
+    }
+}
+
+#[test]
+fn what_outranks_an_allow_is_said() {
+    if !site::ready(&[]) {
+        return;
+    }
+    let mut node = Node::alone();
+    node.start("");
+    node.told(&["block", "198.51.100.7"]);
+    let allowed = node.told(&["allow", "198.51.100.7"]);
+    let says =
+        "allowed 198.51.100.7 for good; still blocked by a block of 198.51.100.7/32: vosctl unblock 198.51.100.7";
+    assert!(allowed.starts_with(says) && node.is_dropped("198.51.100.7"), "{allowed}");
+    assert_eq!(node.json(&["allow", "198.51.100.7"])["done"][0]["now"]["kind"], "block");
+    node.told(&["unblock", "198.51.100.7"]);
+    assert!(!node.is_dropped("198.51.100.7"));
+    node.stop();
 }
 
 #[test]

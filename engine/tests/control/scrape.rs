@@ -90,7 +90,8 @@ fn the_page_is_sound_and_every_packet_stands_on_it_once() {
         return;
     }
     let mut node = Node::alone();
-    node.start("");
+    // nobody is there who would know more of the log
+    node.start("[amqp]\nurl = \"amqp://127.0.0.1:9\"\nqueue = \"\"\n[cluster]\nlog = \"vos.decisions\"\n");
     // what came before the program was there it has not judged
     let mut before = None;
     wait_until("a moment of silence", || {
@@ -124,6 +125,9 @@ fn the_page_is_sound_and_every_packet_stands_on_it_once() {
     assert!(value(&page, "vos_store_commits_total", &[]) >= 1.0);
     assert!(value(&page, "vos_store_size_bytes", &[]) > 1_000.0);
     assert_eq!(value(&page, "vos_projection_failures_total", &[]), 0.0);
+    assert_eq!(value(&page, "vos_cluster_caught_up", &[]), 0.0);
+    assert_eq!(value(&page, "vos_cluster_outbox_entries", &[]), 1.0);
+    assert_eq!(sum(&page, "vos_cluster_behind_messages"), 0.0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     let started = value(&page, "process_start_time_seconds", &[]);
     assert!(started > now - 600.0 && started <= now, "{started} at {now}");

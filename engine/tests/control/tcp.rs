@@ -38,6 +38,15 @@ fn config(node: &Node, allow: &str) -> String {
     format!("[api]\nlisten = \"{ADDRESS}\"\ntoken_file = {token:?}\nallow = [\"{allow}\"]\n")
 }
 
+/// The engine does not take this `vos.toml`, and says why.
+#[track_caller]
+fn refused(node: &Node, config: &str, why: &str) {
+    fs::write(node.path("vos.toml"), config).unwrap();
+    let output = node.vosctl(&["reload"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("api.token_file") && said.contains(why), "{said}");
+}
+
 #[test]
 fn it_is_served_where_the_configuration_says_and_as_it_says_now() {
     if !site::ready(&["ss"]) {
@@ -50,11 +59,11 @@ fn it_is_served_where_the_configuration_says_and_as_it_says_now() {
     let token = node.path("token");
     fs::write(&token, first).unwrap();
     fs::set_permissions(&token, Permissions::from_mode(0o604)).unwrap();
-    node.reconfigure(&config(&node, "192.0.2.10/32"));
-    wait_until("the log says what is wrong with the token", || node.log().contains("chmod 640"));
+    refused(&node, &config(&node, "192.0.2.10/32"), "chmod 640");
     assert!(!listens(&node), "a token that everybody can read");
 
     fs::set_permissions(&token, Permissions::from_mode(0o640)).unwrap();
+    node.reconfigure(&config(&node, "192.0.2.10/32"));
     wait_until("it is served", || status(&node, first) == Some(200));
     assert_eq!(status(&node, second), Some(401));
     assert!(node.log().contains("192.0.2.10 shows a wrong token"), "{}", node.log());
@@ -65,6 +74,15 @@ fn it_is_served_where_the_configuration_says_and_as_it_says_now() {
     wait_until("the new token holds", || status(&node, second) == Some(200));
     assert_eq!(status(&node, first), Some(401), "the old one does not");
 
+    // what is refused changes nothing: neither the token nor who may ask
+    let missing = config(&node, "192.0.2.11/32").replace("/token", "/missing");
+    refused(&node, &missing, "No such file");
+    assert_eq!(status(&node, second), Some(200));
+    // a token that is spoilt while it is in use
+    fs::set_permissions(&token, Permissions::from_mode(0o604)).unwrap();
+    wait_until("nothing is served by it", || node.log().contains("chmod 640") && !listens(&node));
+    fs::set_permissions(&token, Permissions::from_mode(0o640)).unwrap();
+    wait_until("it is served again", || status(&node, second) == Some(200));
     node.reconfigure(&config(&node, "192.0.2.11/32"));
     wait_until("who is not named any more gets no answer", || status(&node, second).is_none());
     assert!(listens(&node));

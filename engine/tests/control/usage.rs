@@ -1,10 +1,15 @@
 //! What `vosctl` refuses by itself: every bad word of every command, told with the fix, and nobody is asked.
 
+use std::fs::{self, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use crate::site;
 
 /// `vosctl` beside a socket on which nobody may knock.
 struct Tool {
@@ -112,6 +117,39 @@ fn every_bad_word_is_refused_with_the_fix_and_nobody_is_asked() {
     }
     // a terminal is wanted, and not there
     tool.refused(&["top"], "vosctl stats --json --watch");
+}
+
+#[test]
+fn who_blocks_where_ssh_cannot_be_seen_is_told_so() {
+    if !site::ready(&[]) {
+        return;
+    }
+    const NOBODY: u32 = 65_534;
+    let tool = Tool::new();
+    let own = tool.dir.path().join("vosctl");
+    fs::copy(env!("CARGO_BIN_EXE_vosctl"), &own).unwrap();
+    for path in [tool.dir.path(), &own] {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
+    let ssh = Some("203.0.113.9 4022 192.0.2.1 22");
+    for (words, session, is_told) in [
+        (&["block", "203.0.113.7"][..], None, true),
+        (&["undo"], None, true),
+        (&["block", "203.0.113.7"], ssh, false),
+        (&["block", "203.0.113.7", "--json"], None, false),
+        (&["allow", "203.0.113.7"], None, false),
+        (&["unblock", "203.0.113.7"], None, false),
+    ] {
+        let mut command = Command::new(&own);
+        // whoever called it is root, and keeps what it has from others
+        command.uid(NOBODY).gid(NOBODY).current_dir("/").env_remove("SSH_CONNECTION");
+        command.envs(session.map(|session| ("SSH_CONNECTION", session)));
+        let output = command.arg("--run-dir").arg(tool.dir.path()).args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "the socket is not theirs: {said}");
+        assert_eq!(said.contains("whether you came by ssh cannot be seen"), is_told, "{words:?}: {said}");
+        assert!(output.stdout.is_empty() && said.lines().count() == 1 + usize::from(is_told), "{words:?}: {said}");
+    }
 }
 
 #[test]

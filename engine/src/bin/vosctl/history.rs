@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use clap::Args;
 use vos_engine::control::client::Client;
 use vos_engine::control::history::{SETS_MAX, Set};
-use vos_engine::control::session::ssh_connection;
 use vos_engine::control::terminal::printable;
 use vos_engine::control::wire::{History, Left, Remembered, Undo, Undone};
 
 use crate::Cli;
 use crate::answer::{Failure, Table, bare, date, print_json, tell};
+use crate::session::ssh_connection;
 
 #[derive(Args, Debug)]
 pub(crate) struct HistoryArgs {
@@ -37,7 +37,7 @@ pub(crate) async fn history(client: &Client, cli: &Cli, args: &HistoryArgs) -> R
 
 /// 1 if something was left as it is.
 pub(crate) async fn undo(client: &Client, cli: &Cli, args: &UndoArgs) -> Result<u8, Failure> {
-    let undo = Undo { number: args.number, force: args.force, ssh_connection: ssh_connection() };
+    let undo = Undo { number: args.number, force: args.force, ssh_connection: ssh_connection(cli, true) };
     let undone = client.undo(&undo).await?;
     if cli.json {
         print_json(&undone)?;

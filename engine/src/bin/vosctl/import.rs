@@ -8,7 +8,6 @@ use clap::Args;
 use vos_engine::control::ask::End;
 use vos_engine::control::client::Client;
 use vos_engine::control::decision::Kind;
-use vos_engine::control::session::ssh_connection;
 use vos_engine::control::terminal::{printable, printable_json};
 use vos_engine::control::wire::{Import, Imported, Listing, Rule, Untaken};
 use vos_engine::feed::lines::{self, Line, Unreadable};
@@ -16,6 +15,7 @@ use vos_engine::feed::lines::{self, Line, Unreadable};
 use crate::Cli;
 use crate::answer::{Failure, print_json};
 use crate::list::{self, Pages};
+use crate::session::ssh_connection;
 use crate::time::{self, Ttl};
 
 pub(crate) const FORMAT: &str = "\
@@ -61,7 +61,7 @@ pub(crate) async fn import(client: &Client, cli: &Cli, args: &ImportArgs) -> Res
         strict: args.strict,
         dry_run: args.dry_run,
         force: args.force,
-        ssh_connection: ssh_connection(),
+        ssh_connection: ssh_connection(cli, !args.dry_run),
     };
     let report = client.import(&import, list).await?;
     if cli.json {

@@ -17,6 +17,8 @@ mod import;
 mod list;
 /// `vosctl block`, `allow`, `trust` and their ways back.
 mod rules;
+/// Where the operator sits.
+mod session;
 
 /// `vosctl events`, `vosctl capture`.
 mod events;

@@ -5,11 +5,12 @@ use ipnet::IpNet;
 use vos_engine::control::address;
 use vos_engine::control::client::Client;
 use vos_engine::control::decision::Kind;
-use vos_engine::control::session::ssh_connection;
+use vos_engine::control::terminal::printable;
 use vos_engine::control::wire::{Made, NewRule, OldRule, Removed, Rule};
 
 use crate::Cli;
 use crate::answer::{Answers, Failure, bare, span};
+use crate::session::ssh_connection;
 use crate::time::{self, Ttl};
 
 #[derive(Args, Debug)]
@@ -40,7 +41,7 @@ pub(crate) struct OldRules {
 }
 
 pub(crate) async fn make(client: &Client, cli: &Cli, kind: Kind, rules: &NewRules) -> Result<u8, Failure> {
-    let ssh_connection = ssh_connection();
+    let ssh_connection = ssh_connection(cli, kind == Kind::Block);
     let mut answers = Answers::new(cli.json);
     for net in &rules.nets {
         let rule = NewRule {
@@ -65,19 +66,30 @@ pub(crate) async fn take_back(client: &Client, cli: &Cli, kind: Kind, rules: &Ol
     answers.finish()
 }
 
-fn made_line(Made { rule, replaced, set }: &Made) -> String {
+fn made_line(Made { rule, replaced, now, set }: &Made) -> String {
     let Rule { net, kind, left_s, .. } = rule;
     let left = |left: Option<u64>| left.map_or_else(|| "for good".to_owned(), |left| format!("for {}", span(left)));
     let (is, net, term) = (kind.participle(), bare(net), left(*left_s));
+    let still = now.as_ref().map(|now| still(rule.kind, now)).unwrap_or_default();
     let Some(set) = set else {
-        return format!("{net} is {is} already, {term}: nothing was changed");
+        return format!("{net} is {is} already, {term}: nothing was changed{still}");
     };
     let instead = match replaced {
         Some(Rule { left_s: None, .. }) => ", in place of the rule for good".to_owned(),
         Some(Rule { left_s: Some(left), .. }) => format!(", in place of the rule with {} left", span(*left)),
         None => String::new(),
     };
-    format!("{is} {net} {term}{instead}  (undo {set})")
+    format!("{is} {net} {term}{instead}{still}  (undo {set})")
+}
+
+/// What applies all the same, and how it is taken back; not so a trust over an allow, which lets pass as well.
+fn still(made: Kind, now: &Rule) -> String {
+    let Rule { net, kind, .. } = now;
+    let told = format!("; still {} by a {kind} of {}", kind.participle(), printable(net));
+    match (made, kind) {
+        (Kind::Allow, Kind::Trust) => told,
+        _ => format!("{told}: vosctl {} {}", kind.undo(), bare(net)),
+    }
 }
 
 fn removed_line(Removed { removed, now, set }: &Removed) -> String {
@@ -113,8 +125,9 @@ mod tests {
 
     #[test]
     fn each_change_tells_its_term_and_the_number_that_undoes_it() {
-        let line =
-            |left, replaced: Option<Rule>, set| made_line(&Made { rule: rule("203.0.113.7/32", left), replaced, set });
+        let line = |left, replaced: Option<Rule>, set| {
+            made_line(&Made { rule: rule("203.0.113.7/32", left), replaced, now: None, set })
+        };
         assert_eq!(line(Some(3_600), None, Some(42)), "blocked 203.0.113.7 for 1h  (undo 42)");
         assert_eq!(
             line(None, Some(rule("203.0.113.7/32", Some(60))), Some(43)),
@@ -122,6 +135,27 @@ mod tests {
         );
         let same = rule("203.0.113.7/32", None);
         assert_eq!(line(None, Some(same), None), "203.0.113.7 is blocked already, for good: nothing was changed");
+    }
+
+    #[test]
+    fn what_outranks_a_change_is_told_with_the_way_to_take_it_back() {
+        let line = |kind, now, net, set| {
+            let made = Rule { kind, ..rule("203.0.113.7/32", None) };
+            made_line(&Made { rule: made, replaced: None, now: Some(Rule { kind: now, ..rule(net, None) }), set })
+        };
+        assert_eq!(
+            line(Kind::Allow, Kind::Block, "203.0.113.7/32", Some(7)),
+            "allowed 203.0.113.7 for good; still blocked by a block of 203.0.113.7/32: vosctl unblock 203.0.113.7  (undo 7)"
+        );
+        assert_eq!(
+            line(Kind::Block, Kind::Trust, "203.0.113.0/24", None),
+            "203.0.113.7 is blocked already, for good: nothing was changed; \
+             still trusted by a trust of 203.0.113.0/24: vosctl untrust 203.0.113.0/24"
+        );
+        assert_eq!(
+            line(Kind::Allow, Kind::Trust, "203.0.113.0/24", Some(8)),
+            "allowed 203.0.113.7 for good; still trusted by a trust of 203.0.113.0/24  (undo 8)"
+        );
     }
 
     #[test]

@@ -22,10 +22,12 @@ use crate::control::session::client_of;
 use crate::control::wire::{Failure, Import, Imported, TOLD_MAX, Untaken};
 use crate::feed::lines::{self, FILE_MAX, Line, Takes};
 
-/// One import at a time: each holds its list in memory, and on the disk they would wait for each other anyway.
+/// Lists at once at one door, arriving or in work: each is in memory, up to [`FILE_MAX`] bytes of it. Fewer: clients that
+/// send slowly shut others out. More: memory.
+pub(super) const LISTS_MAX: usize = 4;
+/// One list at a time in work: on the disk they would wait for each other anyway.
 static ONE: Semaphore = Semaphore::const_new(1);
-/// How long a body may take to arrive. Shorter: slow links cannot import. Longer: who stops in the middle keeps others
-/// waiting.
+/// How long a body may take to arrive. Shorter: slow links cannot import. Longer: who stops in the middle keeps a place.
 const BODY_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest name of an import that is kept, characters.
 const NAME_MAX: usize = 200;
@@ -43,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     responses(
         (status = 200, description = "What came of each line", body = Imported),
         (status = 408, description = "The list did not arrive in time", body = Failure),
-        (status = 409, description = "Another import runs", body = Failure),
+        (status = 409, description = "As many lists as there is room for are being taken", body = Failure),
     ),
 )]
 async fn import(
@@ -60,18 +62,27 @@ async fn import(
         ))
     })?;
     let end = import.ttl_s.map_or(End::Never, End::After);
-    let _one = ONE.acquire().await.map_err(|closed| Problem::internal(closed.to_string()))?;
+    let place = Arc::clone(&shared.lists).try_acquire_owned().map_err(|_| busy())?;
+    // who sends slowly keeps nobody waiting
     let body = body(request).await?;
+    let one = ONE.acquire().await.map_err(|closed| Problem::internal(closed.to_string()))?;
     let mut by = peer.by(&headers);
     by.force = import.force;
     by.operator = import.ssh_connection.as_deref().and_then(client_of).or(by.operator);
     blocking(move || {
+        // it goes on when the client hangs up
+        let _until_it_is_done = (place, one);
         end.at(shared.control.clock())?;
         let list = List::read(&body, end, &import.reason.as_deref().unwrap_or_default().into());
         drop(body);
         Ok(Json(list.carry_out(&shared.control, &by, &import)))
     })
     .await?
+}
+
+fn busy() -> Problem {
+    let error = format!("{LISTS_MAX} lists are being taken already: send this one again when one of them is done");
+    Problem { status: StatusCode::CONFLICT, code: "busy", error }
 }
 
 async fn body(request: Request) -> Result<Bytes, Problem> {

@@ -1,6 +1,9 @@
 //! Lists, taken through the API.
 
+use tokio::io::AsyncWriteExt;
+
 use super::*;
+use crate::control::api::import::LISTS_MAX;
 use crate::control::wire::{Import, Imported, Remembered, Undo};
 
 async fn import(server: &Server, import: &Import, list: &str) -> Imported {
@@ -110,6 +113,43 @@ async fn what_is_no_import_is_refused_with_the_fix() {
     assert_eq!(nothing, Imported::default());
     let report = import(&server, &Import::default(), &"x\n".repeat(1_500)).await;
     assert_eq!((report.bad, report.untaken.len()), (1_500, 1_000));
+}
+
+/// As long as anything may take: this machine may be busy. Shorter than a slow list is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client that has begun to send a list, and never ends.
+async fn slow(server: &Server) -> tokio::net::UnixStream {
+    let mut stream = tokio::net::UnixStream::connect(server.client.path()).await.expect("served");
+    let begun = b"POST /v1/import HTTP/1.1\r\nHost: vos\r\nContent-Length: 100\r\n\r\n203.0.113.7\n";
+    stream.write_all(begun).await.expect("taken");
+    stream
+}
+
+#[tokio::test]
+async fn who_sends_slowly_keeps_nobody_waiting_and_too_many_are_told() {
+    let server = Server::start().await;
+    let once = || async {
+        let once = server.call(Method::POST, "/v1/import?name=x", Value::Null);
+        tokio::time::timeout(PATIENCE, once).await.expect("no waiting for those who are slow")
+    };
+    let mut slow_ones = Vec::new();
+    for _ in 1..LISTS_MAX {
+        slow_ones.push(slow(&server).await);
+        // `null`, a line that makes no sense
+        assert_eq!(once().await.expect("there is a place left")["bad"], 1);
+    }
+    slow_ones.push(slow(&server).await);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    // the last may not have been read yet
+    while once().await != code(409, "busy") {
+        assert!(tokio::time::Instant::now() < deadline, "all places are taken");
+    }
+    drop(slow_ones.pop());
+    while once().await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "a place that is given up is free");
+    }
+    assert!(server.control.list(&Filter::default()).is_empty(), "what did not arrive whole is not taken");
 }
 
 #[tokio::test]

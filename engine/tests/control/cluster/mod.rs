@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::scrape;
 use crate::site::{self, Node, PATIENCE};
 
 /// The log of every cluster here.
@@ -55,6 +56,13 @@ fn shared(node: &Node) -> BTreeSet<String> {
             ["net", "kind", "until", "reason", "who", "made", "node"].map(|key| rule[key].to_string()).join(" ")
         })
         .collect()
+}
+
+/// What a node's page of metrics says of this; `None`: nothing.
+fn figure(node: &Node, name: &str) -> Option<f64> {
+    let page = scrape::get(node, "/metrics");
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map(|value| value.parse().unwrap_or_else(|_| panic!("{name} {value}")))
 }
 
 /// The addresses that a node lists as blocked.

@@ -6,7 +6,7 @@ use vos_engine::control::client::Client;
 use vos_engine::control::decision::Kind;
 use vos_engine::control::wire::NewRule;
 
-use super::{agree, blocked, config, ready, shared};
+use super::{agree, blocked, config, figure, ready, shared};
 use crate::broker::Broker;
 use crate::site::{Hub, Node, wait_until};
 
@@ -67,6 +67,10 @@ fn what_one_decides_holds_on_all(broker: &Broker<'_>, nodes: &[Node; 3]) {
     }
     agree(&nodes.each_ref());
     assert_eq!(shared(&nodes[0]).len(), 5);
+    for node in nodes {
+        let lag = || (figure(node, "vos_cluster_caught_up"), figure(node, "vos_cluster_behind_messages"));
+        wait_until("its metrics say that it has read all", || lag() == (Some(1.0), Some(0.0)));
+    }
 }
 
 fn a_guard_keeps_what_it_must_and_all_agree_still(nodes: &[Node; 3]) {
@@ -176,6 +180,7 @@ fn a_broker_that_dies_loses_nothing(broker: &mut Broker<'_>, nodes: &[Node; 3]) 
     broker.kill();
     let before = blocked(&nodes[0]).len();
     wait_until("they come all the same", || blocked(&nodes[0]).len() > before + RATE as usize / 4);
+    wait_until("metrics say that the log is away", || figure(&nodes[0], "vos_cluster_caught_up") == Some(0.0));
     broker.restart();
     let (acknowledged, refused, rate) = decided.join().expect("decided");
     eprintln!("{} decisions acknowledged, {rate:.0}/s; the broker was killed meanwhile", acknowledged.len());
