@@ -5,7 +5,6 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram as Probe;
@@ -16,7 +15,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{UdpSocket, UnixDatagram};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tracing::{info, warn};
 
 use crate::amqp::Backoff;
@@ -33,8 +32,14 @@ use crate::feed::settle::{Read, Settler};
 const DATAGRAM_MAX: usize = 65_535;
 /// Datagrams that are on disk in one commit. Fewer: a burst is taken more slowly. More: the first of them waits longer.
 const BATCH_MAX: usize = 256;
-/// Datagrams that wait for the disk. The kernel holds as few as ten (net.unix.max_dgram_qlen), and OpenSIPS tries each once.
-const WAITING_MAX: usize = 4_096;
+/// Bytes of datagrams that wait for the disk, each counted as [`LEAST`] at least; ten thousand events or more. Fewer: a burst
+/// is lost, since the kernel holds as few as ten (net.unix.max_dgram_qlen), and OpenSIPS tries each once. More: more memory,
+/// some eight times as much where they are lists of addresses.
+const WAITING_MAX: usize = 1 << 20;
+/// What the shortest datagram costs, bytes: its place in the queue, and one wish.
+const LEAST: usize = 96;
+// one that is longer would wait for ever
+const _: () = assert!(DATAGRAM_MAX <= WAITING_MAX);
 /// What the kernel is asked to hold of what is not yet read, bytes. It gives what net.core.rmem_max allows.
 const BUFFER: usize = 1 << 20;
 
@@ -100,22 +105,24 @@ impl Datagrams {
     /// Reads while what was read before is brought into force.
     async fn take(&self, socket: &Socket, settler: &mut Settler) -> io::Result<Infallible> {
         let end = End::After(self.ttl.as_secs());
-        let (sender, mut waiting) = mpsc::channel::<Read>(WAITING_MAX);
+        let room = Semaphore::new(WAITING_MAX);
+        let (sender, mut waiting) = mpsc::unbounded_channel::<(Read, SemaphorePermit<'_>)>();
+        let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
         let read = async {
             let mut datagram = vec![0; DATAGRAM_MAX];
             loop {
                 let length = socket.recv(&mut datagram).await?;
-                if sender.send(message::read(&datagram[..length], end)).await.is_err() {
-                    return Err(io::ErrorKind::BrokenPipe.into());
-                }
+                let cost = u32::try_from(length.max(LEAST)).unwrap_or(u32::MAX);
+                let place = room.acquire_many(cost).await.map_err(|_| closed())?;
+                sender.send((message::read(&datagram[..length], end), place)).map_err(|_| closed())?;
             }
         };
         let settle = async {
             let mut batch = Vec::new();
             while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
-                settler.settle(mem::take(&mut batch)).await;
+                settler.settle(batch.drain(..).map(|(read, _place)| read).collect()).await;
             }
-            Err(io::ErrorKind::BrokenPipe.into())
+            Err(closed())
         };
         tokio::select! {
             read = read => read,

@@ -18,6 +18,12 @@ pub(super) type Read = Result<Vec<Ask>, MessageError>;
 /// What became of a message: all of it is in force, or why something of it never will be.
 pub(super) type Settled = Result<(), String>;
 
+/// The same, once it is known.
+type Fate = Option<Settled>;
+
+/// A message that is not settled: its place among all, and what it asks for.
+type Open = (usize, Vec<Ask>);
+
 /// Log lines of one feed about bad messages: at most one in this time. More: whoever sends nonsense fills the log.
 const SAID_EVERY: Duration = Duration::from_secs(1);
 
@@ -40,8 +46,8 @@ impl Settler {
     /// does not come back.
     pub(super) async fn settle(&mut self, messages: Vec<Read>) -> Vec<Settled> {
         self.tally.read.fetch_add(messages.len() as u64, Relaxed);
-        let mut settled: Vec<Option<Settled>> = Vec::with_capacity(messages.len());
-        let mut open = Vec::new();
+        let mut settled: Vec<Fate> = Vec::with_capacity(messages.len());
+        let mut open: Vec<Open> = Vec::new();
         for message in messages {
             settled.push(match message {
                 Ok(asks) => {
@@ -57,22 +63,10 @@ impl Settler {
         let mut backoff = Backoff::default();
         while !open.is_empty() {
             let results = self.submit(open.iter().flat_map(|(_, asks)| asks.iter().cloned()).collect()).await;
-            let (mut results, mut trouble) = (results.into_iter(), None);
-            open.retain(|(place, asks)| match self.weigh(results.by_ref().take(asks.len())) {
-                Ok(done) => {
-                    settled[*place] = Some(done);
-                    false
-                }
-                Err(why) => {
-                    trouble = Some(why);
-                    true
-                }
-            });
-            if let Some(why) = trouble {
-                warn!("{}: {} messages wait, and are tried again: {why}", self.name, open.len());
-                self.tally.complain(why);
-                tokio::time::sleep(backoff.wait()).await;
-            }
+            let Some(why) = self.take(&mut open, results, &mut settled) else { break };
+            warn!("{}: {} messages wait, and are tried again: {why}", self.name, open.len());
+            self.tally.complain(why);
+            tokio::time::sleep(backoff.wait()).await;
         }
         let settled: Vec<_> = settled.into_iter().flatten().collect();
         self.say(&settled);
@@ -85,12 +79,29 @@ impl Settler {
         submitted.map(|outcome| outcome.results).unwrap_or_default()
     }
 
-    /// What became of a message with these results; the outer error: nothing yet, ask again.
-    fn weigh(&self, results: impl Iterator<Item = Result<Done, Refusal>>) -> Result<Settled, String> {
+    /// Settles open messages by these results, up to the first that must be asked again; gives why it must. All behind it
+    /// stay open with it, even those that are done: asked again, an unblock comes behind its block once more.
+    fn take(&self, open: &mut Vec<Open>, results: Vec<Result<Done, Refusal>>, settled: &mut [Fate]) -> Option<String> {
+        let mut results = results.into_iter();
+        for (at, (place, asks)) in open.iter().enumerate() {
+            match self.weigh(asks.len(), results.by_ref().take(asks.len()).collect()) {
+                Ok(fate) => settled[*place] = Some(fate),
+                Err(why) => {
+                    open.drain(..at);
+                    return Some(why);
+                }
+            }
+        }
+        None
+    }
+
+    /// What became of a message with so many wishes and these results; the outer error: nothing yet, ask again.
+    fn weigh(&self, asked: usize, results: Vec<Result<Done, Refusal>>) -> Result<Settled, String> {
+        if results.len() < asked {
+            return Err("the control plane gave no answer".to_owned());
+        }
         let (mut applied, mut already, mut refused) = (0, 0, Vec::new());
-        let mut any = false;
         for result in results {
-            any = true;
             match result {
                 Ok(Done::Made { .. } | Done::Removed { .. }) => applied += 1,
                 // It is as it was asked for: a message that came twice.
@@ -98,9 +109,6 @@ impl Settler {
                 Err(refusal @ Refusal::Store(_)) => return Err(refusal.to_string()),
                 Err(refusal) => refused.push(refusal.to_string()),
             }
-        }
-        if !any {
-            return Err("the control plane gave no answer".to_owned());
         }
         for (count, more) in [
             (&self.tally.applied, applied),

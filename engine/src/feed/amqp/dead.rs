@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use lapin::message::Delivery;
@@ -17,6 +17,11 @@ const REASON_MAX: usize = 1_000;
 /// Messages that are kept in a queue that the engine makes; the oldest go first. Fewer: evidence is lost. More: whoever sends
 /// nonsense fills the broker's disk.
 const KEPT: i32 = 100_000;
+/// Bytes of messages that are kept there, the oldest go first: 600 for each of [`KEPT`], which an event has by far not.
+/// Fewer: a few large ones drive out the others. More: the broker's disk again, since one message may have 128 MB.
+const KEPT_BYTES: i64 = 64 << 20;
+/// Log lines about messages that are thrown away: at most one in this time. More: whoever sends nonsense fills the log.
+const SAID_EVERY: Duration = Duration::from_secs(1);
 /// How long the broker may take to keep them: as long as a busy disk may. Longer: the queue stands still.
 const CONFIRM: Duration = Duration::from_secs(10);
 /// AMQP's delivery mode of messages that outlive the broker (basic.properties, §1.8.3).
@@ -29,41 +34,58 @@ const HEADERS_MAX: usize = 64 * 1024;
 pub(super) struct DeadLetters {
     channel: Channel,
     queue: String,
+    said: Option<Instant>,
+    unsaid: u64,
 }
 
 impl DeadLetters {
     pub(super) async fn open(connection: &Connection, queue: &str) -> Result<Self, Lost> {
         let mut arguments = quorum();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(KEPT));
-        let (channel, _made) = declare(connection, queue, arguments).await?;
+        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(KEPT_BYTES));
+        let channel = declare(connection, queue, arguments).await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await
             .map_err(Lost::doing("asking for confirmations"))?;
-        Ok(Self { channel, queue: queue.to_owned() })
+        Ok(Self { channel, queue: queue.to_owned(), said: None, unsaid: 0 })
     }
 
-    /// When this gives control back, the broker has them.
-    pub(super) async fn keep<'a>(&self, letters: impl Iterator<Item = (&'a Delivery, &'a String)>) -> Result<(), Lost> {
+    /// When this gives control back, the broker has them, or does not want them.
+    pub(super) async fn keep<'a>(
+        &mut self,
+        letters: impl Iterator<Item = (&'a Delivery, &'a String)>,
+    ) -> Result<(), Lost> {
         let kept = try_join_all(letters.map(|(delivery, why)| self.keep_one(delivery, why)));
         let late = |_| Lost::Unconfirmed { queue: self.queue.clone(), limit: CONFIRM };
-        timeout(CONFIRM, kept).await.map_err(late)?.map(drop)
+        let kept = timeout(CONFIRM, kept).await.map_err(late)??;
+        self.say(kept.into_iter().flatten());
+        Ok(())
     }
 
-    async fn keep_one(&self, delivery: &Delivery, why: &str) -> Result<(), Lost> {
+    /// Why it is bad, if it is not kept.
+    async fn keep_one<'a>(&self, delivery: &Delivery, why: &'a str) -> Result<Option<&'a str>, Lost> {
         let (queue, properties) = (self.queue.as_str().into(), properties(&delivery.properties, why));
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let lost = || Lost::doing(format!("putting a bad message into {}", self.queue));
         let sent = self.channel.basic_publish("".into(), queue, options, &delivery.data, properties).await;
         match sent.map_err(lost())?.await.map_err(lost())? {
-            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(None) => Ok(None),
             // It found no queue: it is made again with the next connection.
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(Lost::Cancelled(self.queue.clone())),
             // Its policy is to take no more; the feed does not wait for that.
-            Confirmation::Nack(None) | Confirmation::NotRequested => {
-                warn!("{} takes no more messages; a bad one is thrown away ({why})", self.queue);
-                Ok(())
-            }
+            Confirmation::Nack(None) | Confirmation::NotRequested => Ok(Some(why)),
+        }
+    }
+
+    /// Some of those that are thrown away are logged. What is wrong with them quotes whoever sent them.
+    fn say<'a>(&mut self, thrown: impl Iterator<Item = &'a str>) {
+        let Some((count, why)) = thrown.zip(1..).map(|(why, count)| (count, why)).last() else { return };
+        self.unsaid += count;
+        if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+            let (queue, thrown, why) = (&self.queue, self.unsaid, why.escape_debug());
+            warn!("{queue} takes no more messages; {thrown} bad ones are thrown away, the last of them: {why}");
+            (self.said, self.unsaid) = (Some(Instant::now()), 0);
         }
     }
 }

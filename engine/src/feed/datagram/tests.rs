@@ -84,6 +84,30 @@ fn a_udp_port_takes_a_burst_and_the_longest_datagram() {
 }
 
 #[test]
+fn more_than_may_wait_is_taken_one_after_the_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("events.sock");
+    beside(Listen::Unix(path.clone()), |control, tallies| async move {
+        until("it listens", || is_up(&tallies)).await;
+        let lines: String = (0..4_000).map(|n| format!("10.1.{}.{}\n", n >> 8, n & 255)).collect();
+        let count = 2 * WAITING_MAX / lines.len();
+        let sender = std::thread::spawn(move || {
+            let sender = Probe::unbound().expect("a socket");
+            sender.connect(&path).expect("it listens");
+            // one that finds no room waits, as nothing that is sent to a socket file is lost
+            (0..count).for_each(|_| assert_eq!(sender.send(lines.as_bytes()).expect("sent"), lines.len()));
+        });
+        until("all are settled", || {
+            let View { applied, already, .. } = tallies.views().remove(0);
+            applied + already == 4_000 * count as u64
+        })
+        .await;
+        sender.join().expect("all are sent");
+        assert_eq!(blocked(&control).len(), 4_000);
+    });
+}
+
+#[test]
 fn what_is_there_is_replaced_only_if_nobody_reads_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("events.sock");

@@ -69,12 +69,54 @@ fn each_message_has_its_fate_and_each_wish_is_counted_once() {
     assert_eq!(bench.view().error, "", "until one is good");
 }
 
+fn full() -> Result<Done, Refusal> {
+    Err(Refusal::from(StoreError::Write { path: "eth0.redb".into(), what: "no space left".to_owned() }))
+}
+
+/// What these messages ask for, and nothing settled yet.
+fn open(messages: &[&str]) -> (Vec<Open>, Vec<Fate>) {
+    let asks = |text: &&str| message::read(text.as_bytes(), End::After(60)).expect("sound");
+    (messages.iter().map(asks).enumerate().collect(), vec![None; messages.len()])
+}
+
 #[test]
 fn what_the_disk_refuses_is_open_and_counted_when_it_is_done() {
     let bench = Bench::new();
-    let refused = StoreError::Write { path: "eth0.redb".into(), what: "no space left".to_owned() };
-    let open = bench.settler.weigh([Err(Refusal::from(refused))].into_iter());
+    let open = bench.settler.weigh(1, vec![full()]);
     assert!(open.as_ref().is_err_and(|why| why.contains("no space left")), "{open:?}");
-    assert!(bench.settler.weigh(std::iter::empty()).is_err(), "no answer is no success");
+    assert!(bench.settler.weigh(1, Vec::new()).is_err(), "no answer is no success");
+    let some = bench.settler.weigh(2, vec![Err(Refusal::NothingToUndo)]);
+    assert!(some.is_err(), "half an answer neither");
     assert_eq!(bench.counts(), [0; 5]);
+}
+
+#[test]
+fn no_message_takes_the_answer_to_another_for_its_own() {
+    let bench = Bench::new();
+    let operator = By { origin: Origin::Cli, who: "root".into(), force: false, operator: None };
+    let there = Ask::block("203.0.113.2/32".parse().expect("a net"), End::Never, "");
+    bench.control.ask(&operator, there.clone()).expect("blocked");
+    let already = bench.control.ask(&operator, there).expect("it is");
+    let (mut open, mut settled) = open(&["203.0.113.1\n203.0.113.2", "203.0.113.3"]);
+    let all = open.clone();
+    let why = bench.settler.take(&mut open, vec![full(), Ok(already), full()], &mut settled);
+    assert!(why.is_some_and(|why| why.contains("no space left")));
+    assert_eq!((open, settled), (all, vec![None, None]), "nothing of it is done");
+    assert_eq!(bench.counts(), [0; 5]);
+}
+
+#[test]
+fn behind_a_message_that_waits_all_wait_in_their_order() {
+    let mut bench = Bench::new();
+    let texts = ["203.0.113.9", "203.0.113.1", r#"{"action":"unblock","ip":"203.0.113.1"}"#];
+    let (mut open, mut settled) = open(&texts);
+    let rest = open[1..].to_vec();
+    let none = |net: &str| Refusal::NoSuchRule { net: net.parse().expect("a net"), kind: Kind::Block };
+    let results = vec![Err(none("203.0.113.9/32")), full(), Err(none("203.0.113.1/32"))];
+    assert!(bench.settler.take(&mut open, results, &mut settled).is_some());
+    assert_eq!((open, settled), (rest, vec![Some(Ok(())), None, None]));
+    // as they are asked again when there is room
+    assert_eq!(bench.settle(&texts[1..]), [Ok(()), Ok(())]);
+    let left = bench.control.applies(&"203.0.113.1/32".parse().expect("a net"));
+    assert!(left.is_none(), "unblocked after all: {left:?}");
 }
