@@ -181,7 +181,7 @@ impl Cluster {
 
     /// How far it has come, by what it knows itself.
     pub fn progress(&self) -> Progress {
-        let next = self.place().next;
+        let next = self.control.place().unwrap_or_default().next;
         let state = self.state();
         let behind = state.newest.map(|newest| newest.saturating_add(1).saturating_sub(next));
         Progress { caught_up: state.caught_up, behind }
