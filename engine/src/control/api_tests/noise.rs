@@ -166,10 +166,18 @@ async fn answers(path: PathBuf, noise: Vec<u8>) -> Vec<u8> {
                 Ok(length) => said.extend(&buffer[..length]),
             },
             // nothing more comes: without the writer that is told
-            () = tokio::time::sleep(SILENCE), if sent.is_some() => sent = None,
+            () = tokio::time::sleep(SILENCE), if is_sent => if sent.take().is_none() && is_stream(&said) {
+                return said;
+            },
             () = tokio::time::sleep_until(end) => panic!("the server neither answers nor hangs up"),
         }
     }
+}
+
+/// Has a stream of events begun? It goes on until the reader is gone, too.
+fn is_stream(said: &[u8]) -> bool {
+    let kind = b"text/event-stream";
+    said.windows(kind.len()).any(|window| window == kind)
 }
 
 /// The statuses of these answers. Each must be whole but the last, in whose middle the server may have hung up.
