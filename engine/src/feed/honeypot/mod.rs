@@ -1,5 +1,5 @@
-//! Decoys: UDP ports, or addresses, at which nobody has a reason to speak SIP. Who does is told as an event, and challenged like at any
-//! server; who answers the challenge has read it, so the source is not spoofed, and is blocked.
+//! Decoys: UDP ports, or addresses, at which nobody has a reason to speak SIP. Who does is told as an event, and challenged
+//! like at any server; who answers the challenge has read it, so the source is not spoofed, and is blocked.
 //!
 //! A decoy port is no SIP port: what comes there takes the kernel's path to a socket of the engine's. What is blocked is
 //! dropped at the NIC on the SIP ports; what it still sends to a decoy is read here, and passed over in silence.
