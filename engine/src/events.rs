@@ -184,7 +184,7 @@ pub struct Decoy {
     pub source_port: u16,
     /// Where it went.
     pub destination: String,
-    /// UDP port: one of `honeypot.ports`.
+    /// UDP port: one of `honeypot.ports` or `honeypot.listen`.
     pub destination_port: u16,
     /// The method.
     pub method: String,

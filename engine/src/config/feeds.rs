@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::relay::{UNIX_PATH_MAX, maybe};
 use super::validate::check;
-use super::{Config, ConfigError, span};
+use super::{Config, ConfigError, Mode, RelayTo, span};
 use crate::amqp;
 use crate::control::ask::{MAX_REASON, MAX_TTL, MAX_WHO};
 
@@ -114,6 +114,8 @@ pub struct Honeypot {
     pub ports: Vec<u16>,
     /// The addresses at which they are decoys; empty: all of this host's.
     pub addresses: Vec<IpAddr>,
+    /// Addresses of this host's that nobody uses, each with a port that is a decoy there alone; it may be a SIP port.
+    pub listen: Vec<SocketAddr>,
     /// How long is blocked who fell for it.
     #[serde(with = "span")]
     pub ttl: Duration,
@@ -148,7 +150,7 @@ impl Default for DatagramFeed {
 
 impl Default for Honeypot {
     fn default() -> Self {
-        Self { ports: Vec::new(), addresses: Vec::new(), ttl: Duration::from_secs(86_400) }
+        Self { ports: Vec::new(), addresses: Vec::new(), listen: Vec::new(), ttl: Duration::from_secs(86_400) }
     }
 }
 
@@ -251,7 +253,7 @@ impl Config {
     }
 
     fn validate_honeypot(&self) -> Result<(), ConfigError> {
-        let Honeypot { ports, addresses, ttl } = &self.honeypot;
+        let Honeypot { ports, addresses, listen, ttl } = &self.honeypot;
         check("honeypot.ports", ports.len() <= MAX_DECOYS, || format!("there are {}", ports.len()))?;
         for (at, port) in ports.iter().enumerate() {
             check("honeypot.ports", *port != 0, || "0 is no port".to_owned())?;
@@ -263,9 +265,26 @@ impl Config {
         check("honeypot.addresses", addresses.len() <= MAX_DECOYS, || format!("there are {}", addresses.len()))?;
         let mut seen = HashSet::new();
         for address in addresses {
-            let usual = !address.is_unspecified() && !address.is_multicast() && address.to_canonical() == *address;
-            check("honeypot.addresses", usual, || format!("{address} is no unicast address in its own family's form"))?;
+            check("honeypot.addresses", is_unicast(address), || {
+                format!("{address} is no unicast address in its own family's form")
+            })?;
             check("honeypot.addresses", seen.insert(address), || format!("{address} is there twice"))?;
+        }
+        check("honeypot.listen", listen.len() <= MAX_DECOYS, || format!("there are {}", listen.len()))?;
+        let to_softswitch = self.mode != Mode::Relay || self.relay.to == RelayTo::Local;
+        let mut seen = HashSet::new();
+        for place in listen {
+            let (address, port) = (place.ip(), place.port());
+            check("honeypot.listen", is_unicast(&address) && !address.is_loopback() && port != 0, || {
+                format!("{place} is no unicast address in its own family's form with a port")
+            })?;
+            check("honeypot.listen", seen.insert(place), || format!("{place} is there twice"))?;
+            check("honeypot.listen", !ports.contains(&port), || {
+                format!("{port} is one of honeypot.ports, a decoy at every address")
+            })?;
+            check("honeypot.listen", to_softswitch || !self.xdp.sip_ports.contains(&port), || {
+                format!("{port} is a SIP port, and what comes there goes to {}, not to this host", self.relay.to)
+            })?;
         }
         span_within("honeypot.ttl", *ttl)
     }
@@ -291,6 +310,10 @@ impl Amqp {
         }
         span_within("amqp.ttl", *ttl)
     }
+}
+
+fn is_unicast(address: &IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && address.to_canonical() == *address
 }
 
 fn is_name(name: &str) -> bool {

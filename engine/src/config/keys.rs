@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 66] = [
+const FIXED: [(&str, &str); 67] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -92,6 +92,10 @@ const FIXED: [(&str, &str); 66] = [
     ),
     ("honeypot.ports", "up to 64 different ports from 1 to 65535 that are no SIP ports, such as [5062]"),
     ("honeypot.addresses", "up to 64 different addresses without prefix length, or [] for all of this host's"),
+    (
+        "honeypot.listen",
+        "up to 64 different addresses and ports, such as [\"198.51.100.7:5060\"]; no SIP port where relay.to is not local",
+    ),
     ("honeypot.ttl", TTL),
 ];
 

@@ -476,6 +476,7 @@ fn what_needs_a_restart_is_documented() {
         honeypot: Honeypot {
             ports: vec![5062],
             addresses: vec!["192.0.2.9".parse().expect("an address")],
+            listen: vec!["192.0.2.9:5060".parse().expect("a place")],
             ttl: Duration::from_secs(1),
         },
     };

@@ -299,10 +299,9 @@ impl Inner {
         batch
     }
 
-    /// Was it made here, by the very file that asks? Before this node joined a cluster it had no name.
+    /// Was it made here, by the very file that asks?
     fn is_of_file(&self, there: &Decision, by: &By) -> bool {
-        let here = there.made.node.is_empty() || there.made.node == self.node();
-        here && (there.origin, by.origin) == (Origin::File, Origin::File) && there.who == by.who
+        self.is_own(&there.made) && (there.origin, by.origin) == (Origin::File, Origin::File) && there.who == by.who
     }
 
     /// The set that an undo undid which this one undoes.

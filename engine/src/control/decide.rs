@@ -69,6 +69,8 @@ pub(super) struct Inner {
     pub(super) held: BTreeMap<Key, Held>,
     pub(super) graves: BTreeMap<Key, Grave>,
     pub(super) member: Option<Member>,
+    /// What this node is and was called, and until when.
+    pub(super) names: HashMap<Arc<str>, Stamp>,
     pub(super) stamp: Stamp,
     pub(super) sequence: u64,
     /// Logs that this node is not in any more, until the disk knows.
@@ -126,6 +128,7 @@ impl Control {
             graves: loaded.graves,
             // a file that is new counts on from now: entries of an earlier life were others
             sequence: if loaded.sequence == 0 { now.wall_ns() / 1_000_000 } else { loaded.sequence },
+            names: loaded.names,
             stamp: loaded.stamp,
             nodes: loaded.nodes,
             place: member.as_ref().and_then(|member| loaded.places.get(&member.log).copied()),
@@ -145,6 +148,7 @@ impl Control {
         if !ended.is_empty() && inner.commit(bury(&ended, inner.is_remembering(), now)).is_err() {
             inner.unburied = ended;
         }
+        inner.take_name();
         inner.join(now)?;
         let (waiting, inner) = (Mutex::default(), Mutex::new(inner));
         Ok(Self { waiting, inner, clock: Box::new(clock), posted: Notify::new(), refused_writes })
@@ -308,6 +312,7 @@ impl Inner {
         }
         self.place = batch.place.map(|(_, place)| place).or(self.place);
         self.nodes.extend(batch.nodes);
+        self.names.extend(batch.names);
         for node in &batch.gone {
             self.nodes.remove(node);
         }

@@ -63,6 +63,9 @@ pub mod history;
 /// What nodes of a cluster tell each other.
 pub mod log;
 
+/// What this node is and was called.
+mod name;
+
 /// What the control plane counts of itself.
 pub mod figures;
 

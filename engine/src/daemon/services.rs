@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::amqp::Broker;
 use crate::cluster::Cluster;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Honeypot};
 use crate::control::{Control, Engine, api, tcp, token};
 use crate::daemon::files::Files;
 use crate::events::Events;
@@ -117,7 +117,8 @@ impl Services {
             let tally = tallies.of(&datagrams.tally_name());
             datagrams.follow(Arc::clone(control), tally)
         });
-        let decoys = (!config.honeypot.ports.is_empty()).then(|| config.honeypot.clone());
+        let Honeypot { ports, listen, .. } = &config.honeypot;
+        let decoys = (!ports.is_empty() || !listen.is_empty()).then(|| config.honeypot.clone());
         self.decoys.follow(decoys, runtime, |config| {
             let (control, events, tallies) = (Arc::clone(control), Arc::clone(events), Arc::clone(tallies));
             honeypot::keep(config, honeypot::Reach { control, events, tallies })

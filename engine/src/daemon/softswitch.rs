@@ -45,6 +45,8 @@ fn targets(config: &Config, addresses: &[IpAddr]) -> Vec<Option<Target>> {
         return Vec::new();
     }
     let found = addresses.iter().flat_map(|ip| config.xdp.sip_ports.iter().map(|port| SocketAddr::new(*ip, *port)));
+    // a decoy answers, too
+    let found = found.filter(|place| !config.honeypot.listen.contains(place));
     let asked: Vec<SocketAddr> = config.health.target.map_or_else(|| found.collect(), |target| vec![target]);
     asked.into_iter().map(|address| Some(Target { name: NAME.to_owned(), address, proxy_line: false })).collect()
 }

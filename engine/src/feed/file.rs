@@ -113,7 +113,7 @@ impl Watched {
         }
     }
 
-    /// Looks at the file, reads it if it is to be read, and asks again for what was refused before.
+    /// Looks at the file, reads it if it is to be read, and asks again for what was refused before, or is another node's.
     fn look(&mut self) {
         if let Some(Err(error)) = self.watch.as_mut().map(|watch| watch.drain(&mut self.pace)) {
             debug!("{}: inotify: {error}", self.path);
@@ -127,7 +127,7 @@ impl Watched {
         let report = self.lists.again(&self.path, self.turn);
         add(&self.tally.applied, report.made + report.lifted);
         if report.made + report.lifted > 0 {
-            info!("{}: after a refusal, {} blocked and {} unblocked", self.path, report.made, report.lifted);
+            info!("{}: asked again, {} blocked and {} unblocked", self.path, report.made, report.lifted);
         }
     }
 

@@ -25,9 +25,14 @@ fn node(config: &str) -> Node {
 /// What is told of the decoy among feeds.
 #[track_caller]
 fn feed(node: &Node) -> Value {
+    feed_of(node, "decoy :5062")
+}
+
+#[track_caller]
+fn feed_of(node: &Node, name: &str) -> Value {
     let feeds = node.json(&["feeds"]);
     let feeds = feeds.as_array().or_else(|| feeds["feeds"].as_array()).cloned().unwrap_or_default();
-    feeds.into_iter().find(|feed| feed["name"] == "decoy :5062").unwrap_or_default()
+    feeds.into_iter().find(|feed| feed["name"] == name).unwrap_or_default()
 }
 
 /// What is told of requests to the decoy.
@@ -57,6 +62,11 @@ fn scan(node: &Node, words: &str) -> String {
 
 /// A socket in the name of `source`, whom only the scanner's own addresses reach back.
 fn socket(node: &Node, source: &str) -> UdpSocket {
+    let to = if source.contains(':') { IpAddr::V6(SERVER6) } else { IpAddr::V4(SERVER4) };
+    socket_to(node, source, SocketAddr::new(to, PORT))
+}
+
+fn socket_to(node: &Node, source: &str, to: SocketAddr) -> UdpSocket {
     let source: IpAddr = source.parse().unwrap();
     let open = || -> std::io::Result<UdpSocket> {
         let socket = Socket::new(Domain::for_address((source, 0).into()), Type::DGRAM, None)?;
@@ -64,8 +74,7 @@ fn socket(node: &Node, source: &str) -> UdpSocket {
             socket.set_ip_transparent_v4(true)?;
         }
         socket.bind(&SocketAddr::new(source, 5_061).into())?;
-        let to = if source.is_ipv4() { IpAddr::V4(SERVER4) } else { IpAddr::V6(SERVER6) };
-        socket.connect(&SocketAddr::new(to, PORT).into())?;
+        socket.connect(&to.into())?;
         socket.set_read_timeout(Some(site::PATIENCE))?;
         Ok(socket.into())
     };
@@ -214,4 +223,37 @@ fn decoys_follow_the_configuration() {
         from.is_some()
     });
     assert_eq!(from, Some(other), "the answer is from the address that was asked");
+}
+
+#[test]
+fn an_address_that_nobody_uses_is_a_decoy_at_a_sip_port() {
+    if !site::ready(&[]) {
+        return;
+    }
+    let mut node = Node::alone();
+    node.server.ip(&format!("addr add 192.0.2.99/24 dev {}", node.iface)).unwrap();
+    // the softswitch of the site has 5060 at all addresses
+    let listen = "listen = [\"192.0.2.99:5070\", \"192.0.2.99:5060\"]";
+    node.start(&format!("[xdp]\nsip_ports = [5060, 5070]\n[honeypot]\n{listen}\n"));
+    wait_until("the decoy listens", || feed_of(&node, "decoy 192.0.2.99:5070")["state"] == "up");
+    wait_until("what the softswitch has stays its own", || feed_of(&node, "decoy 192.0.2.99:5060")["state"] == "down");
+    let error = feed_of(&node, "decoy 192.0.2.99:5060")["error"].to_string();
+    assert!(error.contains("have who has the port at all addresses name theirs"), "{error}");
+    assert!(!node.is_dropped(SCANNER));
+
+    let beside = socket_to(&node, SCANNER, SocketAddr::new(SERVER4.into(), 5_070));
+    beside.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    beside.send(request("REGISTER", None).as_bytes()).unwrap();
+    assert!(beside.recv(&mut [0; 100]).is_err(), "192.0.2.1 is no decoy");
+    drop(beside);
+    // only the address that was asked is heard
+    let decoy = socket_to(&node, SCANNER, "192.0.2.99:5070".parse().unwrap());
+    let nonce = challenged(&decoy);
+    assert_eq!(blocked(&node), []);
+    decoy.send(request("REGISTER", Some(&nonce)).as_bytes()).unwrap();
+    wait_until("who answers is blocked", || {
+        blocked(&node) == [(format!("{SCANNER}/32"), "detector".to_owned(), "decoy 192.0.2.99:5070".to_owned())]
+    });
+    drop(decoy);
+    assert!(node.is_dropped(SCANNER));
 }

@@ -6,9 +6,9 @@ use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use lapin::BasicProperties;
-use lapin::options::ConfirmSelectOptions;
+use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 use vos_bench::process::output;
@@ -111,6 +111,58 @@ fn messages_become_drops_or_dead_letters() {
     wait_until("the first queue is left alone", || broker.depth(QUEUE) == Some(1));
     assert!(!node.is_dropped("198.51.100.78"));
     assert_eq!(feed(&node)["name"], "amqp blocklist", "and no longer shown");
+    node.stop();
+}
+
+/// The queue as the engine makes it, which ended before the exchange was there.
+fn half_made(broker: &Broker<'_>) {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let mut arguments = FieldTable::default();
+    for (name, value) in [
+        ("x-queue-type", text("quorum")),
+        ("x-single-active-consumer", AMQPValue::Boolean(true)),
+        ("x-delivery-limit", AMQPValue::LongInt(20)),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text(DEAD)),
+    ] {
+        arguments.insert(name.into(), value);
+    }
+    broker.declare(QUEUE, arguments);
+}
+
+/// Where something is in the way of the exchange, that is told and the queue is read; once it is out of the way, messages
+/// come by the exchange, whoever made the queue.
+#[test]
+fn the_exchange_is_seen_to_in_each_session() {
+    if !site::ready(&BROKER) {
+        return;
+    }
+    let hub = Hub::new();
+    let broker = Broker::start(&hub.ns, Hub::ADDRESS);
+    half_made(&broker);
+    broker.on_channel(async |channel| {
+        let (kind, options) = (ExchangeKind::Topic, ExchangeDeclareOptions::default());
+        channel.exchange_declare(QUEUE.into(), kind, options, FieldTable::default()).await.unwrap();
+    });
+    let mut node = Node::on(&hub);
+    node.start(&config(&broker.url(), ""));
+    wait_until_read(&node);
+    let error = feed(&node)["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains("making exchange vos.block"), "{error}");
+    assert!(node.log().contains("nothing comes by the exchange of its name"), "{}", node.log());
+    broker.publish(QUEUE, &[b"198.51.100.1"]);
+    wait_until("the queue is read all the same", || node.is_dropped("198.51.100.1"));
+
+    broker.on_channel(async |channel| {
+        channel.exchange_delete(QUEUE.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    });
+    broker.ctl(&["close_all_connections", "test"]);
+    let bindings = || broker.ctl(&["list_bindings", "-q", "source_name", "destination_name"]);
+    wait_until("it is bound", || bindings().lines().any(|line| line == format!("{QUEUE}\t{QUEUE}")));
+    own_exchange(&broker, &node);
+    let limits = broker.ctl(&["list_queues", "-q", "name", "arguments"]);
+    let dead = limits.lines().find(|line| line.starts_with(DEAD)).unwrap_or_default();
+    assert!(dead.contains("x-max-length-bytes") && dead.contains("67108864"), "{limits}");
     node.stop();
 }
 

@@ -63,6 +63,8 @@ pub struct Batch {
     pub left: Vec<String>,
     /// The clock, and the sequence of the last entry.
     pub clock: Option<(Stamp, u64)>,
+    /// What this node is and was called, and until when.
+    pub names: Vec<(Arc<str>, Stamp)>,
     /// Sets that begin, go on, or were undone.
     pub sets: Vec<Set>,
     /// What was there before each of their changes.
@@ -84,6 +86,8 @@ pub struct Loaded {
     pub nodes: HashMap<Arc<str>, u64>,
     /// How far each log was read, by its name.
     pub places: HashMap<String, Place>,
+    /// What this node is and was called, and until when.
+    pub names: HashMap<Arc<str>, Stamp>,
     /// The last stamp.
     pub stamp: Stamp,
     /// The last sequence.

@@ -7,7 +7,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableT
 use serde::Deserialize;
 
 use super::row::{GraveRow, Row, Texts, raw_key, read_key, read_step};
-use super::tables::{DECISIONS, GRAVES, HELD, MARK, META, NODES, OUTBOX, PLACES, SETS, STEPS};
+use super::tables::{DECISIONS, GRAVES, HELD, MARK, META, NAME, NODES, OUTBOX, PLACES, SETS, STEPS};
 use super::{Loaded, StoreError, unbroken};
 use crate::control::decision::{Decision, Key};
 use crate::control::history::Step;
@@ -77,6 +77,12 @@ fn load_log(transaction: &ReadTransaction, loaded: &mut Loaded, texts: &mut Text
     let meta = transaction.open_table(META)?;
     let number = |name: &str| -> Result<u64, redb::Error> { Ok(meta.get(name)?.map_or(0, |value| value.value())) };
     (loaded.stamp, loaded.sequence) = (Stamp::of_bits(number("stamp")?), number("sequence")?);
+    for row in meta.iter()? {
+        let (key, until) = row?;
+        if let Some(name) = key.value().strip_prefix(NAME) {
+            loaded.names.insert(texts.share(name), Stamp::of_bits(until.value()));
+        }
+    }
     Ok(())
 }
 

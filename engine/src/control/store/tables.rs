@@ -23,8 +23,10 @@ pub(super) const MARK: char = '#';
 pub(super) const SETS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sets");
 /// What was there before, by number of the set and raw key.
 pub(super) const STEPS: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("steps");
-/// Layout, clock, sequence.
+/// Layout, clock, sequence; and behind [`NAME`] each name that this node has or had, with the stamp until which it did.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Begins the key of a name.
+pub(super) const NAME: &str = "name ";
 /// The layout of the rows. Raise it when an older engine would misread them.
 pub(super) const SCHEMA: u64 = 2;
 /// The layout without trust. A file stays at it until the first trust, so that whoever has none can go back to an

@@ -4,7 +4,7 @@ use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::Batch;
 use super::row::{GraveRow, Row, raw_key, step_bytes};
-use super::tables::{DECISIONS, GRAVES, HELD, MARK, META, NODES, OUTBOX, PLACES, SCHEMA, SETS, STEPS};
+use super::tables::{DECISIONS, GRAVES, HELD, MARK, META, NAME, NODES, OUTBOX, PLACES, SCHEMA, SETS, STEPS};
 use crate::control::decision::{Key, Kind};
 use crate::control::log::Place;
 use crate::control::rules::Change;
@@ -19,6 +19,9 @@ pub(super) fn commit(database: &Database, batch: &Batch) -> Result<(), redb::Err
         let mut meta = transaction.open_table(META)?;
         meta.insert("stamp", stamp.bits())?;
         meta.insert("sequence", sequence)?;
+    }
+    for (name, until) in &batch.names {
+        transaction.open_table(META)?.insert(format!("{NAME}{name}").as_str(), until.bits())?;
     }
     Ok(transaction.commit()?)
 }

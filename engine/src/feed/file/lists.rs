@@ -19,7 +19,9 @@ use crate::control::decision::{Decision, Kind, Origin};
 
 /// Asked at once. More: an operator's command waits longer (some 5 µs each). Fewer: a commit to disk for each few.
 const BATCH: usize = 8_192;
-/// What was refused is asked again so often, seconds: a trust may be taken back, a disk emptied.
+/// What was refused is asked again so often, seconds: a trust may be taken back, a disk emptied. So is what another node's
+/// file blocks. Shorter: many lines that several nodes have cost more. Longer: one that leaves the other file is let in for
+/// longer.
 const AGAIN: u64 = 60;
 /// How far the time of a decision may be from that of its line, seconds: long lists take a while.
 const SLACK: u64 = 60;
@@ -101,6 +103,8 @@ struct Watched {
     wanted: BTreeSet<Arc<str>>,
     /// Since this turn.
     since: u64,
+    /// When it was looked for what files of other nodes block, unix seconds.
+    looked: u64,
 }
 
 impl Watched {
@@ -203,6 +207,7 @@ impl Lists {
     /// Asks again what was refused and what could not be taken back, if its time has come.
     pub(super) fn again(&self, path: &Arc<str>, turn: u64) -> Report {
         let (mut watched, now) = (self.lock(), self.now());
+        self.look_elsewhere(&mut watched, now);
         let Some(list) = watched.lists.get_mut(path).filter(|list| list.turn == turn) else { return Report::default() };
         let mut report = Report::default();
         if list.due.is_some_and(|due| due <= now)
@@ -217,6 +222,27 @@ impl Lists {
         let stuck: Vec<IpNet> = mem::take(&mut list.stuck).into_iter().collect();
         report.lifted = self.lift(&mut watched.lists, path, &stuck);
         report
+    }
+
+    /// A line is asked again where a file of another node blocks what it does, or has put its block in the place of this
+    /// one's: that node takes it back without asking here.
+    fn look_elsewhere(&self, watched: &mut Watched, now: u64) {
+        let node = self.control.node();
+        if node.is_empty() || now.abs_diff(watched.looked) < AGAIN {
+            return;
+        }
+        watched.looked = now;
+        let theirs = self.made_by_files(Some(node)).filter(|there| !self.control.is_own(&there.made));
+        let theirs: Vec<IpNet> = theirs.map(|there| there.net).collect();
+        for list in watched.lists.values_mut().filter(|_| !theirs.is_empty()) {
+            let Some(mut entries) = list.entries.take() else { continue };
+            for net in &theirs {
+                if let Some(entry) = entries.get_mut(net).filter(|entry| !entry.has_ended(now)) {
+                    entry.again.get_or_insert(now + AGAIN);
+                }
+            }
+            list.hold(entries);
+        }
     }
 
     fn put(
@@ -239,7 +265,10 @@ impl Lists {
                     Ok(Done::Already(there)) => {
                         // an operator's word comes first, and this behind it
                         let lasts = |there: u64| entry.until().is_none_or(|until| until > there);
-                        entry.again = there.until.filter(|there| lasts(*there));
+                        let behind = there.until.filter(|there| lasts(*there));
+                        // another node's file takes it back without asking here
+                        let theirs = there.origin == Origin::File && !self.control.is_own(&there.made);
+                        entry.again = behind.into_iter().chain(theirs.then_some(now + AGAIN)).min();
                     }
                     Ok(_) => report.made += 1,
                     Err(refusal) => {
@@ -284,12 +313,16 @@ impl Lists {
         lifted.len() as u64
     }
 
-    /// What files of this node have made.
+    /// What files of this node have made, whatever it was called then.
     fn standing(&self) -> impl Iterator<Item = Decision> {
-        let node = self.control.node();
-        let filter = Filter { origin: Some(Origin::File), kind: Some(Kind::Block), ..Filter::default() };
-        let standing = self.control.list(&filter).into_iter().map(|listed| listed.decision);
-        standing.filter(move |made| made.made.node.is_empty() || made.made.node == node)
+        self.made_by_files(None).filter(|made| self.control.is_own(&made.made))
+    }
+
+    /// What files have made, of every node or elsewhere than on the one of this name.
+    fn made_by_files(&self, elsewhere: Option<Arc<str>>) -> impl Iterator<Item = Decision> {
+        let (origin, kind) = (Some(Origin::File), Some(Kind::Block));
+        let made = self.control.list(&Filter { origin, kind, elsewhere, ..Filter::default() });
+        made.into_iter().map(|listed| listed.decision)
     }
 
     fn lock(&self) -> MutexGuard<'_, Watched> {

@@ -1,8 +1,12 @@
-//! Decoys: UDP ports on which nobody has a reason to speak SIP. Who does is told as an event, and challenged like at any
-//! server; who answers the challenge has read it, so the source is not spoofed, and is blocked.
+//! Decoys: UDP ports, or addresses, at which nobody has a reason to speak SIP. Who does is told as an event, and challenged
+//! like at any server; who answers the challenge has read it, so the source is not spoofed, and is blocked.
 //!
 //! A decoy port is no SIP port: what comes there takes the kernel's path to a socket of the engine's. What is blocked is
 //! dropped at the NIC on the SIP ports; what it still sends to a decoy is read here, and passed over in silence.
+//!
+//! An address that the softswitch does not use can be a decoy at a SIP port, too. What comes there is judged like all that
+//! comes to the port, and what survives takes the softswitch's way: to the kernel, through the engine or not, and there to
+//! the socket that is bound to its destination, which is this one.
 
 /// Challenges that need no memory.
 mod nonce;
@@ -11,7 +15,7 @@ mod socket;
 /// What is decided about whom.
 mod trap;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -51,13 +55,20 @@ pub(crate) struct Reach {
 }
 
 /// What a decoy is called among feeds, and as whoever decides.
-pub fn name(port: u16) -> String {
-    format!("decoy :{port}")
+pub fn name(place: SocketAddr) -> String {
+    if place.ip().is_unspecified() { format!("decoy :{}", place.port()) } else { format!("decoy {place}") }
+}
+
+/// Where to listen.
+fn places(config: &Honeypot) -> Vec<SocketAddr> {
+    let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
+    let everywhere = config.ports.iter().flat_map(|port| any.map(|any| SocketAddr::new(any, *port)));
+    everywhere.chain(config.listen.iter().copied()).collect()
 }
 
 /// Keeps decoys until it is dropped.
 pub(crate) async fn keep(config: Honeypot, reach: Reach) {
-    let (stop, names) = (Arc::new(AtomicBool::new(false)), config.ports.iter().map(|port| name(*port)).collect());
+    let (stop, names) = (Arc::new(AtomicBool::new(false)), places(&config).into_iter().map(name).collect());
     let _at_the_end = Stop { stop: Arc::clone(&stop), tallies: Arc::clone(&reach.tallies), names };
     let kept = tokio::task::spawn_blocking(move || match Trap::new() {
         Ok(trap) => Decoys::new(config, reach, trap).follow(&stop),
@@ -80,10 +91,9 @@ impl Drop for Stop {
     }
 }
 
-/// One port in one family.
+/// One port, at one address or at all of one family.
 struct Decoy {
-    port: u16,
-    v4: bool,
+    place: SocketAddr,
     socket: Option<Port>,
     tally: Arc<Tally>,
     by: By,
@@ -100,13 +110,12 @@ struct Decoys {
 
 impl Decoys {
     fn new(config: Honeypot, reach: Reach, trap: Trap) -> Self {
-        let families = |port: &u16| [(*port, true), (*port, false)];
-        let decoy = |(port, v4)| {
-            let (name, socket) = (name(port), None);
+        let decoy = |place| {
+            let (name, socket) = (name(place), None);
             let tally = reach.tallies.of(&name);
-            Decoy { port, v4, socket, tally, by: By::feed(Origin::Detector, name), told: false }
+            Decoy { place, socket, tally, by: By::feed(Origin::Detector, name), told: false }
         };
-        let decoys = config.ports.iter().flat_map(families).map(decoy).collect();
+        let decoys = places(&config).into_iter().map(decoy).collect();
         Self { config, reach, trap, decoys, tried: None }
     }
 
@@ -130,17 +139,23 @@ impl Decoys {
     /// Opens what is not open yet.
     fn listen(&mut self) {
         for decoy in self.decoys.iter_mut().filter(|decoy| decoy.socket.is_none()) {
-            match Port::open(decoy.port, decoy.v4) {
+            let (place, everywhere) = (decoy.place, decoy.place.ip().is_unspecified());
+            match Port::open(place) {
                 Ok(socket) => {
-                    info!("decoy at UDP port {}{}", decoy.port, if decoy.v4 { "" } else { " (IPv6)" });
+                    info!("{}: listens at {place}", decoy.by.who);
                     decoy.tally.up();
                     (decoy.socket, decoy.told) = (Some(socket), false);
                 }
                 // a host without IPv6
-                Err(error) if !decoy.v4 && error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {}
+                Err(error) if everywhere && error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {}
                 Err(error) => {
-                    let fix = "name another in honeypot.ports, or stop who has it";
-                    let said = format!("UDP port {} cannot be had: {error}; {fix}", decoy.port);
+                    let fix = match everywhere {
+                        true => "name another in honeypot.ports, or stop who has it",
+                        false => {
+                            "name another in honeypot.listen, give this host the address, or have who has the port at all addresses name theirs"
+                        }
+                    };
+                    let said = format!("UDP {place} cannot be had: {error}; {fix}");
                     if !std::mem::replace(&mut decoy.told, true) {
                         warn!("decoy: {said}");
                     }
@@ -184,7 +199,7 @@ impl Decoys {
     /// Whom to block, if it is somebody.
     fn look(&mut self, at: usize, datagram: &[u8], came: &Came) -> Option<IpAddr> {
         let (decoy, source) = (&self.decoys[at], came.from.ip().to_canonical());
-        if !self.is_decoy(came.at) || !is_somebody(&came.from) {
+        if !self.is_decoy(decoy, came.at) || !is_somebody(&came.from) {
             return None;
         }
         decoy.tally.read.fetch_add(1, Relaxed);
@@ -193,7 +208,7 @@ impl Decoys {
             return None;
         }
         let now = self.reach.control.clock().mono_ns();
-        let outcome = self.trap.look(datagram, came.from, came.at, decoy.port, now);
+        let outcome = self.trap.look(datagram, came.from, came.at, decoy.place.port(), now);
         if !outcome.is_sip {
             decoy.tally.bad.fetch_add(1, Relaxed);
         }
@@ -206,9 +221,10 @@ impl Decoys {
         outcome.caught.then_some(source)
     }
 
-    fn is_decoy(&self, at: IpAddr) -> bool {
+    fn is_decoy(&self, decoy: &Decoy, at: IpAddr) -> bool {
         let named = &self.config.addresses;
-        !at.is_loopback() && !at.is_multicast() && (named.is_empty() || named.contains(&at))
+        let is_named = decoy.place.ip() == at || named.is_empty() || named.contains(&at);
+        !at.is_loopback() && !at.is_multicast() && is_named
     }
 
     /// Blocks those who fell for it.
@@ -218,8 +234,9 @@ impl Decoys {
         if caught.is_empty() {
             return;
         }
-        let Decoy { port, tally, by, .. } = &self.decoys[at];
-        let reason: Arc<str> = format!("answered the challenge of the decoy at port {port}").into();
+        let Decoy { tally, by, .. } = &self.decoys[at];
+        let name = &by.who;
+        let reason: Arc<str> = format!("answered the challenge of {name}").into();
         let end = End::After(self.config.ttl.as_secs());
         let ask = |ip: &IpAddr| Ask::Put { net: (*ip).into(), kind: Kind::Block, end, reason: Arc::clone(&reason) };
         let Outcome { results, .. } = self.reach.control.submit(by, caught.iter().map(ask).collect(), None);
@@ -231,9 +248,9 @@ impl Decoys {
             };
             counter.fetch_add(1, Relaxed);
             match result {
-                Ok(_) => info!("decoy at port {port}: {source} answered the challenge and is blocked"),
+                Ok(_) => info!("{name}: {source} answered the challenge and is blocked"),
                 Err(error) => {
-                    warn!("decoy at port {port}: {source} answered the challenge and is not blocked: {error}");
+                    warn!("{name}: {source} answered the challenge and is not blocked: {error}");
                     tally.complain(error.to_string());
                 }
             }

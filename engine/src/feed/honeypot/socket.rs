@@ -1,5 +1,5 @@
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::libc;
@@ -8,7 +8,8 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Socket, Type};
 
-/// A port at all addresses of one family: addresses come and go, and each answers for itself.
+/// A port at one address, or at all of one family: addresses come and go, and each answers for itself. It is never shared:
+/// whoever has it there already, or at all addresses, keeps it.
 #[derive(Debug)]
 pub(super) struct Port {
     socket: Socket,
@@ -25,17 +26,15 @@ pub(super) struct Came {
 
 impl Port {
     /// Listens.
-    pub(super) fn open(port: u16, v4: bool) -> io::Result<Self> {
-        let socket =
-            Socket::new(if v4 { Domain::IPV4 } else { Domain::IPV6 }, Type::DGRAM.cloexec().nonblocking(), None)?;
-        let any: IpAddr = if v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        if v4 {
+    pub(super) fn open(place: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(place), Type::DGRAM.cloexec().nonblocking(), None)?;
+        if place.is_ipv4() {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         } else {
             socket.set_only_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
-        socket.bind(&SocketAddr::new(any, port).into())?;
+        socket.bind(&place.into())?;
         Ok(Self { socket })
     }
 
@@ -97,8 +96,10 @@ mod tests {
     fn the_answer_leaves_from_the_address_that_was_asked() {
         // a port that is free in both families
         let port = UdpSocket::bind("[::]:0").expect("a port").local_addr().expect("bound").port();
-        for (v4, own, asked) in [(true, "127.0.0.1", "127.0.0.9"), (false, "::1", "::1")] {
-            let socket = Port::open(port, v4).expect("free");
+        for (at, own, asked) in
+            [("0.0.0.0", "127.0.0.1", "127.0.0.9"), ("::", "::1", "::1"), ("127.0.0.8", "127.0.0.1", "127.0.0.8")]
+        {
+            let socket = Port::open(SocketAddr::new(at.parse().expect("an address"), port)).expect("free");
             let client = UdpSocket::bind((own, 0)).expect("loopback");
             let asked: IpAddr = asked.parse().expect("an address");
             client.send_to(b"ask", (asked, port)).expect("sent");

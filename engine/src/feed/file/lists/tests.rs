@@ -4,7 +4,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::control::clock::Clock;
+use crate::control::decide::Member;
 use crate::control::fake_kernel::FakeKernel;
+
+/// More than one node has the file.
+mod nodes;
 
 const NS: u64 = 1_000_000_000;
 const BEGIN: u64 = 1_000_000;
@@ -13,12 +17,13 @@ struct Bench {
     directory: TempDir,
     kernel: FakeKernel,
     seconds: Arc<AtomicU64>,
+    node: Option<&'static str>,
 }
 
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        Self { directory, kernel: FakeKernel::default(), seconds: Arc::default() }
+        Self { directory, kernel: FakeKernel::default(), seconds: Arc::default(), node: None }
     }
 
     /// The engine starts.
@@ -29,7 +34,8 @@ impl Bench {
             Clock::at(BEGIN * NS + now, NS + now)
         };
         let path = self.directory.path().join("eth0.redb");
-        Lists::new(Arc::new(Control::open(&path, Box::new(self.kernel.clone()), None, clock).expect("a sound store")))
+        let member = self.node.map(|node| Member { node: node.into(), log: "log".into() });
+        Lists::new(Arc::new(Control::open(&path, Box::new(self.kernel.clone()), member, clock).expect("a sound store")))
     }
 
     fn pass(&self, lists: &Lists, seconds: u64) {
