@@ -43,7 +43,7 @@ pub(super) const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("attack-off", &[("attack off", "Back to normal.")]),
     ("backend", &[("backend drain b", "No new calls for one of the softswitches.")]),
     ("cluster", &[("cluster status", "Do all nodes hold the same?")]),
-    ("cluster-forget", &[("cluster forget edge-2", "It is gone for good")]),
+    ("cluster-forget", &[("cluster forget edge-2", "It is gone for good.")]),
     ("cluster-status", &[("cluster status", "Do all nodes hold the same?")]),
     (
         "cluster-push",
