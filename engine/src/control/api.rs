@@ -80,7 +80,7 @@ use crate::events::{Events, SoftswitchState};
 use crate::feed;
 use crate::live::Live;
 use crate::live::wire::Backend;
-use crate::metrics::{self, Measured};
+use crate::metrics::{self, Format, Measured};
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -405,13 +405,19 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
 #[utoipa::path(
     get,
     path = "/metrics",
-    responses((status = 200, description = "OpenMetrics text", body = String, content_type = metrics::CONTENT_TYPE)),
+    responses((
+        status = 200,
+        description = "OpenMetrics text for who accepts it by name, else the text format 0.0.4",
+        content((String = Format::PLAIN), (String = Format::OPEN)),
+    )),
 )]
-async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
     let Shared { control, engine, .. } = shared;
-    let page = blocking(move || metrics::text(vec![engine, control])).await?;
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let format = Format::accepted(&accepts.collect::<Vec<_>>().join(","));
+    let page = blocking(move || metrics::text(vec![engine, control], format)).await?;
     let page = page.map_err(|error| Problem::internal(error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], page).into_response())
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()))], page).into_response())
 }
 
 async fn no_such_path(Extension(described): description::Described) -> Problem {

@@ -183,7 +183,7 @@ async fn the_page_of_metrics_says_what_was_decided() {
     let server = Server::start().await;
     server.post(json!({ "net": "203.0.113.0/24", "kind": "block" })).await.expect("room");
     server.post(json!({ "net": "198.51.100.7", "kind": "allow" })).await.expect("room");
-    let page = || metrics::text(vec![Arc::clone(&server.control) as Arc<dyn Measured>]).expect("room");
+    let page = || metrics::text(vec![Arc::clone(&server.control) as Arc<dyn Measured>], Format::Open).expect("room");
     assert!(page().contains("vos_decisions{kind=\"block\",origin=\"cli\"} 1.0\n"), "{}", page());
     assert!(page().contains("vos_decisions{kind=\"allow\",origin=\"cli\"} 1.0\n"), "{}", page());
     assert!(page().contains("vos_decisions{kind=\"block\",origin=\"amqp\"} 0.0\n"), "{}", page());
