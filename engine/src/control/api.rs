@@ -285,8 +285,17 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // serde takes an array for an object, too: its fields one after the other
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::bad_request("the body is an array: write an object, {\"name\":value}"));
+    }
     serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("the body is not what it should be: {error}")))
+}
+
+/// The same of a body that need not be there.
+fn read_if_any<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, Problem> {
+    if body.is_empty() { Ok(None) } else { read(body) }
 }
 
 /// Takes a decision, in place of the one of its kind at this very prefix.
@@ -336,7 +345,7 @@ async fn decide(
     .await?
 }
 
-/// Takes a decision back. What it is about stands in the query or in the body.
+/// Takes a decision back. What it is about stands in the query or in the body, not in both.
 #[utoipa::path(
     delete,
     path = "/v1/rules",
@@ -358,9 +367,11 @@ async fn remove(
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Removed> {
-    let rule: OldRule = match uri.query().filter(|query| !query.is_empty()) {
-        Some(_) => Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.body_text()))?.0,
-        None => read(&body?)?,
+    let in_query = uri.query().is_some_and(|query| !query.is_empty());
+    let rule: OldRule = match (read_if_any(&body?)?, in_query) {
+        (Some(rule), false) => rule,
+        (Some(_), true) => return Err(Problem::bad_request("there are a query and a body: say it in one of them")),
+        (None, _) => Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.body_text()))?.0,
     };
     let (net, kind) = (address::parse(&rule.net)?, rule.kind);
     let by = peer.by(&headers);

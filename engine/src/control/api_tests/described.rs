@@ -74,6 +74,7 @@ fn check(api: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), Str
                 }
             }
             "minimum" if value.is_number() && value.as_f64() < asked.as_f64() => return wrong("is too small"),
+            "maximum" if value.is_number() && value.as_f64() > asked.as_f64() => return wrong("is too large"),
             "description" | "format" | "enum" | "minimum" | "maximum" | "propertyNames" | "prefixItems" | "items"
             | "default" | "discriminator" => {}
             other => panic!("{at}: {other} is not looked at here"),
@@ -119,6 +120,15 @@ async fn every_route_is_described_and_everything_described_is_served() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), all, "an operationId is there twice");
+}
+
+/// A counter may be larger than any signed number, and is taken so.
+#[tokio::test]
+async fn numbers_are_described_as_large_as_they_are_taken() {
+    let server = Server::start().await;
+    let formats = described(&server).await.to_string();
+    assert!(formats.contains("\"format\":\"uint64\"") && !formats.contains("\"format\":\"int"), "{formats}");
+    server.call(Method::GET, &format!("/v1/rules?since={}", u64::MAX), Value::Null).await.expect("none so late");
 }
 
 /// The status of an answer to this, with a body that is no JSON. The body is not read: events have no end.
