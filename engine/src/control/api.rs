@@ -80,7 +80,7 @@ use crate::events::{Events, SoftswitchState};
 use crate::feed;
 use crate::live::Live;
 use crate::live::wire::Backend;
-use crate::metrics::{self, Measured};
+use crate::metrics::{self, Format, Measured};
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -285,8 +285,17 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // serde takes an array for an object, too: its fields one after the other
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::bad_request("the body is an array: write an object, {\"name\":value}"));
+    }
     serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("the body is not what it should be: {error}")))
+}
+
+/// The same of a body that need not be there.
+fn read_if_any<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, Problem> {
+    if body.is_empty() { Ok(None) } else { read(body) }
 }
 
 /// Takes a decision, in place of the one of its kind at this very prefix.
@@ -336,7 +345,7 @@ async fn decide(
     .await?
 }
 
-/// Takes a decision back. What it is about stands in the query or in the body.
+/// Takes a decision back. What it is about stands in the query or in the body, not in both.
 #[utoipa::path(
     delete,
     path = "/v1/rules",
@@ -358,9 +367,11 @@ async fn remove(
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Removed> {
-    let rule: OldRule = match uri.query().filter(|query| !query.is_empty()) {
-        Some(_) => Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.body_text()))?.0,
-        None => read(&body?)?,
+    let in_query = uri.query().is_some_and(|query| !query.is_empty());
+    let rule: OldRule = match (read_if_any(&body?)?, in_query) {
+        (Some(rule), false) => rule,
+        (Some(_), true) => return Err(Problem::bad_request("there are a query and a body: say it in one of them")),
+        (None, _) => Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.body_text()))?.0,
     };
     let (net, kind) = (address::parse(&rule.net)?, rule.kind);
     let by = peer.by(&headers);
@@ -405,13 +416,19 @@ async fn suggest_allow(State(shared): State<Shared>) -> Answer<Value> {
 #[utoipa::path(
     get,
     path = "/metrics",
-    responses((status = 200, description = "OpenMetrics text", body = String, content_type = metrics::CONTENT_TYPE)),
+    responses((
+        status = 200,
+        description = "OpenMetrics text for who accepts it by name, else the text format 0.0.4",
+        content((String = Format::PLAIN), (String = Format::OPEN)),
+    )),
 )]
-async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
     let Shared { control, engine, .. } = shared;
-    let page = blocking(move || metrics::text(vec![engine, control])).await?;
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let format = Format::accepted(&accepts.collect::<Vec<_>>().join(","));
+    let page = blocking(move || metrics::text(vec![engine, control], format)).await?;
     let page = page.map_err(|error| Problem::internal(error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], page).into_response())
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()))], page).into_response())
 }
 
 async fn no_such_path(Extension(described): description::Described) -> Problem {

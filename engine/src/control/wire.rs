@@ -21,6 +21,7 @@ pub struct NewRule {
     pub kind: Kind,
     /// How long, seconds; absent: for good, or until `until`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub ttl_s: Option<u64>,
     /// When it ends, unix seconds; not beside `ttl_s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +136,7 @@ pub struct Listing {
     pub before: Option<u64>,
     /// How many at most, 1 to 10,000, which is what is given without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 10_000)]
     pub limit: Option<usize>,
     /// [`Rules::next`] of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,6 +228,7 @@ pub struct Import {
     pub name: Option<String>,
     /// How long lines hold that name no time, seconds; absent: for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
     pub ttl_s: Option<u64>,
     /// Why, for lines that name no reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]

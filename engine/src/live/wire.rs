@@ -78,6 +78,7 @@ pub struct Drain {
 pub struct NewAttack {
     /// Seconds; absent: 900.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 86_400)]
     pub ttl_s: Option<u64>,
 }
 

@@ -14,7 +14,7 @@ use crate::site::{self, Node, wait_until};
 /// Debian's package `python3-prometheus-client`, by the Python that has it.
 const PYTHON: &str = "/usr/bin/python3";
 const PARSE: &str = "import sys, json
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+from prometheus_client.FORMATparser import text_string_to_metric_families as parse
 families = list(parse(sys.stdin.read()))
 for f in families:
     assert f.documentation and f.type != 'unknown', f
@@ -23,11 +23,14 @@ json.dump([[s.name, s.labels, s.value] for f in families for s in f.samples], sy
 /// A value for each name and its labels.
 type Page = BTreeMap<(String, BTreeMap<String, String>), f64>;
 
-/// `GET target` on the node's socket: the body.
+/// What a scraper of OpenMetrics names, and one that knows none.
+const ACCEPT: [(&str, &str); 2] = [("application/openmetrics-text; version=1.0.0", "openmetrics."), ("*/*", "")];
+
+/// The page on the node's socket for who accepts this.
 #[track_caller]
-pub(crate) fn get(node: &Node, target: &str) -> String {
+fn get(node: &Node, accept: &str) -> String {
     let mut stream = UnixStream::connect(node.path(&format!("run/{}.sock", node.iface))).unwrap();
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -38,12 +41,19 @@ pub(crate) fn get(node: &Node, target: &str) -> String {
 
 #[track_caller]
 fn scrape(node: &Node) -> Page {
-    let page = get(node, "/metrics");
+    let [open, plain] = ACCEPT.map(|(accept, parser)| parse(&get(node, accept), parser));
+    assert!(open.keys().eq(plain.keys()), "{open:#?} {plain:#?}");
+    open
+}
+
+#[track_caller]
+fn parse(page: &str, parser: &str) -> Page {
     let mut python = Command::new(PYTHON);
-    let mut python = python.args(["-c", PARSE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    python.args(["-c", &PARSE.replace("FORMAT", parser)]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = python.spawn().unwrap();
     python.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
     let done = python.wait_with_output().unwrap();
-    assert!(done.status.success(), "the parser refuses:\n{page}");
+    assert!(done.status.success(), "the {parser}parser refuses:\n{page}");
     let samples: Vec<(String, BTreeMap<String, String>, f64)> = serde_json::from_slice(&done.stdout).unwrap();
     let count = samples.len();
     let page: Page = samples.into_iter().map(|(name, labels, value)| ((name, labels), value)).collect();

@@ -93,7 +93,7 @@ impl fmt::Display for Failure {
             Self::Client(error) => error.fmt(f),
             Self::NoEngine { run_dir } => write!(
                 f,
-                "no engine has a socket in {}; is vos-engine running? the filter that is loaded stays in force meanwhile",
+                "no engine listens in {}; is vos-engine running? the filter that is loaded stays in force meanwhile",
                 run_dir.display()
             ),
             Self::SeveralEngines { ifaces } => {

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use vos_engine::control::socket;
 
 use crate::Cli;
@@ -14,12 +16,39 @@ pub(crate) fn find_socket(cli: &Cli) -> Result<PathBuf, Failure> {
     if let Some(iface) = &cli.iface {
         return Ok(socket::path(&cli.run_dir, iface));
     }
-    let mut ifaces = sockets_in(&cli.run_dir)?;
+    let run_dir = &cli.run_dir;
+    let mut ifaces = sockets_in(run_dir)?;
     ifaces.sort_unstable();
+    if ifaces.len() > 1 {
+        let behind = |iface: &String| knock(&socket::path(run_dir, iface));
+        ifaces.retain(|iface| behind(iface) != Behind::NoEngine);
+        if ifaces.iter().all(|iface| behind(iface) == Behind::Nobody) {
+            ifaces.clear();
+        }
+    }
     match ifaces.as_slice() {
-        [] => Err(Failure::NoEngine { run_dir: cli.run_dir.clone() }),
-        [iface] => Ok(socket::path(&cli.run_dir, iface)),
+        [] => Err(Failure::NoEngine { run_dir: run_dir.clone() }),
+        [iface] => Ok(socket::path(run_dir, iface)),
+        // one that nobody listens behind may be that of an engine that is back in a moment
         _ => Err(Failure::SeveralEngines { ifaces }),
+    }
+}
+
+/// What is behind a socket.
+#[derive(PartialEq)]
+enum Behind {
+    Somebody,
+    Nobody,
+    /// A feed of datagrams, or a softswitch.
+    NoEngine,
+}
+
+fn knock(path: &Path) -> Behind {
+    match UnixStream::connect(path).map_err(|error| Errno::try_from(error).ok()) {
+        Err(Some(Errno::EPROTOTYPE)) => Behind::NoEngine,
+        Err(Some(Errno::ECONNREFUSED)) => Behind::Nobody,
+        // who may not knock is told so by whatever is asked next
+        Ok(_) | Err(_) => Behind::Somebody,
     }
 }
 
@@ -55,9 +84,18 @@ mod tests {
             Cli::try_parse_from(["vosctl", &run_dir].iter().chain(words).copied()).expect("taken")
         };
         assert_eq!(find_socket(&cli(&["list"])).expect_err("none").code(), 3);
-        let _one = std::os::unix::net::UnixListener::bind(directory.path().join("eth1.sock")).expect("bound");
+        let one = std::os::unix::net::UnixListener::bind(directory.path().join("eth1.sock")).expect("bound");
         std::fs::write(directory.path().join("eth2.sock"), "").expect("written");
         assert_eq!(find_socket(&cli(&["list"])).expect("one"), directory.path().join("eth1.sock"));
+        // as the example for OpenSIPS' event_datagram names it
+        let events = std::os::unix::net::UnixDatagram::bind(directory.path().join("events.sock")).expect("bound");
+        assert_eq!(find_socket(&cli(&["list"])).expect("one, and a feed"), directory.path().join("eth1.sock"));
+        drop((one, events));
+        assert_eq!(find_socket(&cli(&["list"])).expect_err("what a crash leaves").code(), 3);
+        for left in ["eth1.sock", "events.sock"] {
+            std::fs::remove_file(directory.path().join(left)).expect("there");
+        }
+        let _one = std::os::unix::net::UnixListener::bind(directory.path().join("eth1.sock")).expect("bound");
         let _two = std::os::unix::net::UnixListener::bind(directory.path().join("eth0.sock")).expect("bound");
         let failure = find_socket(&cli(&["list"])).expect_err("two");
         assert_eq!((failure.code(), failure.to_string().contains("--iface (eth0, eth1)")), (2, true));

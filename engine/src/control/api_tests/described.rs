@@ -74,6 +74,7 @@ fn check(api: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), Str
                 }
             }
             "minimum" if value.is_number() && value.as_f64() < asked.as_f64() => return wrong("is too small"),
+            "maximum" if value.is_number() && value.as_f64() > asked.as_f64() => return wrong("is too large"),
             "description" | "format" | "enum" | "minimum" | "maximum" | "propertyNames" | "prefixItems" | "items"
             | "default" | "discriminator" => {}
             other => panic!("{at}: {other} is not looked at here"),
@@ -119,6 +120,15 @@ async fn every_route_is_described_and_everything_described_is_served() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), all, "an operationId is there twice");
+}
+
+/// A counter may be larger than any signed number, and is taken so.
+#[tokio::test]
+async fn numbers_are_described_as_large_as_they_are_taken() {
+    let server = Server::start().await;
+    let formats = described(&server).await.to_string();
+    assert!(formats.contains("\"format\":\"uint64\"") && !formats.contains("\"format\":\"int"), "{formats}");
+    server.call(Method::GET, &format!("/v1/rules?since={}", u64::MAX), Value::Null).await.expect("none so late");
 }
 
 /// The status of an answer to this, with a body that is no JSON. The body is not read: events have no end.
@@ -183,7 +193,7 @@ async fn the_page_of_metrics_says_what_was_decided() {
     let server = Server::start().await;
     server.post(json!({ "net": "203.0.113.0/24", "kind": "block" })).await.expect("room");
     server.post(json!({ "net": "198.51.100.7", "kind": "allow" })).await.expect("room");
-    let page = || metrics::text(vec![Arc::clone(&server.control) as Arc<dyn Measured>]).expect("room");
+    let page = || metrics::text(vec![Arc::clone(&server.control) as Arc<dyn Measured>], Format::Open).expect("room");
     assert!(page().contains("vos_decisions{kind=\"block\",origin=\"cli\"} 1.0\n"), "{}", page());
     assert!(page().contains("vos_decisions{kind=\"allow\",origin=\"cli\"} 1.0\n"), "{}", page());
     assert!(page().contains("vos_decisions{kind=\"block\",origin=\"amqp\"} 0.0\n"), "{}", page());

@@ -116,8 +116,16 @@ async fn only_who_shows_the_token_is_heard() {
         let answer = tcp.say(&get("/v1/stats", &header)).await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"judged\":7"), "{answer}");
     }
-    let page = tcp.say(&with_token("/metrics")).await;
-    assert!(page.contains("application/openmetrics-text") && page.contains("vos_judged_total 7\n"), "{page}");
+    for (accept, given) in [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "Accept: text/plain\r\nAccept: application/openmetrics-text;version=1.0.0\r\n",
+            "application/openmetrics-text",
+        ),
+    ] {
+        let page = tcp.say(&get("/metrics", &format!("Authorization: Bearer {TOKEN}\r\n{accept}"))).await;
+        assert!(page.contains(given) && page.contains("vos_judged_total 7\n"), "{accept}{page}");
+    }
 }
 
 #[tokio::test]

@@ -42,6 +42,25 @@ fn each_form_is_read() {
             r#"{"jsonrpc":"2.0","method":"E_PIKE_BLOCKED","params":{"ip":"2001:db8:0:0:0:0:0:7"}}"#,
             vec![block("2001:db8::7/128", HOUR, "pike")],
         ),
+        // OpenSIPS 4.1.0-dev, as it came from event_rabbitmq and from event_datagram
+        (
+            r#"{"jsonrpc":"2.0","method":"E_PIKE_BLOCKED","params":{"ip":"192.0.2.10"}}"#,
+            vec![block("192.0.2.10/32", HOUR, "pike")],
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"E_PIKE_BLOCKED","params":{"ip":"2001:DB8:0:0:0:0:0:10"}}"#,
+            vec![block("2001:db8::10/128", HOUR, "pike")],
+        ),
+        // OpenSIPS 4.1.0-dev, raised by configs/opensips/pike-datagram.cfg: the last that was added stands first
+        (
+            r#"{"jsonrpc":"2.0","method":"E_VOS_BLOCK","params":{"reason":"toll fraud","ttl":"1day","ip":"2001:DB8:0:0:0:0:0:10"}}"#,
+            vec![block("2001:db8::10/128", End::After(86_400), "toll fraud")],
+        ),
+        // OpenSIPS 4.1.0-dev, by rabbitmq_publish() of configs/opensips/script-publish.cfg
+        (
+            r#"{"action":"block","ip":"192.0.2.10","ttl":"1day","reason":"toll fraud"}"#,
+            vec![block("192.0.2.10/32", End::After(86_400), "toll fraud")],
+        ),
         // datagram_build_params() of OpenSIPS 2.x
         ("E_PIKE_BLOCKED\nip::203.0.113.7\n\n", pike()),
         ("E_PIKE_BLOCKED\nip::2001:db8::7\n\n", vec![block("2001:db8::7/128", HOUR, "pike")]),
