@@ -28,7 +28,7 @@ const ACCEPT: [(&str, &str); 2] = [("application/openmetrics-text; version=1.0.0
 
 /// The page on the node's socket for who accepts this.
 #[track_caller]
-fn get(node: &Node, accept: &str) -> String {
+pub(crate) fn get(node: &Node, accept: &str) -> String {
     let mut stream = UnixStream::connect(node.path(&format!("run/{}.sock", node.iface))).unwrap();
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

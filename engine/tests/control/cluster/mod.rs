@@ -60,7 +60,7 @@ fn shared(node: &Node) -> BTreeSet<String> {
 
 /// What a node's page of metrics says of this; `None`: nothing.
 fn figure(node: &Node, name: &str) -> Option<f64> {
-    let page = scrape::get(node, "/metrics");
+    let page = scrape::get(node, "*/*");
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.map(|value| value.parse().unwrap_or_else(|_| panic!("{name} {value}")))
 }
