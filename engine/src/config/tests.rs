@@ -149,10 +149,14 @@ fn a_wrong_value_is_answered_with_what_the_key_takes() {
     }
 }
 
+fn places(of: &[&str]) -> Vec<std::net::SocketAddr> {
+    of.iter().map(|place| place.parse().expect(place)).collect()
+}
+
 #[test]
 fn a_value_out_of_range_is_named_with_the_range() {
     type Spoil = fn(&mut Config);
-    let spoils: [(&str, Spoil); 40] = [
+    let spoils: [(&str, Spoil); 45] = [
         ("iface", |c| c.iface.clear()),
         ("iface", |c| c.iface = "a/b".into()),
         ("iface", |c| c.iface = "sixteen-bytes-xx".into()),
@@ -199,6 +203,14 @@ fn a_value_out_of_range_is_named_with_the_range() {
         ("egress.ifaces", |c| c.egress.ifaces = vec!["eth0".into(); 17]),
         ("control.run_dir", |c| c.control.run_dir = "run".into()),
         ("control.state_dir", |c| c.control.state_dir = PathBuf::new()),
+        ("honeypot.listen", |c| c.honeypot.listen = places(&["0.0.0.0:5060"])),
+        ("honeypot.listen", |c| c.honeypot.listen = places(&["192.0.2.9:0"])),
+        ("honeypot.listen", |c| c.honeypot.listen = places(&["192.0.2.9:5060", "192.0.2.9:5060"])),
+        ("honeypot.listen", |c| (c.honeypot.ports, c.honeypot.listen) = (vec![5062], places(&["192.0.2.9:5062"]))),
+        ("honeypot.listen", |c| {
+            c.relay.to = "unix:/run/peer.sock".parse().expect("a peer");
+            c.honeypot.listen = places(&["192.0.2.9:5060"]);
+        }),
     ];
     for (key, spoil) in spoils {
         let mut config = sound();
