@@ -49,9 +49,8 @@ fn above(
         }
         match environment(process).map(|environment| variable(&environment, "SSH_CONNECTION")) {
             Ok(Some(found)) => return Session::Ssh(found),
-            Ok(None) => {}
             Err(_) if session == Session::Local => session = Session::Hidden(process),
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
     }
     session
