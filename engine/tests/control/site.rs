@@ -19,7 +19,7 @@ pub(crate) const SERVER4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The same over IPv6.
 pub(crate) const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// How long anything may take that should happen at once: this machine may be very busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const QUEUES: u32 = 1;
 
