@@ -432,7 +432,8 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Result<Res
 }
 
 async fn no_such_path(Extension(described): description::Described) -> Problem {
-    let paths: Vec<&str> = described.paths.paths.keys().map(String::as_str).collect();
+    let paths = described["paths"].as_object();
+    let paths: Vec<&str> = paths.into_iter().flat_map(|paths| paths.keys()).map(String::as_str).collect();
     let error = format!("there is no such path: {} are served", paths.join(", "));
     Problem { status: StatusCode::NOT_FOUND, code: "no_such_path", error }
 }

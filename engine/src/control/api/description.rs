@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
+use serde_json::Value;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -57,7 +58,7 @@ pub(super) fn begin() -> OpenApi {
 }
 
 /// Adds what all requests have in common.
-pub(super) fn finish(mut api: OpenApi) -> OpenApi {
+pub(super) fn finish(mut api: OpenApi) -> Value {
     for item in api.paths.paths.values_mut() {
         for operation in operations(item) {
             for (status, when) in ALWAYS.into_iter().chain(operation.request_body.is_some().then_some(WITH_BODY)) {
@@ -70,7 +71,26 @@ pub(super) fn finish(mut api: OpenApi) -> OpenApi {
             }
         }
     }
+    // numbers and strings always have a JSON form
+    let mut api = serde_json::to_value(api).unwrap_or_default();
+    spell_formats(&mut api);
     api
+}
+
+/// utoipa writes `u-int64`, the registry has `uint64` (<https://spec.openapis.org/registry/format/>).
+fn spell_formats(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(format)) = members.get_mut("format")
+                && let Some(bits) = format.strip_prefix("u-int")
+            {
+                *format = format!("uint{bits}");
+            }
+            members.values_mut().for_each(spell_formats);
+        }
+        Value::Array(values) => values.iter_mut().for_each(spell_formats),
+        _ => {}
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
@@ -79,10 +99,10 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 }
 
 /// The description of all routes, finished.
-pub(super) type Described = Extension<Arc<OpenApi>>;
+pub(super) type Described = Extension<Arc<Value>>;
 
 /// This description.
 #[utoipa::path(get, path = PATH, responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-pub(super) async fn openapi(State(_): State<Shared>, Extension(api): Described) -> Answer<Arc<OpenApi>> {
+pub(super) async fn openapi(State(_): State<Shared>, Extension(api): Described) -> Answer<Arc<Value>> {
     Ok(Json(api))
 }
