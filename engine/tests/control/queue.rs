@@ -270,7 +270,10 @@ fn unreadable_message(broker: &Broker<'_>, node: &Node, queue: &str, first: u8) 
         wait_until("what can be read is done", || node.is_dropped(&source(n)));
     }
     wait_until("the queue is read on", || feed(node)["state"] == "up" && broker.depth(queue) == Some(0));
-    assert_eq!(feed(node)["applied"].as_u64(), before["applied"].as_u64().map(|n| n + 4));
+    // what was done and not acknowledged when the connection ended comes again
+    let applied = |feed: &Value| feed["applied"].as_u64().unwrap();
+    let more = applied(&feed(node)) - applied(&before);
+    assert!((4..=8).contains(&more), "{more}");
     assert!(!node.is_dropped(&source(3)));
 }
 
