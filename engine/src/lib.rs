@@ -95,6 +95,9 @@ pub mod sip;
 /// What was seen lately, in a table that does not grow.
 mod recent;
 
+/// Log lines that do not fill the log.
+mod seldom;
+
 /// Counters with one writer.
 pub mod counter;
 

@@ -106,7 +106,7 @@ impl Cluster {
                     // it was written behind the hello
                     Resumed::Another => {}
                 }
-            } else if searched.first == Some(0) && gone.is_none() {
+            } else if searched.first == Some(0) {
                 break;
             }
             if tokio::time::Instant::now() > end {

@@ -147,12 +147,13 @@ impl Cluster {
     /// Says now and then that something was skipped, and why; the tally counts all of it.
     fn tell_bad(&self, bad: &[(u64, BadMessage)]) {
         let Some((offset, why)) = bad.first() else { return };
-        let mut state = self.state();
-        let told = state.told_bad.filter(|told| told.elapsed() < COMPLAIN);
-        state.told_bad = told.or_else(|| {
-            warn!("cluster {}: message {offset} is skipped: {why} (`vosctl feeds` counts more)", self.member.log);
-            Some(Instant::now())
-        });
+        if let Some(count) = self.state().skipped.more(bad.len() as u64, COMPLAIN) {
+            let more = count - 1;
+            warn!(
+                "cluster {}: message {offset} is skipped: {why} ({more} more since it was last said)",
+                self.member.log
+            );
+        }
         self.tally.complain(format!("message {offset} was skipped: {why}"));
     }
 
@@ -160,11 +161,7 @@ impl Cluster {
     async fn complain_of(&self, run: u64, writer: &Writer) -> Result<(), LogError> {
         let (known, again) = {
             let mut state = self.state();
-            let before = state.twin;
-            let told = before.map(|(_, told)| told).filter(|told| told.elapsed() < COMPLAIN);
-            let again = told.is_none();
-            state.twin = Some((run, told.unwrap_or_else(Instant::now)));
-            (before.is_some_and(|(known, _)| known == run), again)
+            (state.twin.replace(run) == Some(run), state.complained.more(1, COMPLAIN).is_some())
         };
         if again {
             let node = &self.member.node;

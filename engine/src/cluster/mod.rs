@@ -43,6 +43,7 @@ use crate::control::Control;
 use crate::control::decide::Member;
 use crate::control::log::Place;
 use crate::feed::Tally;
+use crate::seldom::Seldom;
 use stream::{Log, Writer};
 
 /// This node as a member of its cluster. Shared by the task that keeps the connection and by whoever asks how it is.
@@ -83,10 +84,11 @@ struct State {
     since: snapshot::Since,
     /// A node wants a snapshot since then.
     wanted: Option<Instant>,
-    /// Another life that writes under this node's name, and when that was last complained of.
-    twin: Option<(u64, Instant)>,
-    /// When it was last told that something was skipped.
-    told_bad: Option<Instant>,
+    /// Another life that writes under this node's name, and the complaints about it.
+    twin: Option<u64>,
+    complained: Seldom,
+    /// What was skipped.
+    skipped: Seldom,
     /// Writes while there is a connection.
     writer: Option<Writer>,
     /// Takes questions while there is a connection.
@@ -150,15 +152,11 @@ impl Cluster {
         let head = self.greet(&log, &writer).await?;
         {
             let mut state = self.state();
-            (state.head, state.newest) = (Some(head), Some(head));
+            (state.head, state.newest, state.writer) = (Some(head), Some(head), Some(writer.clone()));
         }
         let reader = self.begin(&log, &writer, head).await?;
         self.tally.up();
-        {
-            let mut state = self.state();
-            state.error.clear();
-            state.writer = Some(writer.clone());
-        }
+        self.state().error.clear();
         info!("cluster {}: connected as node {}", self.member.log, self.member.node);
         // Each ends only with an error, and can be left wherever it waits: what was not done is done again.
         tokio::select! {

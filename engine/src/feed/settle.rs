@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -11,6 +11,7 @@ use crate::control::Control;
 use crate::control::ask::{Ask, By, Done, Refusal};
 use crate::feed::Tally;
 use crate::feed::message::MessageError;
+use crate::seldom::Seldom;
 
 /// A message as it was read.
 pub(super) type Read = Result<Vec<Ask>, MessageError>;
@@ -25,7 +26,7 @@ type Fate = Option<Settled>;
 type Open = (usize, Vec<Ask>);
 
 /// Log lines of one feed about bad messages: at most one in this time. More: whoever sends nonsense fills the log.
-const SAID_EVERY: Duration = Duration::from_secs(1);
+pub(super) const SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// Where messages of one feed are settled.
 pub(super) struct Settler {
@@ -33,13 +34,12 @@ pub(super) struct Settler {
     by: By,
     tally: Arc<Tally>,
     name: String,
-    said: Option<Instant>,
-    unsaid: u64,
+    bad: Seldom,
 }
 
 impl Settler {
     pub(super) fn new(control: Arc<Control>, by: By, tally: Arc<Tally>, name: String) -> Self {
-        Self { control, by, tally, name, said: None, unsaid: 0 }
+        Self { control, by, tally, name, bad: Seldom::default() }
     }
 
     /// Gives what became of each message, in their order; what is in force is on disk. As long as the disk refuses, this
@@ -128,15 +128,14 @@ impl Settler {
     /// The last bad one is shown, until one is good; some are logged.
     fn say(&mut self, settled: &[Settled]) {
         let mut bad = settled.iter().filter_map(|settled| settled.as_ref().err());
-        self.unsaid += bad.clone().count() as u64;
+        let count = bad.clone().count() as u64;
         match bad.next_back() {
             None if !settled.is_empty() => self.tally.up(),
             None => {}
             Some(why) => {
                 self.tally.complain(why.as_str());
-                if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
-                    warn!("{}: {} bad messages, the last of them: {}", self.name, self.unsaid, why.escape_debug());
-                    (self.said, self.unsaid) = (Some(Instant::now()), 0);
+                if let Some(count) = self.bad.more(count, SAID_EVERY) {
+                    warn!("{}: {count} bad messages, the last of them: {}", self.name, why.escape_debug());
                 }
             }
         }

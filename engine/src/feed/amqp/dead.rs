@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use lapin::message::Delivery;
@@ -9,6 +9,8 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{Lost, declare, quorum};
+use crate::feed::settle::SAID_EVERY;
+use crate::seldom::Seldom;
 
 /// The header that says why.
 const REASON: &str = "x-vos-reason";
@@ -20,8 +22,6 @@ const KEPT: i32 = 100_000;
 /// Bytes of messages that are kept there, the oldest go first: 600 for each of [`KEPT`], which an event has by far not.
 /// Fewer: a few large ones drive out the others. More: the broker's disk again, since one message may have 128 MB.
 const KEPT_BYTES: i64 = 64 << 20;
-/// Log lines about messages that are thrown away: at most one in this time. More: whoever sends nonsense fills the log.
-const SAID_EVERY: Duration = Duration::from_secs(1);
 /// How long the broker may take to keep them: as long as a busy disk may. Longer: the queue stands still.
 const CONFIRM: Duration = Duration::from_secs(10);
 /// AMQP's delivery mode of messages that outlive the broker (basic.properties, §1.8.3).
@@ -34,8 +34,7 @@ const HEADERS_MAX: usize = 64 * 1024;
 pub(super) struct DeadLetters {
     channel: Channel,
     queue: String,
-    said: Option<Instant>,
-    unsaid: u64,
+    thrown: Seldom,
 }
 
 impl DeadLetters {
@@ -48,7 +47,7 @@ impl DeadLetters {
             .confirm_select(ConfirmSelectOptions::default())
             .await
             .map_err(Lost::doing("asking for confirmations"))?;
-        Ok(Self { channel, queue: queue.to_owned(), said: None, unsaid: 0 })
+        Ok(Self { channel, queue: queue.to_owned(), thrown: Seldom::default() })
     }
 
     /// When this gives control back, the broker has them, or does not want them.
@@ -81,11 +80,9 @@ impl DeadLetters {
     /// Some of those that are thrown away are logged. What is wrong with them quotes whoever sent them.
     fn say<'a>(&mut self, thrown: impl Iterator<Item = &'a str>) {
         let Some((count, why)) = thrown.zip(1..).map(|(why, count)| (count, why)).last() else { return };
-        self.unsaid += count;
-        if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
-            let (queue, thrown, why) = (&self.queue, self.unsaid, why.escape_debug());
+        if let Some(thrown) = self.thrown.more(count, SAID_EVERY) {
+            let (queue, why) = (&self.queue, why.escape_debug());
             warn!("{queue} takes no more messages; {thrown} bad ones are thrown away, the last of them: {why}");
-            (self.said, self.unsaid) = (Some(Instant::now()), 0);
         }
     }
 }
