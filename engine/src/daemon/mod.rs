@@ -6,6 +6,8 @@ mod backends;
 mod error;
 /// Watched files follow the configuration.
 mod files;
+/// Whom no block may hit.
+mod guard;
 /// What it shows on the page of metrics.
 mod metrics;
 /// What runs beside the packets and follows the configuration.
@@ -22,7 +24,6 @@ mod view;
 pub use error::StartError;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -30,7 +31,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -61,8 +61,6 @@ use view::{Shape, View};
 
 /// How often own addresses and threads are looked after.
 const ROUND: Duration = Duration::from_secs(1);
-/// Where this host's resolvers stand: with systemd-resolved only itself in the first, whom it asks in the second.
-const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
 /// What a start may change beside the configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -390,19 +388,12 @@ impl Running {
         }
     }
 
-    /// Whom no block may hit: ourselves, the gateways, the resolvers.
     fn guard(&mut self) {
-        let mut guarded: Vec<(IpNet, String)> =
-            self.own.iter().map(|ip| (IpNet::from(*ip), "an address of this host".to_owned())).collect();
         match self.netlink.gateways() {
             Ok(gateways) => self.gateways = gateways,
             Err(error) => warn!("asking for gateways: {error}"),
         }
-        guarded.extend(self.gateways.iter().copied().map(|ip| (IpNet::from(ip), "the default gateway".to_owned())));
-        let files = RESOLVERS.iter().filter_map(|file| fs::read_to_string(file).ok());
-        let resolvers: BTreeSet<IpAddr> = files.flat_map(|file| resolvers(&file)).collect();
-        guarded.extend(resolvers.into_iter().map(|ip| (IpNet::from(ip), "a resolver of this host".to_owned())));
-        self.control.set_guarded(guarded);
+        self.control.set_guarded(guard::guarded(&self.own, &self.gateways));
     }
 
     fn stop(self) {
@@ -417,12 +408,6 @@ fn spawn(worker: Worker, door: Door, config: &Config, stop: &Arc<AtomicBool>) ->
     let core = config.worker.cores.cores().get(worker.number as usize).copied();
     let (config, stop) = (config.clone(), Arc::clone(stop));
     std::thread::spawn(move || worker.run(&config, core, door, &stop))
-}
-
-/// The name servers of a resolv.conf(5).
-fn resolvers(file: &str) -> Vec<IpAddr> {
-    let server = |line: &str| line.trim().strip_prefix("nameserver")?.trim().parse().ok();
-    file.lines().filter_map(server).collect()
 }
 
 fn lock(settings: &Mutex<Settings>) -> MutexGuard<'_, Settings> {
