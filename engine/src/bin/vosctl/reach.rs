@@ -17,20 +17,17 @@ pub(crate) fn find_socket(cli: &Cli) -> Result<PathBuf, Failure> {
         return Ok(socket::path(&cli.run_dir, iface));
     }
     let run_dir = &cli.run_dir;
-    let mut ifaces = sockets_in(run_dir)?;
-    ifaces.sort_unstable();
-    if ifaces.len() > 1 {
-        let behind = |iface: &String| knock(&socket::path(run_dir, iface));
-        ifaces.retain(|iface| behind(iface) != Behind::NoEngine);
-        if ifaces.iter().all(|iface| behind(iface) == Behind::Nobody) {
-            ifaces.clear();
-        }
-    }
-    match ifaces.as_slice() {
-        [] => Err(Failure::NoEngine { run_dir: run_dir.clone() }),
-        [iface] => Ok(socket::path(run_dir, iface)),
+    let mut found = sockets_in(run_dir)?;
+    found.sort_unstable();
+    let found = found.into_iter().map(|iface| (knock(&socket::path(run_dir, &iface)), iface));
+    let found: Vec<_> = found.filter(|(behind, _)| *behind != Behind::NoEngine).collect();
+    match found.as_slice() {
+        [(_, iface)] => Ok(socket::path(run_dir, iface)),
         // one that nobody listens behind may be that of an engine that is back in a moment
-        _ => Err(Failure::SeveralEngines { ifaces }),
+        found if found.iter().any(|(behind, _)| *behind == Behind::Somebody) => {
+            Err(Failure::SeveralEngines { ifaces: found.iter().map(|(_, iface)| iface.clone()).collect() })
+        }
+        _ => Err(Failure::NoEngine { run_dir: run_dir.clone() }),
     }
 }
 
