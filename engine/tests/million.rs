@@ -85,7 +85,7 @@ fn how_many() -> u32 {
 
 #[test]
 fn a_million_addresses_are_imported_loaded_listed_compared_and_undone() {
-    let million = how_many();
+    let count = how_many();
     let pinned = Pinned(format!("vosmio{}", std::process::id()));
     let link = Link { name: pinned.0.clone(), ..Link::default() };
     let directory = tempfile::tempdir().unwrap();
@@ -96,23 +96,23 @@ fn a_million_addresses_are_imported_loaded_listed_compared_and_undone() {
     };
     let control = open();
     let by = By { origin: Origin::Cli, who: "root".into(), force: false, operator: None };
-    single("none there", &control, (0..SINGLE).map(|n| address(million + n)));
+    single("none there", &control, (0..SINGLE).map(|n| address(count + n)));
 
-    let asks: Vec<Ask> = (0..million).map(|n| block(address(n))).collect();
+    let asks: Vec<Ask> = (0..count).map(|n| block(address(n))).collect();
     let from = Instant::now();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let during = (SINGLE..).take_while(|_| !done.load(Relaxed)).map(|n| address(million + n));
+            let during = (SINGLE..).take_while(|_| !done.load(Relaxed)).map(|n| address(count + n));
             single("during the import", &control, during.take(40_000));
         });
         let outcome = control.submit(&by, asks, Some("import".to_owned()));
         done.store(true, Relaxed);
         assert!(outcome.results.iter().all(Result::is_ok));
     });
-    say(&format!("import of {million}"), from);
+    say(&format!("import of {count}"), from);
     let there = control.count().iter().sum::<usize>();
-    single("all there", &control, (0..SINGLE).map(|n| address(million * 2 + n)));
+    single("all there", &control, (0..SINGLE).map(|n| address(count * 2 + n)));
     let from = Instant::now();
     assert_eq!(control.list(&Wanted::default()).len(), there + SINGLE as usize);
     say("list", from);
@@ -130,6 +130,6 @@ fn a_million_addresses_are_imported_loaded_listed_compared_and_undone() {
     assert_eq!(control.count().iter().sum::<usize>(), there + SINGLE as usize);
     let from = Instant::now();
     let undone = control.undo(None, &by).unwrap();
-    assert_eq!((undone.restored, undone.left.len()), (u64::from(million), 0));
+    assert_eq!((undone.restored, undone.left.len()), (u64::from(count), 0));
     say("the import undone", from);
 }

@@ -25,14 +25,7 @@ fn node(config: &str) -> Node {
 /// What is told of the decoy among feeds.
 #[track_caller]
 fn feed(node: &Node) -> Value {
-    feed_of(node, "decoy :5062")
-}
-
-#[track_caller]
-fn feed_of(node: &Node, name: &str) -> Value {
-    let feeds = node.json(&["feeds"]);
-    let feeds = feeds.as_array().or_else(|| feeds["feeds"].as_array()).cloned().unwrap_or_default();
-    feeds.into_iter().find(|feed| feed["name"] == name).unwrap_or_default()
+    node.feed("decoy :5062")
 }
 
 /// What is told of requests to the decoy.
@@ -235,9 +228,9 @@ fn an_address_that_nobody_uses_is_a_decoy_at_a_sip_port() {
     // the softswitch of the site has 5060 at all addresses
     let listen = "listen = [\"192.0.2.99:5070\", \"192.0.2.99:5060\"]";
     node.start(&format!("[xdp]\nsip_ports = [5060, 5070]\n[honeypot]\n{listen}\n"));
-    wait_until("the decoy listens", || feed_of(&node, "decoy 192.0.2.99:5070")["state"] == "up");
-    wait_until("what the softswitch has stays its own", || feed_of(&node, "decoy 192.0.2.99:5060")["state"] == "down");
-    let error = feed_of(&node, "decoy 192.0.2.99:5060")["error"].to_string();
+    wait_until("the decoy listens", || node.feed("decoy 192.0.2.99:5070")["state"] == "up");
+    wait_until("what the softswitch has stays its own", || node.feed("decoy 192.0.2.99:5060")["state"] == "down");
+    let error = node.feed("decoy 192.0.2.99:5060")["error"].to_string();
     assert!(error.contains("have who has the port at all addresses name theirs"), "{error}");
     assert!(!node.is_dropped(SCANNER));
 

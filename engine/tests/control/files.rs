@@ -43,8 +43,7 @@ impl Fed {
 
     /// The feed as `vosctl feeds` shows it.
     fn feed(&self) -> Value {
-        let (feeds, name) = (self.node.json(&["feeds"]), format!("file {}", self.list.display()));
-        feeds.as_array().unwrap().iter().find(|feed| feed["name"] == name.as_str()).cloned().unwrap_or_default()
+        self.node.feed(&format!("file {}", self.list.display()))
     }
 
     #[track_caller]

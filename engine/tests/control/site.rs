@@ -252,6 +252,15 @@ impl Node {
         })
     }
 
+    /// The first feed whose name begins so, as `vosctl feeds` shows it; null: there is none.
+    #[track_caller]
+    pub(crate) fn feed(&self, name: &str) -> Value {
+        let feeds = self.json(&["feeds"]);
+        let feeds = feeds.as_array().unwrap_or_else(|| panic!("{feeds}"));
+        let is_named = |feed: &&Value| feed["name"].as_str().is_some_and(|of| of.starts_with(name));
+        feeds.iter().find(is_named).cloned().unwrap_or_default()
+    }
+
     /// Is a request from this address dropped at the NIC, because the source is blocked? If not, it must arrive at the
     /// softswitch: anything else is a failure. The engine need not run.
     #[track_caller]

@@ -42,12 +42,7 @@ fn nodes_that_come_later_agree() {
 
     // the beginning is gone, and with it the old entries: only a snapshot tells of them
     let filling = vec![b'x'; 2_000];
-    let read = |node: &Node| {
-        let feeds = node.json(&["feeds"]);
-        let feeds = feeds.as_array().or(feeds["feeds"].as_array()).expect("feeds").clone();
-        let log = feeds.iter().find(|feed| feed["name"].as_str().is_some_and(|name| name.starts_with("cluster")));
-        log.and_then(|log| log["read"].as_u64()).expect("the log's feed")
-    };
+    let read = |node: &Node| node.feed("cluster vos.decisions")["read"].as_u64().expect("the log's feed");
     // what comes behind the snapshot pushes that out as well
     for _ in (0..210).take_while(|_| !a.log().contains("writing a snapshot")) {
         let before = [&a, &b, &c].map(read);
