@@ -234,7 +234,10 @@ impl Lists {
         watched.looked = now;
         let theirs = self.made_by_files(Some(node)).filter(|there| !self.control.is_own(&there.made));
         let theirs: Vec<IpNet> = theirs.map(|there| there.net).collect();
-        for list in watched.lists.values_mut().filter(|_| !theirs.is_empty()) {
+        if theirs.is_empty() {
+            return;
+        }
+        for list in watched.lists.values_mut() {
             let Some(mut entries) = list.entries.take() else { continue };
             for net in &theirs {
                 if let Some(entry) = entries.get_mut(net).filter(|entry| !entry.has_ended(now)) {

@@ -53,13 +53,13 @@ fn each_form_is_read() {
         ),
         // OpenSIPS 4.1.0-dev, raised by configs/opensips/pike-datagram.cfg: the last that was added stands first
         (
-            r#"{"jsonrpc":"2.0","method":"E_VOS_BLOCK","params":{"reason":"toll fraud","ttl":"1day","ip":"2001:DB8:0:0:0:0:0:10"}}"#,
-            vec![block("2001:db8::10/128", End::After(86_400), "toll fraud")],
+            r#"{"jsonrpc":"2.0","method":"E_VOS_BLOCK","params":{"reason":"toll fraud","ttl":"5m","ip":"2001:DB8:0:0:0:0:0:10"}}"#,
+            vec![block("2001:db8::10/128", End::After(300), "toll fraud")],
         ),
         // OpenSIPS 4.1.0-dev, by rabbitmq_publish() of configs/opensips/script-publish.cfg
         (
-            r#"{"action":"block","ip":"192.0.2.10","ttl":"1day","reason":"toll fraud"}"#,
-            vec![block("192.0.2.10/32", End::After(86_400), "toll fraud")],
+            r#"{"action":"block","ip":"192.0.2.10","ttl":"5m","reason":"toll fraud"}"#,
+            vec![block("192.0.2.10/32", End::After(300), "toll fraud")],
         ),
         // datagram_build_params() of OpenSIPS 2.x
         ("E_PIKE_BLOCKED\nip::203.0.113.7\n\n", pike()),
