@@ -9,7 +9,7 @@ use siphasher::sip::SipHasher13;
 use thiserror::Error;
 
 use crate::control::log::{Entry, Logged, Place};
-use crate::control::merge::Snapshot;
+use crate::control::share::Snapshot;
 
 /// The version that is written. Raise it when an older engine would misread a message; that engine then skips it, counts
 /// it and says so.

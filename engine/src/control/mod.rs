@@ -75,6 +75,9 @@ pub(crate) mod metrics;
 /// What others told, brought into force here.
 pub mod merge;
 
+/// What all nodes share.
+pub mod share;
+
 /// What API and client say to each other.
 pub mod wire;
 
