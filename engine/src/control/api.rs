@@ -34,19 +34,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+/// What goes back: an answer, or what is wrong.
+mod answer;
 /// How all nodes are.
 mod cluster;
 /// What it says of itself.
@@ -59,23 +58,21 @@ mod import;
 mod list;
 /// Who asks.
 mod peer;
+/// A decision, taken or taken back.
+mod rules;
 /// Reload, run-time switches, status.
 mod switches;
 /// Do disk, decisions and kernel agree?
 mod verify;
 
+pub(crate) use answer::Problem;
+pub(super) use answer::{Answer, Json};
 pub(crate) use peer::Peer;
 
 use crate::cluster::Cluster;
-use crate::control::address;
-use crate::control::ask::{Ask, Done, End, Refusal};
 use crate::control::decide::Control;
-use crate::control::decision::Decision;
-use crate::control::maps::MapError;
-use crate::control::session::client_of;
 use crate::control::socket::Socket;
 use crate::control::stream;
-use crate::control::wire::{Failure, Made, NewRule, OldRule, Removed, Rule};
 use crate::events::{Events, SoftswitchState};
 use crate::feed;
 use crate::live::Live;
@@ -172,7 +169,7 @@ pub async fn serve(
 pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
     let shared = Shared { control, engine, lists: Arc::new(Semaphore::new(import::LISTS_MAX)) };
     let (router, described) = OpenApiRouter::with_openapi(description::begin())
-        .routes(routes!(list::list, decide, remove))
+        .merge(rules::routes())
         .routes(routes!(stats))
         .routes(routes!(suggest_allow))
         .routes(routes!(feeds))
@@ -194,91 +191,6 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .with_state(shared)
 }
 
-/// An error as the API tells it.
-#[derive(Debug)]
-pub(crate) struct Problem {
-    pub(crate) status: StatusCode,
-    pub(crate) code: &'static str,
-    pub(crate) error: String,
-}
-
-pub(super) type Answer<T> = Result<Json<T>, Problem>;
-
-/// A 200 with a JSON body.
-pub(super) struct Json<T>(pub(super) T);
-
-impl<T: Serialize> IntoResponse for Json<T> {
-    fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(body) => json(StatusCode::OK, body),
-            Err(error) => Problem::internal(error.to_string()).into_response(),
-        }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let failure = Failure { error: self.error, code: self.code.to_owned() };
-        // two strings always have a JSON form
-        json(self.status, serde_json::to_vec(&failure).unwrap_or_default())
-    }
-}
-
-fn json(status: StatusCode, body: Vec<u8>) -> Response {
-    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
-}
-
-impl Problem {
-    pub(super) fn bad_request(error: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: "bad_request", error: error.into() }
-    }
-
-    fn internal(error: impl Into<String>) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "internal", error: error.into() }
-    }
-}
-
-impl From<address::AddressError> for Problem {
-    fn from(error: address::AddressError) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: "bad_address", error: error.to_string() }
-    }
-}
-
-impl From<BytesRejection> for Problem {
-    fn from(rejection: BytesRejection) -> Self {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let error = format!("the body is larger than {MAX_BODY} bytes: send one rule a request");
-            return Self { status: StatusCode::PAYLOAD_TOO_LARGE, code: "too_large", error };
-        }
-        Self::bad_request(rejection.body_text())
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        let (status, code) = match &refusal {
-            Refusal::Guarded { .. } => (StatusCode::CONFLICT, "guarded"),
-            Refusal::Trusted { .. } => (StatusCode::CONFLICT, "trusted"),
-            Refusal::Allowed { .. } => (StatusCode::CONFLICT, "allowed"),
-            Refusal::TooWide { .. } => (StatusCode::CONFLICT, "too_wide"),
-            Refusal::NotForFeeds { .. } => (StatusCode::FORBIDDEN, "not_for_feeds"),
-            Refusal::Undone { .. } => (StatusCode::CONFLICT, "undone"),
-            Refusal::Anew { .. } | Refusal::TakenBack | Refusal::Gone => (StatusCode::CONFLICT, "changed"),
-            Refusal::NoSuchRule { .. } => (StatusCode::NOT_FOUND, "no_such_rule"),
-            Refusal::NothingToUndo | Refusal::NoSuchSet { .. } => (StatusCode::NOT_FOUND, "no_such_change"),
-            Refusal::Covered { .. } => (StatusCode::NOT_FOUND, "covered"),
-            Refusal::Ttl { .. } | Refusal::Past { .. } => (StatusCode::BAD_REQUEST, "bad_ttl"),
-            Refusal::Reason { .. } => (StatusCode::BAD_REQUEST, "bad_reason"),
-            Refusal::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "store"),
-            Refusal::Maps(error) if matches!(**error, MapError::Full { .. }) => {
-                (StatusCode::INSUFFICIENT_STORAGE, "map_full")
-            }
-            Refusal::Maps(_) => (StatusCode::INTERNAL_SERVER_ERROR, "maps"),
-        };
-        Self { status, code, error: refusal.to_string() }
-    }
-}
-
 /// Runs what may wait for the disk or a lock where it holds up no other request.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal("the request failed inside; see the log"))
@@ -296,98 +208,6 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 /// The same of a body that need not be there.
 fn read_if_any<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, Problem> {
     if body.is_empty() { Ok(None) } else { read(body) }
-}
-
-/// Takes a decision, in place of the one of its kind at this very prefix.
-#[utoipa::path(
-    post,
-    path = "/v1/rules",
-    request_body = NewRule,
-    responses(
-        (status = 200, description = "It is on disk and in force, beneath `now` if there is one", body = Made),
-        (status = 409, description = "The guard refuses; `force` insists", body = Failure),
-        (status = 507, description = "The kernel has no room for it", body = Failure),
-    ),
-)]
-async fn decide(
-    State(shared): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer<Made> {
-    let rule: NewRule = read(&body?)?;
-    let net = address::parse(&rule.net)?;
-    let end = match (rule.ttl_s, rule.until) {
-        (None, None) => End::Never,
-        (Some(ttl_s), None) => End::After(ttl_s),
-        (None, Some(until)) => End::At(until),
-        (Some(_), Some(_)) => return Err(Problem::bad_request("give ttl_s or until, not both")),
-    };
-    let mut by = peer.by(&headers);
-    by.force = rule.force;
-    by.operator = rule.ssh_connection.as_deref().and_then(client_of).or(by.operator);
-    let ask = Ask::Put { net, kind: rule.kind, end, reason: rule.reason.unwrap_or_default().into() };
-    let what = format!("{} {}", rule.kind, address::show(net));
-    blocking(move || {
-        let outcome = shared.control.submit(&by, vec![ask], Some(what));
-        let view = |decision: &_| Rule::view(decision, shared.control.clock());
-        let made = |rule: &Decision, replaced: Option<&Decision>, set| {
-            let now = shared.control.applies(&net).filter(|now| now.key() != rule.key());
-            Ok(Json(Made { rule: view(rule), replaced: replaced.map(view), now: now.as_ref().map(view), set }))
-        };
-        match outcome.results.into_iter().next() {
-            Some(Ok(Done::Made { decision, replaced })) => made(&decision, replaced.as_ref(), outcome.set),
-            Some(Ok(Done::Already(decision))) => made(&decision, Some(&decision), None),
-            Some(Err(refusal)) => Err(refusal.into()),
-            Some(Ok(Done::Removed { .. })) | None => Err(Problem::internal("a decision without an answer")),
-        }
-    })
-    .await?
-}
-
-/// Takes a decision back. What it is about stands in the query or in the body, not in both.
-#[utoipa::path(
-    delete,
-    path = "/v1/rules",
-    params(
-        ("net" = Option<String>, Query, description = "An address or CIDR"),
-        ("kind" = Option<crate::control::decision::Kind>, Query, description = "Of which kind"),
-    ),
-    request_body = Option<OldRule>,
-    responses(
-        (status = 200, description = "It is no longer in force", body = Removed),
-        (status = 404, description = "There is none, or one around it", body = Failure),
-        (status = 409, description = "The guard refuses", body = Failure),
-    ),
-)]
-async fn remove(
-    State(shared): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer<Removed> {
-    let in_query = uri.query().is_some_and(|query| !query.is_empty());
-    let rule: OldRule = match (read_if_any(&body?)?, in_query) {
-        (Some(rule), false) => rule,
-        (Some(_), true) => return Err(Problem::bad_request("there are a query and a body: say it in one of them")),
-        (None, _) => Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.body_text()))?.0,
-    };
-    let (net, kind) = (address::parse(&rule.net)?, rule.kind);
-    let by = peer.by(&headers);
-    let what = format!("{} {}", kind.undo(), address::show(net));
-    blocking(move || {
-        let outcome = shared.control.submit(&by, vec![Ask::Remove { net, kind }], Some(what));
-        let view = |decision| Rule::view(decision, shared.control.clock());
-        match outcome.results.into_iter().next() {
-            Some(Ok(Done::Removed { removed, now })) => {
-                Ok(Json(Removed { removed: view(&removed), now: now.as_ref().map(view), set: outcome.set }))
-            }
-            Some(Err(refusal)) => Err(refusal.into()),
-            _ => Err(Problem::internal("a decision without an answer")),
-        }
-    })
-    .await?
 }
 
 /// The counters, as `vosctl stats` shows them.

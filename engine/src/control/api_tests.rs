@@ -16,6 +16,7 @@ use crate::control::decision::Kind;
 use crate::control::fake_kernel::FakeKernel;
 use crate::control::socket;
 use crate::control::wire::Listing;
+use crate::control::wire::OldRule;
 use crate::events::{SoftswitchState, Wanted};
 use crate::live::fake::Site;
 use crate::live::wire::Drain;
