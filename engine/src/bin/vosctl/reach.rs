@@ -19,6 +19,10 @@ pub(crate) fn find_socket(cli: &Cli) -> Result<PathBuf, Failure> {
     let run_dir = &cli.run_dir;
     let mut found = sockets_in(run_dir)?;
     found.sort_unstable();
+    if let [iface] = found.as_slice() {
+        // whether anybody is there is seen when he is asked something
+        return Ok(socket::path(run_dir, iface));
+    }
     let found = found.into_iter().map(|iface| (knock(&socket::path(run_dir, &iface)), iface));
     let found: Vec<_> = found.filter(|(behind, _)| *behind != Behind::NoEngine).collect();
     match found.as_slice() {
