@@ -291,6 +291,8 @@ impl Node {
         let (from, to) = (SocketAddr::new(source, 5061), SocketAddr::new(to, 5060));
         let send = || -> std::io::Result<usize> {
             let socket = Socket::new(Domain::for_address(from), Type::DGRAM, None)?;
+            // the last one's may be held for a moment by a program that another test is starting
+            socket.set_reuse_address(true)?;
             if source.is_ipv4() {
                 socket.set_ip_transparent_v4(true)?;
             }
