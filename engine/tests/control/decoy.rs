@@ -71,7 +71,13 @@ fn socket_to(node: &Node, source: &str, to: SocketAddr) -> UdpSocket {
         socket.set_read_timeout(Some(site::PATIENCE))?;
         Ok(socket.into())
     };
-    node.sender.enter(open).unwrap().unwrap()
+    let mut opened = None;
+    // A program that another test is just starting may still have the last one of this name.
+    wait_until("the port is free", || {
+        opened = node.sender.enter(open).unwrap().ok();
+        opened.is_some()
+    });
+    opened.unwrap()
 }
 
 fn request(method: &str, nonce: Option<&str>) -> String {
