@@ -50,8 +50,8 @@ bench-parse:
 # What a million decisions cost: to import, load, list, compare and undo, and a single one beside them.
 bench-store:
 	deploy/setup.sh build run
-	cargo test --release -p vos-engine --test million --no-run
-	$(SUDO) env PATH="$$PATH" VOS_DECISIONS=1000000 cargo test --release -p vos-engine --test million -- --nocapture
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(SUDO) env VOS_DECISIONS=1000000" \
+		cargo test --release -p vos-engine --test million -- --nocapture
 
 test:
 	deploy/test.sh
