@@ -199,8 +199,26 @@ fn take<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
     let refused = |source| LoadError::Program { name, source: Box::new(source) };
     let program: &mut Xdp = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
-    match program.load() {
-        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
-        Err(error) => Err(refused(error)),
+    verified(|| program.load()).map_err(refused)?;
+    Ok(program)
+}
+
+/// How often a program is given to the verifier, which gives up with `EAGAIN` when a signal comes (kernel,
+/// `do_check()`): a stop and continue by a debugger or a freezer is no reason not to start.
+const LOAD_ATTEMPTS: u32 = 20;
+
+/// Loads a program that may be loaded already.
+fn verified(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    let interrupted = |error: &ProgramError| match error {
+        ProgramError::LoadError { io_error, .. } => io_error.kind() == std::io::ErrorKind::WouldBlock,
+        _ => false,
+    };
+    let mut attempts = 1;
+    loop {
+        match load() {
+            Err(error) if interrupted(&error) && attempts < LOAD_ATTEMPTS => attempts += 1,
+            Err(ProgramError::AlreadyLoaded) => return Ok(()),
+            answer => return answer,
+        }
     }
 }

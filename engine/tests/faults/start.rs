@@ -4,6 +4,7 @@ use std::time::Duration;
 use aya::programs::Xdp;
 use aya::programs::xdp::XdpMode;
 use aya::{Ebpf, EbpfLoader};
+use nix::sys::signal::Signal;
 use vos_bench::Program;
 use vos_bench::process::output;
 use vos_common::reason::Reason;
@@ -48,6 +49,22 @@ fn a_foreign_program_is_named_and_left_alone_unless_it_is_to_be_replaced() {
     let responder = site.responder();
     assert_all_succeeded(&site.calls(PHONE, 20, 50).end());
     drop(responder);
+}
+
+#[test]
+fn a_start_that_is_stopped_and_continued_over_and_over_succeeds() {
+    let site = Site::new();
+    let engine = site.begin("");
+    // At first often enough to meet the verifier at its work, then so seldom that it ends, on any machine.
+    let mut pause = Duration::from_millis(300);
+    until("the engine is ready", || {
+        std::thread::sleep(pause);
+        pause += pause / 8;
+        engine.signal(Signal::SIGSTOP).unwrap();
+        engine.signal(Signal::SIGCONT).unwrap();
+        !engine.log().is_empty() && (engine.log().contains(": ready") || engine.log().contains("ERROR"))
+    });
+    assert!(engine.log().contains(": ready"), "{}", engine.log());
 }
 
 #[test]
