@@ -40,6 +40,8 @@ pub mod markdown;
 pub mod netns;
 /// BPF objects written instruction by instruction.
 pub mod object;
+/// Configuration under which a machine that stands still for a moment changes nothing.
+pub mod patient;
 /// Programs run to their end or until their guard is dropped.
 pub mod process;
 /// Replies written by the rules of RFC 3261 §8.2.6, §18.2 and RFC 3581.
@@ -63,6 +65,7 @@ pub use call::{CallOptions, CallReport};
 pub use error::{Error, Result};
 pub use load::{Kind, LoadOptions, LoadReport};
 pub use netns::NetNs;
+pub use patient::patient;
 pub use process::Program;
 pub use responder::{Listen, Responder, ServerStats};
 pub use stop::Stop;

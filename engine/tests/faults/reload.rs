@@ -2,7 +2,7 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
-use vos_bench::Program;
+use vos_bench::{Program, patient};
 use vos_common::reason::Reason;
 
 use super::site::{PATIENCE, PHONE, SERVER, Site, until, within};
@@ -22,14 +22,14 @@ impl Configured {
     fn start(text: &str) -> Self {
         let site = Site::new();
         let file = site.path("vos.toml");
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, patient(text)).unwrap();
         let engine = site.start(&format!("--config {}", file.display()));
         let phone = site.client.enter(|| UdpSocket::bind((PHONE, 5062))).unwrap().unwrap();
         Self { engine, phone, file, site }
     }
 
     fn write(&self, text: &str) {
-        std::fs::write(&self.file, text).unwrap();
+        std::fs::write(&self.file, patient(text)).unwrap();
     }
 
     fn reload(&self, text: &str) -> String {

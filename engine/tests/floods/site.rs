@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use vos_bench::process::output;
-use vos_bench::{NetNs, Program, VethPair};
+use vos_bench::{NetNs, Program, VethPair, patient};
 
 use crate::ledger::{Ledger, Maps};
 use crate::phone::Phone;
@@ -116,7 +116,7 @@ impl Site {
         server.ip("-6 route add default via 2001:db8::10").unwrap();
         let mac = mac_of(&server, &iface);
         let dir = tempfile::Builder::new().prefix("vos-floods-").tempdir().unwrap();
-        std::fs::write(dir.path().join("vos.toml"), config).unwrap();
+        std::fs::write(dir.path().join("vos.toml"), patient(config)).unwrap();
         let kamailio = kamailio(&server, dir.path());
         let mut unload = server.command(env!("CARGO_BIN_EXE_vos-engine"));
         unload.args(["unload", "--iface", &iface]);

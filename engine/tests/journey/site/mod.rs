@@ -24,7 +24,7 @@ use serde_json::Value;
 use sip_parse::{Index, Mode, StartLine};
 use tempfile::TempDir;
 use vos_bench::process::output;
-use vos_bench::{NetNs, Program, VethPair};
+use vos_bench::{NetNs, Program, VethPair, patient};
 
 use server::{ANSWERS, Kamailio};
 
@@ -49,7 +49,7 @@ pub(crate) const QUEUES: u32 = 4;
 /// How long anything may take that should happen at once: this machine may be very busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The engine's configuration, where a test has one.
+/// The engine's configuration.
 const CONFIG: &str = "vos.toml";
 
 /// Waits until `done`; panics with `what` if it never is.
@@ -84,7 +84,7 @@ pub(crate) fn ready(programs: &[&str]) -> bool {
 pub(crate) struct Builder {
     args: Vec<String>,
     prepare: Vec<String>,
-    config: Option<String>,
+    config: String,
     server: Option<Script>,
 }
 
@@ -102,7 +102,7 @@ impl Builder {
 
     /// The engine's configuration file.
     pub(crate) fn config(mut self, toml: &str) -> Self {
-        self.config = Some(toml.to_owned());
+        self.config = toml.to_owned();
         self
     }
 
@@ -146,11 +146,9 @@ impl Builder {
             let line = line.replace("IFACE", &iface);
             output(server.command("sh").args(["-c", &line])).unwrap();
         }
-        if let Some(toml) = &self.config {
-            let file = dir.path().join(CONFIG);
-            std::fs::write(&file, toml).unwrap();
-            self.args.extend(["--config".to_owned(), file.display().to_string()]);
-        }
+        let file = dir.path().join(CONFIG);
+        std::fs::write(&file, patient(&self.config)).unwrap();
+        self.args.extend(["--config".to_owned(), file.display().to_string()]);
         let script = self.server.unwrap_or(ANSWERS);
         let kamailio = Kamailio::usual(script).start(&server, dir.path());
         let mut site = Site { engine: None, kamailio, script, _wire: wire, caller, server, iface, lan, mac, dir };
@@ -205,7 +203,7 @@ impl Site {
     /// Gives the running engine another configuration.
     #[track_caller]
     pub(crate) fn reconfigure(&self, toml: &str) {
-        std::fs::write(self.path(CONFIG), toml).unwrap();
+        std::fs::write(self.path(CONFIG), patient(toml)).unwrap();
         self.told(&["reload"]);
     }
 

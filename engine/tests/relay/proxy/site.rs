@@ -31,9 +31,11 @@ pub(crate) fn start_where(prepared: &str, toml: &str) -> Site {
     site
 }
 
-/// The configuration before one softswitch.
+/// The configuration before one softswitch, which is dead when it is silent for 5 s.
 pub(crate) fn before(softswitch: SocketAddr) -> String {
-    format!("[relay]\nto = \"proxy:{softswitch}\"\nfallback = \"drop\"\n[health]\ninterval = \"100ms\"\n")
+    format!(
+        "[relay]\nto = \"proxy:{softswitch}\"\nfallback = \"drop\"\n[health]\ninterval = \"100ms\"\nfailures = 50\n"
+    )
 }
 
 /// What `vosctl backend list` says of one.
