@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use vos_engine::control::client::Client;
+use vos_engine::control::follow::Following;
 use vos_engine::events::Wanted;
 use vos_engine::feed;
 use vos_engine::live::wire::Status;
@@ -92,16 +93,17 @@ pub(crate) async fn run(client: &Client, cli: &Cli, args: &TopArgs) -> Result<u8
     }
     let interval = Duration::from_secs(args.interval);
     let mut model = Model::new(client.path());
-    for event in client.recent(&Wanted::default()).await?.events {
-        model.happened(event);
-    }
-    if args.once {
-        return once(client, model, interval).await;
-    }
+    // before what was is asked for: nothing may happen in between
+    let events = if args.once { None } else { Some(client.follow(&Wanted::default()).await?) };
+    let before = client.recent(&Wanted::default()).await?.events;
+    let known: Vec<Value> = before.iter().filter_map(|event| serde_json::to_value(event).ok()).collect();
+    before.into_iter().for_each(|event| model.happened(event));
+    let Some(events) = events else { return once(client, model, interval).await };
     // before the terminal is taken: an engine that is not there is told in the usual place
     model.look(Look::take(client).await?);
     let (sender, news) = channel(NEWS_MAX);
     follow(client, interval, &sender)?;
+    tokio::spawn(tell(events, known, sender.clone()));
     let mut screen = Screen::take(sender)?;
     let ended = watch(&mut screen, model, news).await;
     drop(screen);
@@ -146,24 +148,23 @@ fn follow(client: &Client, interval: Duration, sender: &Sender<News>) -> io::Res
             }
         }
     });
-    let (following, sending) = (client.clone(), sender.clone());
-    tokio::spawn(async move {
-        let ended = match following.follow(&Wanted::default()).await {
-            Ok(mut events) => loop {
-                match events.next().await {
-                    Ok(Some(event)) => match sending.send(News::Event(event)).await {
-                        Ok(()) => {}
-                        Err(_) => return,
-                    },
-                    Ok(None) => break News::Stopped,
-                    Err(error) => break News::Failed(error.into()),
-                }
-            },
-            Err(error) => News::Failed(error.into()),
-        };
-        let _it_has_ended = sending.send(ended).await;
-    });
     Ok(())
+}
+
+/// Makes news of what happens from now on, without what is `known` already.
+async fn tell(mut events: Following, known: Vec<Value>, sender: Sender<News>) {
+    let ended = loop {
+        match events.next().await {
+            Ok(Some(event)) if known.contains(&event) => {}
+            Ok(Some(event)) => match sender.send(News::Event(event)).await {
+                Ok(()) => {}
+                Err(_) => return,
+            },
+            Ok(None) => break News::Stopped,
+            Err(error) => break News::Failed(error.into()),
+        }
+    };
+    let _it_has_ended = sender.send(ended).await;
 }
 
 /// Shows what comes until it is over.
