@@ -223,7 +223,7 @@ impl Filter {
             .ok_or(LoadError::Missing(name))?
             .try_into()
             .map_err(|source| LoadError::Program { name, source: Box::new(source) })?;
-        super::verified(|| program.load()).map_err(|source| LoadError::Program { name, source: Box::new(source) })?;
+        super::load(|| program.load()).map_err(|source| LoadError::Program { name, source: Box::new(source) })?;
         if KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(6, 6, 0)) {
             // "already there" is as good
             let _added = tc::qdisc_add_clsact(iface);

@@ -199,7 +199,7 @@ fn take<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
     let refused = |source| LoadError::Program { name, source: Box::new(source) };
     let program: &mut Xdp = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(refused)?;
-    verified(|| program.load()).map_err(refused)?;
+    load(|| program.load()).map_err(refused)?;
     Ok(program)
 }
 
@@ -208,14 +208,14 @@ fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadEr
 const LOAD_ATTEMPTS: u32 = 20;
 
 /// Loads a program that may be loaded already.
-fn verified(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+fn load(mut program: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
     let interrupted = |error: &ProgramError| match error {
         ProgramError::LoadError { io_error, .. } => io_error.kind() == std::io::ErrorKind::WouldBlock,
         _ => false,
     };
     let mut attempts = 1;
     loop {
-        match load() {
+        match program() {
             Err(error) if interrupted(&error) && attempts < LOAD_ATTEMPTS => attempts += 1,
             Err(ProgramError::AlreadyLoaded) => return Ok(()),
             answer => return answer,
