@@ -1,6 +1,9 @@
 //! `vosctl top` on a terminal: it shows, obeys its keys, and leaves the terminal as it was.
 
-use std::io::{Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -112,4 +115,49 @@ fn top_shows_what_happens_and_leaves_the_terminal_as_it_was() {
     wait_until("the first picture", || top.shown().contains("LATEST DECISIONS"));
     node.stop();
     top.ended("3");
+}
+
+/// Between `vosctl` and the engine: the request after the one for what was waits until `meanwhile` has happened. Ends with
+/// the first that asks nothing.
+fn between(listener: &UnixListener, engine: &Path, mut meanwhile: impl FnMut()) -> io::Result<()> {
+    let mut told = false;
+    for asking in listener.incoming() {
+        let mut asking = asking?;
+        let (mut request, mut first) = (BufReader::new(asking.try_clone()?), String::new());
+        if request.read_line(&mut first)? == 0 {
+            break;
+        }
+        if std::mem::replace(&mut told, first.starts_with("GET /v1/events/recent")) {
+            meanwhile();
+        }
+        let mut engine = UnixStream::connect(engine)?;
+        engine.write_all(first.as_bytes())?;
+        let mut answers = engine.try_clone()?;
+        std::thread::spawn(move || io::copy(&mut request, &mut engine).map(|_| engine.shutdown(Shutdown::Both)));
+        std::thread::spawn(move || io::copy(&mut answers, &mut asking).map(|_| asking.shutdown(Shutdown::Both)));
+    }
+    Ok(())
+}
+
+#[test]
+fn top_misses_nothing_between_what_was_and_what_happens() {
+    if !site::ready(&["script", "stty"]) {
+        return;
+    }
+    let mut node = Node::alone();
+    node.start("");
+    node.told(&["block", "203.0.113.7"]);
+    let (directory, name) = (tempfile::tempdir().unwrap(), format!("{}.sock", node.iface));
+    let (socket, engine) = (directory.path().join(&name), node.path("run").join(&name));
+    let (listener, mut unblock) = (UnixListener::bind(&socket).unwrap(), node.command(&["unblock", "203.0.113.7"]));
+    let between =
+        std::thread::spawn(move || between(&listener, &engine, || assert!(unblock.output().unwrap().status.success())));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vosctl"));
+    command.args(["--iface", &node.iface, "--run-dir"]).arg(directory.path()).arg("top");
+    let mut top = Pty::run(&command);
+    wait_until("the decision", || top.shown().contains("no longer"));
+    top.press("q");
+    top.ended("0");
+    drop(UnixStream::connect(&socket).unwrap());
+    between.join().unwrap().unwrap();
 }

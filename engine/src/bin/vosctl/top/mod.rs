@@ -156,10 +156,11 @@ async fn tell(mut events: Following, known: Vec<Value>, sender: Sender<News>) {
     let ended = loop {
         match events.next().await {
             Ok(Some(event)) if known.contains(&event) => {}
-            Ok(Some(event)) => match sender.send(News::Event(event)).await {
-                Ok(()) => {}
-                Err(_) => return,
-            },
+            Ok(Some(event)) => {
+                if sender.send(News::Event(event)).await.is_err() {
+                    return;
+                }
+            }
             Ok(None) => break News::Stopped,
             Err(error) => break News::Failed(error.into()),
         }
