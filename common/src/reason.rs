@@ -80,6 +80,8 @@ reasons! {
     // counted by the engine, of what was redirected
     /// Dropped by the engine: a request from an unknown source to a domain that is not ours.
     ForeignDomain = "foreign_domain",
+    /// Dropped by the engine: a REGISTER of an identity that is suspended.
+    Suspended = "suspended",
     /// Dropped by the engine: overlapping fragments; the kernel would discard the datagram.
     Overlap = "fragment_overlap",
     /// Dropped by the engine: more datagrams in fragments, or larger ones, than it keeps in view.
@@ -102,6 +104,8 @@ reasons! {
     Answered = "answered",
     /// Answered with 503: the softswitch is dead.
     Unavailable = "unavailable",
+    /// Answered with 403: a REGISTER of an identity that is suspended.
+    Refused = "refused",
     // taken by the engine
     /// Taken: a keep-alive, which over UDP wants no answer (RFC 5626 §3.5.1).
     KeepAlive = "keep_alive",
@@ -124,12 +128,13 @@ impl Reason {
     /// Is it a rule that can be enforced, monitored or switched off? All that drop what the kernel would deliver are.
     pub const fn is_rule(self) -> bool {
         let slot = self as u8;
-        (slot >= Self::Blocked as u8 && slot <= Self::RateGlobal as u8) || slot == Self::ForeignDomain as u8
+        (slot >= Self::Blocked as u8 && slot <= Self::RateGlobal as u8)
+            || (slot >= Self::ForeignDomain as u8 && slot <= Self::Suspended as u8)
     }
 
     /// Was the packet answered by the engine?
     pub const fn is_answer(self) -> bool {
-        matches!(self, Self::Answered | Self::Unavailable)
+        matches!(self, Self::Answered | Self::Unavailable | Self::Refused)
     }
 
     /// Was it taken by the engine, and nothing is lost with it?

@@ -15,14 +15,17 @@ use vos_common::state::REPLY_HEAD;
 
 use crate::control::clock::Clock;
 use crate::live::Live;
-use crate::policy::{Answer, OBSERVATIONS, Observation, Policy, Secret, VerifiedMap};
+use crate::policy::{Ack, Answer, OBSERVATIONS, Observation, Policy, Secret, Sources as _, VerifiedMap};
 use crate::shield::Shield;
-use crate::xdp::ip;
+use crate::warden::Warden;
+use crate::xdp::{KernelSources, ip};
 
 /// How often the ring is looked into. It holds 4 MiB; at 40,000 responses of 1 KB a second that is 100 ms.
 const PERIOD: Duration = Duration::from_millis(20);
 /// How often those who are verified no more are taken out. Until then they are still counted, and only that.
 const EXPIRY: Duration = Duration::from_secs(10);
+/// How often is looked for suspensions whose time is over.
+const LOOK: Duration = Duration::from_millis(200);
 /// Addresses remembered. More, and the one that was seen longest ago is forgotten.
 pub const CANDIDATES_MAX: usize = 4_096;
 
@@ -71,25 +74,50 @@ pub struct Observer<M> {
     pub shield: Arc<Shield>,
     /// How long a proof is good for, and whatever else may change at any time.
     pub live: Arc<Live>,
+    /// Who is trusted.
+    pub sources: KernelSources,
+    /// Who is told whom the policy has suspended.
+    pub warden: Warden,
+}
+
+/// What was seen, until it is its turn.
+#[derive(Default)]
+struct Seen {
+    answers: Vec<Answer>,
+    acks: Vec<Ack>,
 }
 
 impl<M: VerifiedMap> Observer<M> {
     /// Works until `stop`.
     pub fn follow(mut self, mut ring: RingBuf<MapData>, stop: &AtomicBool) {
         let mut index = Index::new();
-        let mut seen = Vec::with_capacity(OBSERVATIONS);
-        let mut last_expiry = Instant::now();
+        let (mut seen, mut last_expiry, mut last_look) = (Seen::default(), Instant::now(), Instant::now());
         // What left while no engine was there: nobody knows when, so it proves nothing.
         while ring.next().is_some() {}
         while !stop.load(Relaxed) {
-            self.policy.set_span(self.live.in_force().config.rates.verified_for.as_secs());
-            // What an ACK acknowledges left before it came: so look for ACKs, then for answers, then at the ACKs.
-            seen.extend(self.observations.try_iter().take(OBSERVATIONS));
+            let in_force = self.live.in_force();
+            self.policy.set_span(in_force.config.rates.verified_for.as_secs());
+            self.policy.registrations.set_config(&in_force.config.registration);
+            drop(in_force);
+            // What an ACK acknowledges left before it came: so the ACKs of now are looked at once the answers are, and those
+            // that come meanwhile another time. What is answered came before its answer left: so that is looked at first.
+            let early = self.take(&mut seen.answers);
             while let Some(record) = ring.next() {
-                self.read(&record, &mut index, Clock::now().mono_ns());
+                seen.answers.extend(self.read(&record, &mut index));
             }
-            for observation in seen.drain(..) {
-                self.observe(&observation, Clock::now().mono_ns());
+            let late = self.take(&mut seen.answers);
+            seen.acks.extend(early);
+            for answer in seen.answers.drain(..) {
+                self.answered(&answer, Clock::now());
+            }
+            for ack in seen.acks.drain(..) {
+                self.policy.ack(&ack, Clock::now().mono_ns());
+            }
+            seen.acks.extend(late);
+            if last_look.elapsed() > LOOK {
+                let over = self.policy.registrations.expire(Clock::now().mono_ns());
+                over.iter().for_each(|over| self.warden.ended(over));
+                last_look = Instant::now();
             }
             if last_expiry.elapsed() > EXPIRY {
                 self.policy.expire(Clock::now().mono_ns());
@@ -99,24 +127,34 @@ impl<M: VerifiedMap> Observer<M> {
         }
     }
 
-    /// Reads a record of the egress program's at `now` (ns of `CLOCK_MONOTONIC`).
-    fn read(&mut self, record: &[u8], index: &mut Index, now: u64) {
-        let Some((to, response)) = read(record) else { return };
-        let Ok(message) = index.parse(response, Mode::Lenient) else { return };
-        if let Some(answer) = Answer::of(&message, &to, &self.secret) {
-            self.shield.answered(answer.transaction);
-            self.observe(&Observation::Answer(answer), now);
+    /// What the workers have told: attempts are noted at once, ACKs are given back.
+    fn take(&mut self, answers: &mut Vec<Answer>) -> Vec<Ack> {
+        let (mut acks, now) = (Vec::new(), Clock::now().mono_ns());
+        for observation in self.observations.try_iter().take(OBSERVATIONS) {
+            match observation {
+                Observation::Ack(ack) => acks.push(ack),
+                Observation::Attempt(attempt) => self.policy.registrations.attempted(attempt, now),
+                Observation::Answer(answer) => answers.push(answer),
+            }
         }
+        acks
     }
 
-    /// Something was seen by `now` (ns of `CLOCK_MONOTONIC`).
-    pub fn observe(&mut self, observation: &Observation, now: u64) {
-        match observation {
-            Observation::Ack(ack) => self.policy.ack(ack, now),
-            Observation::Answer(answer) => {
-                self.pings.observe(answer);
-                self.policy.answer(answer, now);
-            }
+    /// Reads a record of the egress program's.
+    fn read(&self, record: &[u8], index: &mut Index) -> Option<Answer> {
+        let (to, response) = read(record)?;
+        let message = index.parse(response, Mode::Lenient).ok()?;
+        let answer = Answer::of(&message, &to, &self.secret)?;
+        self.shield.answered(answer.transaction);
+        Some(answer)
+    }
+
+    fn answered(&mut self, answer: &Answer, clock: Clock) {
+        self.pings.observe(answer);
+        self.policy.answer(answer, clock.mono_ns());
+        let is_trusted = |address: &Addr| self.sources.is_trusted(address);
+        if let Some(suspension) = self.policy.registrations.answered(answer, clock, is_trusted) {
+            self.warden.begun(&suspension, clock);
         }
     }
 }

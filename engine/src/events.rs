@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::control::clock::Clock;
 use crate::control::decision::{Decision, Kind};
+use crate::policy;
 
 /// Events that a watcher may be behind before it loses the oldest. Fewer: a terminal that scrolls loses some. More: only
 /// memory, some 3 KB each.
@@ -48,6 +49,8 @@ pub enum What {
     Peer(PeerChange),
     /// Somebody has spoken SIP to a decoy.
     Decoy(Decoy),
+    /// Somebody is suspended, or is so no more.
+    Suspension(Suspended),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -197,6 +200,28 @@ pub struct Decoy {
     pub caught: bool,
 }
 
+/// What became of a suspension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SuspensionChange {
+    /// It begins.
+    Begun,
+    /// Its time is over.
+    Ended,
+    /// An operator has lifted it.
+    Lifted,
+}
+
+/// Somebody is suspended, or is so no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Suspended {
+    /// What became of it.
+    pub change: SuspensionChange,
+    /// Who, and for how long.
+    #[serde(flatten)]
+    pub suspension: policy::Shown,
+}
+
 /// The relay's peer has come, or has gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerChange {
@@ -302,6 +327,7 @@ impl Events {
             What::Softswitch(_) => "softswitch",
             What::Peer(_) => "peer",
             What::Decoy(_) => "decoy",
+            What::Suspension(_) => "suspension",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -49,6 +49,9 @@ pub mod egress;
 /// What has memory: proven sources, our domains.
 pub mod policy;
 
+/// Whom the policy suspends.
+pub mod warden;
+
 /// Is the softswitch alive?
 pub mod health;
 

@@ -5,7 +5,7 @@ use vos_common::reason::Reason;
 use vos_common::signature::Signatures;
 use vos_common::state::Config as KernelConfig;
 
-use crate::config::{Answer, Config, Relay, RelayTo};
+use crate::config::{Answer, Config, Registration, Relay, RelayTo};
 use crate::pipeline::Emergency;
 use crate::policy::Domains;
 
@@ -26,6 +26,8 @@ pub struct Ruleset {
     pub briefs: bool,
     /// What is answered here.
     pub answer: Answer,
+    /// Whose REGISTERs are looked at, and what the suspended hear.
+    pub registration: Registration,
     /// Does what is worth more go first where not all can be handed on?
     pub priority: bool,
     /// Are copies of requests kept back?
@@ -41,7 +43,20 @@ impl Default for Ruleset {
         let emergency = Emergency::default();
         let (briefs, priority, shield) = (false, false, false);
         let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
-        Self { enforce: 0, monitor: 0, silent: 0, signatures, domains, briefs, answer, priority, shield, emergency }
+        let registration = Registration { suspend: false, ..Registration::default() };
+        Self {
+            enforce: 0,
+            monitor: 0,
+            silent: 0,
+            signatures,
+            domains,
+            briefs,
+            answer,
+            registration,
+            priority,
+            shield,
+            emergency,
+        }
     }
 }
 
@@ -56,7 +71,20 @@ impl Ruleset {
         let (priority, shield) = (*priority, *shield);
         let briefs = *to != RelayTo::Local || shield;
         let (answer, emergency) = (config.answer.clone(), Emergency::of(emergency));
-        Self { enforce, monitor, silent, signatures, domains, briefs, answer, priority, shield, emergency }
+        let registration = config.registration.clone();
+        Self {
+            enforce,
+            monitor,
+            silent,
+            signatures,
+            domains,
+            briefs,
+            answer,
+            registration,
+            priority,
+            shield,
+            emergency,
+        }
     }
 
     /// Is this rule enforced or monitored?

@@ -11,7 +11,7 @@ use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_engine::config::Answer;
 use vos_engine::pipeline::{self, Action, Context, Emergency, Kind, Outcome, Scratch, Way};
-use vos_engine::policy::{Secret, Sources};
+use vos_engine::policy::{Secret, Sources, Suspensions};
 use vos_engine::pressure::{Gauge, Pressed, UdpSocket};
 use vos_engine::reassembly::Reassembly;
 use vos_engine::relay::{Datagram, Unix};
@@ -90,6 +90,10 @@ impl Sources for Strangers {
     fn is_named(&self, src: &Addr) -> bool {
         *src == Addr::v4(PEER)
     }
+
+    fn is_trusted(&self, _: &Addr) -> bool {
+        false
+    }
 }
 
 /// Requests of [`PEER`], keep-alives among them.
@@ -123,6 +127,7 @@ fn no_packet_makes_the_pipeline_allocate() {
         relay: Way::Frames,
         shield: Some(&shield),
         pressed: &pressed,
+        suspensions: &Suspensions::new(Secret::default()),
     };
     let mut frames = frames();
     let (mut kinds, mut relayed, mut spared) = ([0u64; Kind::ALL.len()], 0u64, [0u64; 2]);
@@ -190,6 +195,7 @@ fn no_answer_makes_the_pipeline_allocate() {
         relay: Way::Frames,
         shield: None,
         pressed: &Pressed::default(),
+        suspensions: &Suspensions::new(Secret::default()),
     };
     let mut room = vec![0; 2_048];
     let mut reasons = [0u64; Reason::ALL.len()];

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 67] = [
+const FIXED: [(&str, &str); 74] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -54,6 +54,13 @@ const FIXED: [(&str, &str); 67] = [
     ("answer.options", "true or false"),
     ("answer.options_pass_every", "0 (none) to 1000000"),
     ("answer.refuse_calls", "true or false"),
+    ("registration.suspend", "true or false"),
+    ("registration.retry", "1 to 1000"),
+    ("registration.suspend_time", "a time from 1s to 7days, such as \"180s\""),
+    ("registration.suspend_time_max", "a time from registration.suspend_time to 7days, such as \"1h\""),
+    ("registration.identity", "\"ip+user\", \"ip\" or \"user\""),
+    ("registration.refusals", "1 to 16 different statuses from 400 to 699, such as [401, 403, 407]"),
+    ("registration.answer", "\"none\" or \"403\""),
     ("health.interval", "a time from 100ms to 1min, such as \"1s\""),
     ("health.failures", "1 to 100"),
     (

@@ -31,6 +31,8 @@ mod rate;
 mod rates;
 /// Which survivors go to the engine.
 pub mod redirect;
+/// What becomes of whoever guesses passwords.
+mod registration;
 /// Where survivors go.
 mod relay;
 /// What each rule does.
@@ -61,6 +63,7 @@ pub use profile::Profile;
 pub use rate::{BURST_MAX, PERIOD_MAX, RATE_MAX, Rate, RateError};
 pub use rates::{Limits, Rates};
 pub use redirect::Redirect;
+pub use registration::{Identity, Registration, SuspendedAnswer};
 pub use relay::{
     Answer, BACKEND_NAME_MAX, Backend, Fallback, Health, MAX_BACKENDS, MAX_EMERGENCY, Relay, RelayTo, RelayToError,
     UNIX_PATH_MAX,
@@ -112,6 +115,8 @@ pub struct Config {
     pub backend: Vec<Backend>,
     /// What is answered at the NIC.
     pub answer: Answer,
+    /// What becomes of whoever guesses passwords.
+    pub registration: Registration,
     /// How the softswitch is found dead.
     pub health: Health,
     /// Where the softswitch's replies leave.
@@ -225,6 +230,7 @@ impl Default for Config {
             relay: Relay::default(),
             backend: Vec::new(),
             answer: Answer::default(),
+            registration: Registration::default(),
             health: Health::default(),
             egress: Egress::default(),
             control: ControlPlane::default(),
@@ -369,7 +375,8 @@ impl Config {
     /// stays as it is.
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
-        let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, health, control, .. } = new.clone();
+        let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, registration, .. } = new.clone();
+        let Self { health, control, .. } = new.clone();
         let ControlPlane { widest_v4, widest_v6, widest_feed_v4, .. } = control;
         let Self { file_feed, datagram_feed, amqp, api, honeypot, .. } = new.clone();
         let Relay { redirect, priority, shield, emergency, .. } = relay;
@@ -382,6 +389,7 @@ impl Config {
             relay: Relay { redirect, priority, shield, emergency, ..self.relay.clone() },
             backend,
             answer,
+            registration,
             health,
             control: ControlPlane { widest_v4, widest_v6, widest_feed_v4, ..self.control.clone() },
             file_feed,
@@ -412,6 +420,7 @@ impl Config {
             format!("{cores} for {} queues would put two workers on one core: name one a queue, or none", self.queues)
         })?;
         self.validate_relay()?;
+        self.validate_registration()?;
         check("egress.ifaces", self.egress.ifaces.len() <= 16, || format!("there are {}", self.egress.ifaces.len()))?;
         for name in &self.egress.ifaces {
             check("egress.ifaces", is_interface_name(name), || format!("{name:?} cannot be one"))?;

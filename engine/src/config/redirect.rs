@@ -73,6 +73,11 @@ const KNOWN_CALLS: Share = Share {
 const REQUESTS: Share =
     Share { words: "requests of unknown sources: their domain is looked at (xdp.domains)", bits: requests() };
 
+const REGISTERS: Share = Share {
+    words: "REGISTER of all sources: refused credentials are counted (registration.suspend)",
+    bits: 1 << Payload::Request(Class::Register).code() | 1 << (Payload::Request(Class::Register).code() + KNOWN_SHIFT),
+};
+
 /// ACK and CANCEL as well, which are never kept back: by another way they would overtake what they belong to.
 const COPIES: Share = Share {
     words: "requests of all sources: copies are kept back until they are answered (relay.shield)",
@@ -104,6 +109,9 @@ fn needed(config: &Config) -> Vec<Share> {
     if answer.options && answer.refuse_calls {
         shares.push(KNOWN_CALLS);
     }
+    if config.registration.suspend {
+        shares.push(REGISTERS);
+    }
     if config.relay.shield {
         shares.push(COPIES);
     }
@@ -123,6 +131,11 @@ pub fn mask(config: &Config) -> u64 {
 pub fn sees_new_calls(config: &Config) -> bool {
     let new = 1u64 << Payload::Request(Class::Invite).code() | 1 << Payload::Request(Class::Register).code();
     mask(config) & (new | new << KNOWN_SHIFT) != 0
+}
+
+/// Does the engine see all REGISTERs? `relaying`: do survivors go to it at all?
+pub fn sees_registers(config: &Config, relaying: bool) -> bool {
+    relaying && mask(config) & REGISTERS.bits == REGISTERS.bits
 }
 
 /// The same in words, one a share.
@@ -156,6 +169,7 @@ mod tests {
     fn config(redirect: Redirect, domains: &[&str]) -> Config {
         let mut config = Config::default();
         config.answer.keep_alives = false;
+        config.registration.suspend = false;
         config.relay.redirect = redirect;
         config.xdp.domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
         config
@@ -212,6 +226,20 @@ mod tests {
         assert!(sees_new_calls(&shielding) && !sees_new_calls(&refusing));
         refusing.answer.refuse_calls = true;
         assert!(sees_new_calls(&refusing));
+    }
+
+    #[test]
+    fn registers_are_needed_where_somebody_may_be_suspended() {
+        let mut suspending = config(Redirect::Needed, &[]);
+        let before = sent(&suspending);
+        suspending.registration.suspend = true;
+        let more: Vec<_> = sent(&suspending).into_iter().filter(|one| !before.contains(one)).collect();
+        let register = Some(Payload::Request(Class::Register));
+        assert_eq!(more, [(register, false), (register, true)]);
+        assert!(sees_new_calls(&suspending) && in_words(&suspending).len() == 3);
+        assert!(sees_registers(&suspending, true) && !sees_registers(&suspending, false));
+        suspending.relay.redirect = Redirect::None;
+        assert!(!sees_registers(&suspending, true));
     }
 
     #[test]

@@ -452,6 +452,15 @@ fn what_needs_a_restart_is_documented() {
             drain: false,
         }],
         answer: Answer { keep_alives: false, options: true, options_pass_every: 1, refuse_calls: true },
+        registration: Registration {
+            suspend: false,
+            retry: 3,
+            suspend_time: Duration::from_secs(600),
+            suspend_time_max: Duration::from_secs(7_200),
+            identity: Identity::User,
+            refusals: vec![403],
+            answer: SuspendedAnswer::Forbidden,
+        },
         health: Health {
             interval: Duration::from_secs(2),
             failures: 1,

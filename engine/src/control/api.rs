@@ -21,11 +21,13 @@
 //! | `POST /v1/reload` | [`Reloaded`](crate::live::wire::Reloaded) |
 //! | `PUT /v1/rule-modes` [`Switch`](crate::live::wire::Switch) | [`Switched`](crate::live::wire::Switched) |
 //! | `GET /v1/backends`, `PUT /v1/backends` [`Drain`](crate::live::wire::Drain) | [`Backends`](crate::live::wire::Backends) |
+//! | `GET /v1/suspensions` | [`Suspensions`](crate::control::wire::Suspensions) |
+//! | `DELETE /v1/suspensions` [`Lift`](crate::control::wire::Lift) | [`Suspensions`](crate::control::wire::Suspensions): those that were |
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
-//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `no_such_node`, `covered`, `no_cluster`,
+//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `no_such_node`, `no_such_suspension`, `covered`, `no_cluster`,
 //! `no_such_path`; 405 `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`, `busy`,
 //! `node_is_there`; 413 `too_large`; 500 `store`, `maps`, `internal`; 503 `no_log`; 507 `map_full`.
 
@@ -60,6 +62,8 @@ mod list;
 mod peer;
 /// A decision, taken or taken back.
 mod rules;
+/// Who is suspended.
+mod suspensions;
 /// Reload, run-time switches, status.
 mod switches;
 /// Do disk, decisions and kernel agree?
@@ -78,6 +82,7 @@ use crate::feed;
 use crate::live::Live;
 use crate::live::wire::Backend;
 use crate::metrics::{self, Format, Measured};
+use crate::policy;
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -118,6 +123,21 @@ pub trait Engine: Measured {
     /// This node in its cluster; `None`: it is in none.
     fn cluster(&self) -> Option<Arc<Cluster>> {
         None
+    }
+
+    /// Who is suspended.
+    fn suspensions(&self) -> Vec<policy::Shown> {
+        Vec::new()
+    }
+
+    /// Ends the suspension of who is called so, or of all, and gives those that were.
+    ///
+    /// # Errors
+    ///
+    /// That is not on disk: after a restart they may be suspended again.
+    fn lift(&self, whom: Option<&str>) -> io::Result<Vec<policy::Shown>> {
+        let _nobody_is = whom;
+        Ok(Vec::new())
     }
 
     /// How is the softswitch? `None`: it is not asked.
@@ -181,6 +201,7 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .merge(cluster::routes())
         .merge(import::routes())
         .merge(verify::routes())
+        .merge(suspensions::routes())
         .merge(switches::routes())
         .split_for_parts();
     router

@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 
 use crate::cluster;
 use crate::control::wire::{
-    Failure, History, Import, Imported, Listing, Made, NewRule, NewVerify, OldRule, Remembered, Removed, Rules, Undo,
-    Undone, Verified,
+    Failure, History, Import, Imported, Lift, Listing, Made, NewRule, NewVerify, OldRule, Remembered, Removed, Rules,
+    Suspensions, Undo, Undone, Verified,
 };
 use crate::feed;
 use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
@@ -172,6 +172,16 @@ impl Client {
     /// Gives a softswitch no new calls, or again some, until the next reload.
     pub async fn drain(&self, drain: &Drain) -> Result<Backends, ClientError> {
         self.call(Method::PUT, "/v1/backends", Some(drain)).await
+    }
+
+    /// Who is suspended.
+    pub async fn suspensions(&self) -> Result<Suspensions, ClientError> {
+        self.call(Method::GET, "/v1/suspensions", None::<&()>).await
+    }
+
+    /// Ends suspensions; gives those that were.
+    pub async fn lift(&self, lift: &Lift) -> Result<Suspensions, ClientError> {
+        self.call(Method::DELETE, "/v1/suspensions", Some(lift)).await
     }
 
     /// Switches attack mode on, for a time, or off.

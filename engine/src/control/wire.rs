@@ -8,6 +8,7 @@ use crate::control::decide::Listed;
 use crate::control::decision::{self, Decision, Kind, Origin};
 use crate::control::history::Set;
 use crate::events::Event;
+use crate::policy;
 
 pub use crate::control::verify::Verified;
 
@@ -45,6 +46,25 @@ pub struct OldRule {
     pub net: String,
     /// `trust`, `block` or `allow`.
     pub kind: Kind,
+}
+
+/// Answer to `GET` and `DELETE /v1/suspensions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Suspensions {
+    /// Who is suspended, or was.
+    pub suspensions: Vec<policy::Shown>,
+}
+
+/// Body of `DELETE /v1/suspensions`: one of the two.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lift {
+    /// An address, an account, an address-of-record, or the user part of one of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whom: Option<String>,
+    /// Everybody.
+    #[serde(default)]
+    pub all: bool,
 }
 
 /// A decision as the API shows it.

@@ -1,6 +1,7 @@
 //! What the engine shows on the page of metrics: packets, queues, relay, softswitch.
 
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::registry::Unit;
 use vos_common::reason::Reason;
@@ -10,6 +11,7 @@ use crate::control::metrics::{measure_cluster, measure_feeds};
 use crate::events::SoftswitchState;
 use crate::metrics::{Measured, Page};
 use crate::pipeline::Class;
+use crate::policy::RegistrationCount;
 use crate::relay::Counts;
 use crate::transmit::Sent;
 use crate::worker::Stats;
@@ -33,6 +35,7 @@ impl Measured for View {
         page.counter("vos_verified_displaced", help, self.verified.displaced())?;
         let help = "Writes of verified sources that the kernel refused";
         page.counter("vos_verified_failures", help, self.verified.failed())?;
+        self.measure_registrations(page)?;
         let live = self.live.in_force();
         let attack = live.kernel.attack_until > crate::control::clock::Clock::now().mono_ns();
         page.gauge("vos_attack_mode", "Is attack mode on?", None, truth(attack))?;
@@ -138,6 +141,16 @@ impl View {
         page.counters("vos_backend_sent_packets", "Datagrams that went to the backend", sent)?;
         let received = backends.iter().map(|backend| ([("backend", &*backend.name)], backend.received));
         page.counters("vos_backend_received_packets", "Datagrams that came from the backend", received)
+    }
+
+    fn measure_registrations(&self, page: &mut Page<'_>) -> fmt::Result {
+        let RegistrationCount { failures, unproven, suspended } = &self.suspensions.count;
+        let refusals = [("yes", failures), ("no", unproven)].map(|(word, n)| ([("proven", word)], n.load(Relaxed)));
+        let help = "Refused credentials of REGISTERs, by whether their nonce had gone to the sender alone: else they may be \
+                    anybody's, and count for nothing";
+        page.counters("vos_registration_refusals", help, refusals)?;
+        page.counter("vos_registration_suspensions", "Suspensions that began", suspended.load(Relaxed))?;
+        page.gauge("vos_registration_suspended", "Who is suspended now", None, self.suspensions.len() as f64)
     }
 
     fn measure_softswitch(&self, page: &mut Page<'_>) -> fmt::Result {

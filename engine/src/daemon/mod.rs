@@ -50,6 +50,7 @@ use crate::policy;
 use crate::pressure::{Pressure, Watch};
 use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
+use crate::warden::Warden;
 use crate::worker::{Stats, Worker};
 use crate::xdp;
 use crate::xdp::{AttachError, Counters, Filter, Settings};
@@ -89,6 +90,7 @@ pub fn run(
     let mut hup = signal(SignalKind::hangup()).map_err(io("catching SIGHUP"))?;
     let mut engine = Running::start(config, options, Box::new(read))?;
     let (control, view) = (Arc::clone(&engine.control), Arc::new(engine.view()));
+    let suspensions = Arc::clone(&engine.suspensions);
     engine.services.show(Arc::clone(&view) as Arc<dyn Engine>);
     engine.services.follow(config);
     let live = Arc::clone(&engine.live);
@@ -106,7 +108,7 @@ pub fn run(
             let server = tokio::spawn(api::serve(api_socket, Arc::clone(&control), view, async {
                 let _dropped_is_stopped = stopped.await;
             }));
-            let sweeper = tokio::spawn(sweep(control));
+            let sweeper = tokio::spawn(sweep(control, suspensions));
             info!("{}: ready", config.iface);
             let reloads = async {
                 while hup.recv().await.is_some() {
@@ -160,6 +162,8 @@ struct Running {
     pings: Arc<Pings>,
     pressure: Arc<Pressure>,
     verified: Arc<policy::Count>,
+    suspensions: Arc<policy::Suspensions>,
+    warden: Warden,
     events: Arc<Events>,
     shape: Shape,
     stats: Vec<Arc<Stats>>,
@@ -213,7 +217,8 @@ impl Running {
         let workers = parts.workers.into_iter().zip(doors);
         let workers = workers.map(|(worker, door)| spawn(worker, door, config, &stop)).collect();
         let pings = Arc::new(Pings::default());
-        let verified = parts.policy.verified();
+        let (verified, suspensions) = (parts.policy.verified(), parts.policy.registrations.suspensions());
+        let warden = Warden { events: Arc::clone(&events), control: Arc::clone(&control), runtime: Handle::current() };
         let observer = Observer {
             pings: Arc::clone(&pings),
             policy: parts.policy,
@@ -221,6 +226,8 @@ impl Running {
             secret: parts.secret,
             shield: parts.shield,
             live: Arc::clone(&live),
+            sources: filter.sources()?,
+            warden: warden.clone(),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
@@ -262,6 +269,8 @@ impl Running {
             pings,
             pressure: parts.pressure,
             verified,
+            suspensions,
+            warden,
             events,
             shape: parts.shape,
             stats,
@@ -308,6 +317,8 @@ impl Running {
             pings: Arc::clone(&self.pings),
             pressure: Arc::clone(&self.pressure),
             verified: Arc::clone(&self.verified),
+            suspensions: Arc::clone(&self.suspensions),
+            warden: self.warden.clone(),
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),
             live: Arc::clone(&self.live),
@@ -400,6 +411,9 @@ impl Running {
         self.stop.store(true, Relaxed);
         for worker in self.workers.into_iter().chain(self.observers) {
             let _it_has_said_why = worker.join();
+        }
+        if let Err(error) = self.suspensions.save() {
+            warn!("writing down who is suspended: {error}");
         }
     }
 }

@@ -14,7 +14,7 @@ use super::backends::{Followers, resolving};
 use super::error::io;
 use super::view::Shape;
 use super::{Options, Read, StartError, lock};
-use crate::config::{self, Bind, Cluster, Config, ControlPlane, Fallback, Inject, Mode, RelayTo};
+use crate::config::{self, Bind, Cluster, Config, ControlPlane, Fallback, Inject, Mode, RelayTo, redirect};
 use crate::control::Control;
 use crate::control::clock::Clock;
 use crate::control::decide::Member;
@@ -22,7 +22,7 @@ use crate::control::guard::Widest;
 use crate::health::Health;
 use crate::live::{Live, Reader};
 use crate::netlink::{Link, Netlink};
-use crate::policy::{self, Policy, Secret, Verified};
+use crate::policy::{self, Policy, Registrations, Secret, Suspensions, Verified};
 use crate::pressure::Pressure;
 use crate::reassembly::Reassembly;
 use crate::relay::{
@@ -134,10 +134,13 @@ impl Parts {
         let verified = Verified::open(filter.verified()?, config.rates.verified_for.as_secs())
             .map_err(io("reading map VERIFIED"))?;
         let (sender, observations) = crossbeam_channel::bounded(policy::OBSERVATIONS);
+        let file = config.control.state_dir.join(format!("{}.suspensions.json", config.iface));
+        let suspensions = Arc::new(Suspensions::open(secret.clone(), file, Clock::now()));
+        let registrations = Registrations::new(config.registration.clone(), secret.clone(), Arc::clone(&suspensions));
         let mut parts = Self {
             counters: filter.counters()?,
             replies: filter.replies()?,
-            policy: Policy::new(verified, filter.seed()),
+            policy: Policy::new(verified, registrations, filter.seed()),
             observations,
             secret: secret.clone(),
             shield: Arc::default(),
@@ -226,6 +229,7 @@ impl Parts {
                 live: Arc::clone(live),
                 sources: filter.sources()?,
                 secret: secret.clone(),
+                suspensions: Arc::clone(&suspensions),
                 observations: sender.clone(),
                 health: Arc::clone(&parts.health),
             });
@@ -377,6 +381,9 @@ fn say_shape(config: &Config, link: &Link, attachment: &Attachment, parts: &Part
         (_, None) => format!("zerocopy={}, ", u8::from(shape.zero_copy)),
     };
     let word = shape.mode.word();
+    if config.registration.suspend && !redirect::sees_registers(config, !parts.workers.is_empty()) {
+        info!("{}: the engine sees no REGISTERs here: nobody who guesses passwords is suspended", link.name);
+    }
     info!("{}: mode {word}, {xdp}{replaced}, {} queues, {copy}{path}", link.name, shape.queues);
 }
 

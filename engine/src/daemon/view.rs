@@ -1,5 +1,6 @@
 //! What the API shows of the engine.
 
+use std::io;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::config::{Inject, Mode};
+use crate::control::clock::Clock;
 use crate::control::decide::Filter;
 use crate::control::decision::Kind;
 use crate::control::{Control, Engine};
@@ -19,6 +21,7 @@ use crate::live::wire::Backend;
 use crate::policy;
 use crate::pressure::Pressure;
 use crate::relay::Switchboard;
+use crate::warden::Warden;
 use crate::worker::Stats;
 use crate::xdp::Counters;
 
@@ -40,6 +43,8 @@ pub(super) struct View {
     pub(super) pings: Arc<Pings>,
     pub(super) pressure: Arc<Pressure>,
     pub(super) verified: Arc<policy::Count>,
+    pub(super) suspensions: Arc<policy::Suspensions>,
+    pub(super) warden: Warden,
     pub(super) events: Arc<Events>,
     pub(super) control: Arc<Control>,
     pub(super) live: Arc<Live>,
@@ -103,6 +108,7 @@ impl Engine for View {
         json.insert("softswitch".into(), json!(self.health.state()));
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
         json.insert("verified".into(), self.verified.to_json());
+        json.insert("suspensions".into(), self.suspensions.to_json());
         json.insert("pressure".into(), self.pressure.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
         json.insert("workers".into(), workers.into());
@@ -128,6 +134,18 @@ impl Engine for View {
             .map(|(ip, answered, ago)| json!({ "address": ip, "answered": answered, "last_seen_s": ago.as_secs() }))
             .collect();
         json!({ "candidates": candidates })
+    }
+
+    fn suspensions(&self) -> Vec<policy::Shown> {
+        let clock = Clock::now();
+        self.suspensions.list().iter().map(|held| held.shown(clock)).collect()
+    }
+
+    fn lift(&self, whom: Option<&str>) -> io::Result<Vec<policy::Shown>> {
+        let lifted = self.suspensions.lift(whom);
+        lifted.iter().for_each(|lifted| self.warden.lifted(lifted));
+        self.suspensions.save()?;
+        Ok(lifted.iter().map(|lifted| lifted.shown(Clock::now())).collect())
     }
 
     fn events(&self) -> &Events {

@@ -14,7 +14,7 @@ use vos_common::state::mix;
 
 use super::Context;
 use crate::datagram::{End, Udp};
-use crate::policy::{self, Domains, Secret, Sources};
+use crate::policy::{self, Domains, NONCES_MAX, Secret, Sources};
 use crate::sip;
 use crate::transmit::{Link, build, packet_length};
 use crate::xdp::ip;
@@ -133,6 +133,14 @@ impl Answers {
         self.write(&reply, 200, Reason::Answered, message, ends, context.secret)
     }
 
+    /// What becomes of a REGISTER whose sender is suspended: it is told so, where there is room to.
+    pub(super) fn forbid(&mut self, message: &Message<'_>, ends: &Ends, secret: &Secret) -> Option<Ending> {
+        if !self.may_leave {
+            return None;
+        }
+        self.write(&Reply::new(403, "Forbidden"), 403, Reason::Refused, message, ends, secret)
+    }
+
     fn write(
         &mut self,
         reply: &Reply<'_>,
@@ -160,6 +168,9 @@ impl Answers {
             status,
             invite: cseq.method == Method::Invite,
             options: cseq.method == Method::Options,
+            register: cseq.method == Method::Register,
+            nonces: [0; NONCES_MAX],
+            stale: false,
             request: secret.request(call_id, cseq.method),
             transaction: secret.transaction(&via, &cseq, call_id),
             call: Some(secret.call(call_id, &tag)),

@@ -26,8 +26,9 @@ use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_common::verdict;
 
+use crate::config::SuspendedAnswer;
 use crate::datagram::Udp;
-use crate::policy::{self, Ack, Secret, Sources};
+use crate::policy::{self, Ack, Attempt, CREDENTIALS_MAX, Secret, Sources, Suspensions};
 use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
 use crate::ruleset::Ruleset;
@@ -119,6 +120,8 @@ pub struct Context<'a, S> {
     pub shield: Option<&'a Shield>,
     /// The softswitch's sockets, while one of them is behind.
     pub pressed: &'a Pressed,
+    /// Whose REGISTERs are refused.
+    pub suspensions: &'a Suspensions,
 }
 
 /// What is done with a packet, and what is to be noted of it.
@@ -161,6 +164,25 @@ pub struct Scratch {
     pub answers: Answers,
     /// What unknown sources have sent of emergencies.
     pub emergencies: Emergencies,
+    /// The credentials of the packet before, if that was a REGISTER with some.
+    pub attempts: Attempts,
+}
+
+/// Room for what one REGISTER shows.
+#[derive(Debug)]
+pub struct Attempts(Vec<Attempt>);
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self(Vec::with_capacity(CREDENTIALS_MAX))
+    }
+}
+
+impl Attempts {
+    /// Takes what is in it.
+    pub fn drain(&mut self) -> impl Iterator<Item = Attempt> + '_ {
+        self.0.drain(..)
+    }
 }
 
 /// Decides on the frame that is the first `length` bytes of `room`. `now` is `CLOCK_MONOTONIC` in ns, asked only where
@@ -173,6 +195,7 @@ pub fn handle<S: Sources>(
     now: impl Fn() -> u64,
 ) -> Outcome {
     let length = length.min(room.len());
+    scratch.attempts.0.clear();
     // XDP has walked these headers already; a frame that cannot be read here was changed on the way.
     let Some(flow) = packet::flow(&&room[..length]) else { return unreadable(Kind::Unparsed, context.relay) };
     let outcome = match flow.fragment {
@@ -196,14 +219,23 @@ fn handle_datagram<S: Sources>(
     }
     let udp = Udp::of(frame, flow);
     let ends = udp.map(Ends::from);
-    let Scratch { index, answers, .. } = scratch;
-    let end = |message: &Message<'_>| answers.end(message, ends.as_ref()?, context);
-    let mut reading = read(payload_of(udp), &flow.src, index, context, end);
+    let Scratch { index, answers, attempts, .. } = scratch;
+    let end = |message: &Message<'_>, is_suspended: bool| match is_suspended {
+        true => answers.forbid(message, ends.as_ref()?, context.secret),
+        false => answers.end(message, ends.as_ref()?, context),
+    };
+    let mut reading = read(payload_of(udp), &flow.src, index, attempts, context, end);
     let checksum = offloaded(frame, flow);
-    if reading.refused.is_none() {
-        let past_kernel = context.relay == Way::Datagrams;
-        let is_checked = past_kernel || matches!(reading.ending, Some(Ending::Answered(_)));
-        let unsound = is_checked.then(|| unsound(frame, flow, checksum)).flatten();
+    let past_kernel = context.relay == Way::Datagrams;
+    let is_checked = past_kernel || matches!(reading.ending, Some(Ending::Answered(_)));
+    let unsound = is_checked.then(|| unsound(frame, flow, checksum)).flatten();
+    if reading.refused == Some(Reason::Suspended) {
+        if let (None, Some(Ending::Answered(answered))) = (unsound, reading.ending.take())
+            && let Some(length) = answers.place(&answered, room, flow)
+        {
+            return reading.ended(Action::Reply(length, answered.reason), Some(answered.seen));
+        }
+    } else if reading.refused.is_none() {
         match (unsound, reading.ending.take()) {
             // What the kernel would not take is left to it, where it gets it.
             (Some(_), _) => reading.refused = unsound.filter(|_| past_kernel),
@@ -238,12 +270,12 @@ fn handle_fragment<S: Sources>(
         return reading.outcome(Checksum::Whole);
     }
     let exempt = || (!datagrams && context.rules.enforce == 0) || context.sources.is_known(&flow.src);
-    let Scratch { index, whole, emergencies, .. } = scratch;
+    let Scratch { index, whole, emergencies, attempts, .. } = scratch;
     let (mut complete, mut of_whole) = (false, None);
     let now = now();
     let verdict = context.fragments.add(&fragment, context.relay, now, exempt, |datagram| {
         of_whole = packet::flow(&datagram);
-        reading = read_whole(datagram, flow, of_whole.as_ref(), index, context);
+        reading = read_whole(datagram, flow, of_whole.as_ref(), index, attempts, context);
         if datagrams {
             whole.clear();
             whole.extend_from_slice(datagram);
@@ -307,12 +339,13 @@ fn read_whole<S: Sources>(
     flow: &Flow,
     of_whole: Option<&Flow>,
     index: &mut Index,
+    attempts: &mut Attempts,
     context: &Context<'_, S>,
 ) -> Reading {
     let judged = judge_whole(frame, flow, context.rules, context.sources);
     let payload = payload_of(of_whole.and_then(|flow| Udp::of(frame, flow)));
     // Its other fragments may be with the kernel already, which waits for the last.
-    let mut reading = Reading { ending: None, ..read(payload, &flow.src, index, context, |_| None) };
+    let mut reading = Reading { ending: None, ..read(payload, &flow.src, index, attempts, context, |_, _| None) };
     if judged.verdict.action == verdict::Action::Drop {
         reading.refused = Some(judged.verdict.reason);
     }
@@ -329,8 +362,9 @@ fn read<S: Sources>(
     payload: &[u8],
     src: &Addr,
     index: &mut Index,
+    attempts: &mut Attempts,
     context: &Context<'_, S>,
-    end: impl FnOnce(&Message<'_>) -> Option<Ending>,
+    end: impl FnOnce(&Message<'_>, bool) -> Option<Ending>,
 ) -> Reading {
     let keep_alive = || {
         let ending = context.rules.answer.keep_alives.then_some(Ending::Taken(Reason::KeepAlive));
@@ -366,7 +400,26 @@ fn read<S: Sources>(
             reading.would = Some(Reason::ForeignDomain);
         }
     }
-    reading.ending = end(&message);
+    let mut is_forbidden = false;
+    if method == Method::Register && rules.registration.suspend && reading.refused.is_none() {
+        if rules.watches(Reason::Suspended)
+            && context.suspensions.hold(&message, src)
+            && !context.sources.is_trusted(src)
+        {
+            if rules.enforce & Reason::Suspended.bit() != 0 {
+                reading.refused = Some(Reason::Suspended);
+                is_forbidden = rules.registration.answer == SuspendedAnswer::Forbidden;
+            } else {
+                reading.would = reading.would.or(Some(Reason::Suspended));
+            }
+        }
+        if reading.refused.is_none() {
+            attempts.0.extend(Attempt::all_of(&message, src, context.secret));
+        }
+    }
+    if is_forbidden || reading.refused.is_none() {
+        reading.ending = end(&message, is_forbidden);
+    }
     reading
 }
 

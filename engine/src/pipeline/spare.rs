@@ -73,7 +73,7 @@ mod tests {
 
     use super::super::{Checksum, Scratch, Way, handle};
     use crate::datagram::{udp_of_mut, write_udp};
-    use crate::policy::{Secret, Sources};
+    use crate::policy::{Secret, Sources, Suspensions};
     use crate::pressure::{Gauge, Pressed, UdpSocket};
     use crate::reassembly::Reassembly;
     use crate::ruleset::Ruleset;
@@ -94,6 +94,10 @@ mod tests {
 
         fn is_named(&self, src: &vos_common::rule::Addr) -> bool {
             self.is_known(src)
+        }
+
+        fn is_trusted(&self, _: &vos_common::rule::Addr) -> bool {
+            false
         }
     }
 
@@ -121,7 +125,16 @@ mod tests {
     fn under(pressed: &Pressed, sources: &Callers, scratch: &mut Scratch, frame: &[u8], now: u64) -> Outcome {
         let rules = Ruleset { emergency: crate::pipeline::Emergency::of(&["112".to_owned()]), ..Ruleset::default() };
         let (rules, fragments, secret) = (&rules, &Reassembly::default(), &Secret::default());
-        let context = Context { rules, sources, fragments, secret, relay: Way::Frames, shield: None, pressed };
+        let context = Context {
+            rules,
+            sources,
+            fragments,
+            secret,
+            relay: Way::Frames,
+            shield: None,
+            pressed,
+            suspensions: &Suspensions::new(Secret::default()),
+        };
         handle(&mut frame.to_vec(), frame.len(), scratch, &context, || now)
     }
 
@@ -230,7 +243,16 @@ mod tests {
         let rules = Ruleset { emergency, ..rules };
         let (rules, sources) = (&rules, &STRANGERS);
         let (shield, secret, fragments, pressed) = (Some(&shield), &secret, &fragments, &pressed);
-        let context = Context { rules, sources, fragments, secret, relay: Way::Frames, shield, pressed };
+        let context = Context {
+            rules,
+            sources,
+            fragments,
+            secret,
+            relay: Way::Frames,
+            shield,
+            pressed,
+            suspensions: &Suspensions::new(Secret::default()),
+        };
         let mut scratch = Scratch::default();
         let mut decide = |payload: &[u8], now: u64| {
             let mut frame = Packet::v4(CALLER_V4).sip(payload).build();
@@ -273,7 +295,16 @@ mod tests {
             let (fragments, mut scratch) = (Reassembly::default(), Scratch::default());
             let (rules, sources, fragments) = (&rules, &STRANGERS, &fragments);
             let (shield, secret, pressed) = (Some(&shield), &secret, &pressed);
-            let context = Context { rules, sources, fragments, secret, relay: way, shield, pressed };
+            let context = Context {
+                rules,
+                sources,
+                fragments,
+                secret,
+                relay: way,
+                shield,
+                pressed,
+                suspensions: &Suspensions::new(Secret::default()),
+            };
             let mut copies = (1..=2).map(|id| {
                 let (first, rest) = datagram.split_at(512);
                 let first = Packet::v4(CALLER_V4).raw(17, first).udp_length(datagram.len() as u16);

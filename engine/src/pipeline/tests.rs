@@ -1,6 +1,7 @@
 //! Frames in, outcomes out.
 
 use super::*;
+use crate::policy::Suspensions;
 use proptest::prelude::*;
 use vos_common::cases::{self, CALLER_V4, CALLER_V6, Packet};
 
@@ -14,6 +15,10 @@ impl Sources for Known {
 
     fn is_named(&self, src: &Addr) -> bool {
         self.is_known(src)
+    }
+
+    fn is_trusted(&self, _: &Addr) -> bool {
+        false
     }
 }
 
@@ -31,6 +36,7 @@ fn through(frame: &[u8], rules: &Ruleset, known: &Known, relay: Way) -> Outcome 
         relay,
         shield: None,
         pressed: &Pressed::default(),
+        suspensions: &Suspensions::new(Secret::default()),
     };
     handle(&mut frame.to_vec(), frame.len(), &mut Scratch::default(), &context, || 1)
 }
@@ -78,6 +84,7 @@ fn a_request_in_two_fragments_is_known_once_it_is_whole() {
         relay: Way::Frames,
         shield: None,
         pressed: &Pressed::default(),
+        suspensions: &Suspensions::new(Secret::default()),
     };
     let mut handled = |frame: &[u8]| {
         let Outcome { action, kind, .. } = handle(&mut frame.to_vec(), frame.len(), &mut scratch, &context, || 1);
@@ -137,6 +144,7 @@ fn an_ack_is_observed_by_its_tag_and_call() {
         relay: Way::Frames,
         shield: None,
         pressed: &Pressed::default(),
+        suspensions: &Suspensions::new(Secret::default()),
     };
     let observed = |frame: &[u8]| handle(&mut frame.to_vec(), frame.len(), &mut Scratch::default(), &context, || 1).ack;
     let seen = observed(&ack("ACK", "a", ";tag=t"));

@@ -1,20 +1,29 @@
-//! What has memory: who has proven an address to be theirs, and which domains are ours.
+//! What has memory: who has proven an address to be theirs, who guesses passwords, and which domains are ours.
 //!
 //! Workers never wait for anyone. What they see goes to the policy's thread as small observations over a bounded
 //! channel; what comes of it goes back through the kernel's maps.
 
 /// Which domains are ours.
 mod domains;
+/// Whom a REGISTER is about.
+mod identity;
 /// What the policy is told.
 mod observation;
+/// Who guesses passwords.
+mod registrations;
 /// Round trips that cannot be spoofed.
 mod round_trip;
+/// Who is suspended.
+mod suspensions;
 /// The kernel's table of sources that have proven themselves, and its one writer.
 mod verified;
 
 pub use domains::Domains;
-pub use observation::{Ack, Answer, Observation};
+pub use identity::{Attempt, CREDENTIALS_MAX, NAME_MAX, Name};
+pub use observation::{Ack, Answer, NONCES_MAX, Observation};
+pub use registrations::Registrations;
 pub use round_trip::{ANSWERS, CHALLENGES, RoundTrips, Secret};
+pub use suspensions::{RegistrationCount, SUSPENSIONS_MAX, Shown, Suspension, Suspensions};
 pub use verified::{Count, Verified, VerifiedMap};
 
 use std::sync::Arc;
@@ -32,6 +41,8 @@ pub trait Sources {
     fn is_known(&self, src: &Addr) -> bool;
     /// Is this source allowed or trusted by a rule?
     fn is_named(&self, src: &Addr) -> bool;
+    /// Is this source trusted by a rule?
+    fn is_trusted(&self, src: &Addr) -> bool;
 }
 
 /// What is learnt from the softswitch's answers and from ACKs: who is verified (DESIGN §2.7).
@@ -39,14 +50,16 @@ pub trait Sources {
 pub struct Policy<M> {
     trips: RoundTrips,
     verified: Verified<M>,
+    /// Who guesses passwords.
+    pub registrations: Registrations,
     seed: u64,
 }
 
 impl<M: VerifiedMap> Policy<M> {
     /// A policy that writes `verified`. `seed` is the one that the kernel's tables are keyed with
     /// ([`vos_common::state::Config::seed`]).
-    pub fn new(verified: Verified<M>, seed: u64) -> Self {
-        Self { trips: RoundTrips::default(), verified, seed }
+    pub fn new(verified: Verified<M>, registrations: Registrations, seed: u64) -> Self {
+        Self { trips: RoundTrips::default(), verified, registrations, seed }
     }
 
     /// How many are verified, live.

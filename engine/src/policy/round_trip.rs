@@ -8,6 +8,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 
 use sip_parse::{Aor, CSeq, Method, Via};
+use vos_common::rule::Addr;
 use vos_common::state::mix;
 
 use crate::recent::Recent;
@@ -60,6 +61,16 @@ impl Secret {
     /// branch, which not everybody repeats there.
     pub fn answer(&self, call_id: &[u8], from_tag: Option<&[u8]>, cseq: u32) -> u64 {
         self.hash((5u8, call_id, from_tag, cseq))
+    }
+
+    /// Names an identity: an address, a user (an account or an address-of-record), or one at the other.
+    pub fn identity(&self, address: Option<&Addr>, user: Option<&[u8]>) -> u64 {
+        self.hash((6u8, address, user))
+    }
+
+    /// Names a nonce, or whatever else stands in credentials.
+    pub fn nonce(&self, nonce: &[u8]) -> u64 {
+        self.hash((7u8, nonce))
     }
 
     fn hash(&self, what: impl Hash) -> u64 {

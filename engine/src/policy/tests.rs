@@ -68,7 +68,9 @@ impl Site {
     fn on(map: Pinned) -> Self {
         let secret = Secret::default();
         let verified = Verified::open(map.clone(), SPAN).expect("the fake map can be read");
-        Self { map, policy: Policy::new(verified, SEED), secret, index: Index::new() }
+        let suspensions = Arc::new(Suspensions::new(secret.clone()));
+        let registrations = Registrations::new(crate::config::Registration::default(), secret.clone(), suspensions);
+        Self { map, policy: Policy::new(verified, registrations, SEED), secret, index: Index::new() }
     }
 
     fn answers(&mut self, to: &Addr, code: u16, method: &str, call_id: &str, now: u64) {

@@ -12,7 +12,7 @@ use vos_common::verdict::{self, Tables, judge};
 
 use super::*;
 use crate::pipeline::{self, Action, Context, Scratch, Way};
-use crate::policy::{Secret, Sources};
+use crate::policy::{Secret, Sources, Suspensions};
 use crate::pressure::Pressed;
 use crate::ruleset::Ruleset;
 
@@ -33,6 +33,10 @@ impl Sources for World {
 
     fn is_named(&self, src: &Addr) -> bool {
         self.is_known(src)
+    }
+
+    fn is_trusted(&self, _: &Addr) -> bool {
+        false
     }
 }
 
@@ -150,6 +154,7 @@ impl Site {
             relay: Way::Frames,
             shield: None,
             pressed: &Pressed::default(),
+            suspensions: &Suspensions::new(Secret::default()),
         };
         let now = self.world.now;
         if let Action::Drop(reason) =
@@ -282,6 +287,7 @@ fn known_sources_are_not_scanners_and_monitored_rules_only_count() {
         relay: Way::Frames,
         shield: None,
         pressed: &Pressed::default(),
+        suspensions: &Suspensions::new(Secret::default()),
     };
     let outcome = pipeline::handle(&mut cuts[1].frame(), usize::MAX, &mut site.scratch, &context, || NOW);
     assert!(matches!(outcome.action, Action::Relay(_)));
@@ -324,6 +330,7 @@ fn a_scanner_behind_destination_options_is_one() {
         relay: Way::Frames,
         shield: None,
         pressed: &Pressed::default(),
+        suspensions: &Suspensions::new(Secret::default()),
     };
     let mut actions = Vec::new();
     for (from, to, proto) in [(0, 120, 60), (120, datagram.len(), 17)] {
@@ -469,6 +476,7 @@ fn the_same_bytes_of_another_protocol_are_refused() {
         relay: Way::Frames,
         shield: None,
         pressed: &Pressed::default(),
+        suspensions: &Suspensions::new(Secret::default()),
     };
     let mut action = |proto| {
         let mut frame = Packet::v6(CALLER_V6).raw(proto, &bytes).udp_length(400).fragment(0, true, 9).build();

@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::pipeline::{self, Action, Context, Scratch, Way};
-    use crate::policy::{Secret, Sources};
+    use crate::policy::{Secret, Sources, Suspensions};
     use crate::pressure::Pressed;
     use crate::reassembly::Reassembly;
     use crate::ruleset::Ruleset;
@@ -95,6 +95,10 @@ mod tests {
         }
 
         fn is_named(&self, _: &Addr) -> bool {
+            false
+        }
+
+        fn is_trusted(&self, _: &Addr) -> bool {
             false
         }
     }
@@ -110,6 +114,7 @@ mod tests {
             relay: Way::Datagrams,
             shield: None,
             pressed: &Pressed::default(),
+            suspensions: &Suspensions::new(Secret::default()),
         };
         let mut scratch = Scratch::default();
         let (last, first) = frames.split_last().unwrap();

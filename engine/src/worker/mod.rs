@@ -29,7 +29,7 @@ use crate::events::{PeerChange, What};
 use crate::health::Health;
 use crate::live::{InForce, Live};
 use crate::pipeline::{self, Action, Answers, Checksum, Context, Outcome, Scratch};
-use crate::policy::{Observation, Secret};
+use crate::policy::{Observation, Secret, Suspensions};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
 use crate::relay::{Backlog, Relay};
@@ -74,7 +74,9 @@ pub struct Worker {
     pub sources: KernelSources,
     /// What observations are hashed with.
     pub secret: Secret,
-    /// Where they go.
+    /// Whose REGISTERs are refused.
+    pub suspensions: Arc<Suspensions>,
+    /// Where observations go.
     pub observations: Sender<Observation>,
     /// Does the softswitch live?
     pub health: Arc<Health>,
@@ -214,7 +216,8 @@ impl Worker {
     ) {
         let (rules, sources, fragments, secret) = (&in_force.ruleset, &self.sources, &*self.fragments, &self.secret);
         let (relay, shield) = (self.relay.way(), rules.shield.then_some(&*self.shield));
-        let context = Context { rules, sources, fragments, secret, relay, shield, pressed };
+        let suspensions = &*self.suspensions;
+        let context = Context { rules, sources, fragments, secret, relay, shield, pressed, suspensions };
         let length = frame.len();
         scratch.answers.may_leave = self.queue.has_slot();
         let room = self.queue.room(&mut frame);
@@ -227,6 +230,9 @@ impl Worker {
         }
         if let Some(ack) = ack {
             tell(&self.observations, &self.stats, Observation::Ack(ack));
+        }
+        for attempt in scratch.attempts.drain() {
+            tell(&self.observations, &self.stats, Observation::Attempt(attempt));
         }
         match action {
             Action::Relay(checksum) => {

@@ -50,6 +50,10 @@ impl Sources for KernelSources {
         let rule = self.rule(src).at(Clock::now().mono_ns());
         rule == RuleKind::Allowed as u32 || rule == RuleKind::Trusted as u32
     }
+
+    fn is_trusted(&self, src: &Addr) -> bool {
+        self.rule(src).at(Clock::now().mono_ns()) == RuleKind::Trusted as u32
+    }
 }
 
 /// The map VERIFIED, for its writer.

@@ -15,7 +15,7 @@ use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_engine::config::Answer;
 use vos_engine::pipeline::{self, Action, Checksum, Context, Scratch, Way};
-use vos_engine::policy::{Secret, Sources};
+use vos_engine::policy::{Secret, Sources, Suspensions};
 use vos_engine::pressure::Pressed;
 use vos_engine::reassembly::Reassembly;
 use vos_engine::ruleset::Ruleset;
@@ -70,6 +70,10 @@ impl Sources for Odd {
 
     fn is_named(&self, src: &Addr) -> bool {
         self.is_known(src)
+    }
+
+    fn is_trusted(&self, _: &Addr) -> bool {
+        false
     }
 }
 
@@ -263,7 +267,16 @@ impl Model {
     fn handle(&mut self, mut frame: Frame, way: Way) {
         let Self { rules, fragments, secret, shield, scratch, now, .. } = self;
         let (shield, pressed) = (Some(&*shield), &Pressed::default());
-        let context = Context { rules, sources: &Odd, fragments, secret, relay: way, shield, pressed };
+        let context = Context {
+            rules,
+            sources: &Odd,
+            fragments,
+            secret,
+            relay: way,
+            shield,
+            pressed,
+            suspensions: &Suspensions::new(Secret::default()),
+        };
         let length = frame.len();
         let room = self.frames.room(&mut frame);
         let action = pipeline::handle(room, length, scratch, &context, || *now).action;

@@ -128,7 +128,7 @@ pub(crate) fn complain(failure: &Failure, as_json: bool) {
 }
 
 /// One answer, as JSON or in words.
-pub(crate) fn tell<T: Serialize>(as_json: bool, answer: &T, text: fn(&T) -> String) -> Result<u8, Failure> {
+pub(crate) fn tell<T: Serialize>(as_json: bool, answer: &T, text: impl Fn(&T) -> String) -> Result<u8, Failure> {
     if as_json {
         print_json(answer)?;
     } else {

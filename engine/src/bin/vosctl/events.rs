@@ -13,12 +13,14 @@ use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
 use vos_engine::events::{
-    Change, Decoy, Dropped, Event, PeerChange, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Wanted, What,
+    Change, Decoy, Dropped, Event, PeerChange, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Suspended,
+    SuspensionChange, Wanted, What,
 };
 use vos_engine::pcap::Writer;
 
 use crate::Cli;
-use crate::answer::{Failure, bare};
+use crate::answer::{Failure, bare, date};
+use crate::suspensions;
 
 #[derive(Args, Debug)]
 pub(crate) struct EventsArgs {
@@ -97,6 +99,7 @@ fn line(event: &Event) -> String {
         What::Softswitch(change) => softswitch_line(change),
         What::Peer(change) => peer_line(change),
         What::Decoy(decoy) => decoy_line(decoy),
+        What::Suspension(suspended) => suspension_line(suspended),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -164,6 +167,18 @@ fn decoy_line(decoy: &Decoy) -> String {
     let caught = if *caught { "  answered the challenge" } else { "" };
     let (from, to) = (end(source, Some(*source_port)), end(destination, Some(*destination_port)));
     format!("{:16}  {from} > {to}  {start_line}{agent}{caught}", "decoy")
+}
+
+fn suspension_line(Suspended { change, suspension }: &Suspended) -> String {
+    let whom = suspensions::whom(suspension);
+    let what = match change {
+        SuspensionChange::Begun => {
+            format!("{whom} is suspended until {} after {} refusals", date(suspension.until), suspension.failures)
+        }
+        SuspensionChange::Ended => format!("{whom} is suspended no more: its time is over"),
+        SuspensionChange::Lifted => format!("{whom} is suspended no more: lifted"),
+    };
+    format!("{:16}  {what}", "suspension")
 }
 
 fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {
@@ -269,6 +284,14 @@ mod tests {
         assert_eq!(
             of(rule),
             "1970-01-01T00:00:00.000Z  rule              203.0.113.7 is blocked until 2023-11-14T22:13:20Z, api uid 0, guessing"
+        );
+        let suspended = json!({
+            "time": 0.0, "kind": "suspension", "change": "begun", "address": "203.0.113.7", "user": "100@e.com", "aor": "1@x",
+            "since": 0, "until": 180, "failures": 6, "times": 1,
+        });
+        assert_eq!(
+            of(suspended),
+            "1970-01-01T00:00:00.000Z  suspension        100@e.com at 203.0.113.7 is suspended until 1970-01-01T00:03:00Z after 6 refusals"
         );
         assert!(of(json!({ "time": -1.0, "kind": "lost", "events": 7 })).contains("7 events lost"));
     }

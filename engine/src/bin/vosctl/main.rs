@@ -46,6 +46,8 @@ mod backend;
 mod live;
 /// `vosctl completions`, `vosctl man`.
 mod man;
+/// `vosctl suspensions`.
+mod suspensions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -133,6 +135,11 @@ enum Command {
         #[command(subcommand)]
         switch: live::AttackSwitch,
     },
+    /// List whose REGISTERs are refused because of guessed passwords, and end that.
+    Suspensions {
+        #[command(subcommand)]
+        command: suspensions::SuspensionsCommand,
+    },
     /// List the softswitches behind relay.to = "proxy", give one no new calls, or again some.
     Backend {
         #[command(subcommand)]
@@ -217,6 +224,7 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::Reload => live::reload(client, cli).await,
         Command::Rule(switch) => live::switch(client, cli, switch).await,
         Command::Attack { switch } => live::attack(client, cli, switch).await,
+        Command::Suspensions { command } => suspensions::run(client, cli, command).await,
         Command::Backend { command } => backend::run(client, cli, command).await,
         Command::Cluster { command } => cluster::run(client, cli, command).await,
         Command::Stats { watch } => stats::run(client, cli, *watch).await,

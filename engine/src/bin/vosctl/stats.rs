@@ -51,6 +51,9 @@ fn stats_text(stats: &Value) -> String {
         lines.push(String::new());
         lines.push(format!("{sources:>15}  sources verified"));
     }
+    if let Some(suspended) = stats.pointer("/suspensions/now").and_then(Value::as_u64).filter(|now| *now > 0) {
+        lines.push(format!("{suspended:>15}  suspended: vosctl suspensions list"));
+    }
     lines.extend(overload::pressure_lines(stats));
     for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(String::new());
@@ -127,6 +130,8 @@ mod tests {
              peer is there: 140 sent to it, 2 refused by it as busy, 7 sent to this host instead; 130 received of it, 0 unfit\n             \
              30  answered (20.0 %)\n             15  keep_alive (10.0 %)\n              1  evil\\u{1b}[2J (0.7 %)\n"
         );
+        let suspended = stats_text(&json!({ "suspensions": { "now": 2 } }));
+        assert!(suspended.contains("  2  suspended: vosctl suspensions list\n"), "{suspended}");
         assert!(stats_text(&json!({ "would_drop": { "stealth": 3 } })).contains("if this were enforced"));
         assert_eq!(stats_text(&json!([])), "\n\n              0  packets judged\n");
     }

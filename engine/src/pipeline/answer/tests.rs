@@ -4,6 +4,7 @@ use super::super::{Action, Checksum, Emergency, Outcome, Scratch, Way, handle};
 use super::*;
 use crate::config;
 use crate::datagram::{pseudo_header, udp_of_mut, write_udp};
+use crate::policy::Suspensions;
 use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
 use crate::ruleset::Ruleset;
@@ -18,6 +19,10 @@ impl Sources for Named {
 
     fn is_named(&self, _: &Addr) -> bool {
         self.0
+    }
+
+    fn is_trusted(&self, _: &Addr) -> bool {
+        false
     }
 }
 
@@ -44,7 +49,16 @@ impl Bench {
         let mut room = [frame, &[0xee; 2_000]].concat();
         let (fragments, secret) = (&self.fragments, &self.secret);
         let (rules, sources, pressed) = (&self.rules, &self.named, &Pressed::default());
-        let context = Context { rules, sources, fragments, secret, relay: Way::Frames, shield: None, pressed };
+        let context = Context {
+            rules,
+            sources,
+            fragments,
+            secret,
+            relay: Way::Frames,
+            shield: None,
+            pressed,
+            suspensions: &Suspensions::new(Secret::default()),
+        };
         let outcome = handle(&mut room, frame.len(), &mut self.scratch, &context, || 1);
         let length = if let Action::Reply(length, _) = outcome.action { length } else { frame.len() };
         room.truncate(length);

@@ -16,6 +16,7 @@ impl Site {
             relay: Way::Datagrams,
             shield: None,
             pressed: &Pressed::default(),
+            suspensions: &Suspensions::new(Secret::default()),
         };
         let (mut frame, now) = (cut.frame(), self.world.now);
         let length = frame.len();

@@ -1,0 +1,242 @@
+//! Whom a REGISTER is about: the account of its credentials (RFC 2617 §3.2.2), and the address-of-record that is to be
+//! registered (RFC 3261 §10.3).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use sip_parse::{Auth, Message, Uri};
+use vos_common::rule::Addr;
+
+use super::Secret;
+use crate::xdp::ip;
+
+/// Bytes of a name that count. Longer ones are one with whatever begins alike: at one address that is nobody else.
+pub const NAME_MAX: usize = 64;
+/// Credentials of one REGISTER that are looked at, in the order they are written. Phones send one for each realm.
+pub const CREDENTIALS_MAX: usize = 4;
+
+/// `user@domain`: an account, or an address-of-record without its scheme and port. The domain is in lower case.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Name {
+    length: u8,
+    bytes: [u8; NAME_MAX],
+}
+
+impl Name {
+    const EMPTY: Self = Self { length: 0, bytes: [0; NAME_MAX] };
+
+    /// The account in credentials: `username`, and the realm where that has no domain.
+    pub fn of_account(credentials: &Auth<'_>) -> Option<Self> {
+        let username = credentials.username()?;
+        let mut name = Self::EMPTY;
+        name.push(username.iter().copied());
+        if !username.contains(&b'@') {
+            name.push(b"@".iter().copied());
+            name.push(credentials.realm().unwrap_or_default().iter().map(u8::to_ascii_lowercase));
+        }
+        Some(name)
+    }
+
+    /// The address-of-record in To.
+    pub fn of_aor(message: &Message<'_>) -> Option<Self> {
+        use fmt::Write as _;
+        let uri = message.to().ok()?.uri().ok()?;
+        let mut name = Self::EMPTY;
+        match uri {
+            // Whoever writes sips: or a port means the same account.
+            Uri::Sip(mut sip) => {
+                (sip.secure, sip.port) = (false, None);
+                let mut behind = Behind { skipped: "sip:".len(), name: &mut name };
+                write!(behind, "{}", Uri::Sip(sip).aor()).ok()?;
+            }
+            other => write!(Behind { skipped: 0, name: &mut name }, "{}", other.aor()).ok()?,
+        }
+        Some(name)
+    }
+
+    /// The bytes of a name, as they were written down.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        let mut name = Self::EMPTY;
+        name.push(bytes.iter().copied());
+        name
+    }
+
+    /// Its bytes: whatever somebody has sent.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length).min(NAME_MAX)]
+    }
+
+    fn push(&mut self, bytes: impl Iterator<Item = u8>) {
+        for byte in bytes {
+            let Some(place) = self.bytes.get_mut(usize::from(self.length)) else { return };
+            *place = byte;
+            self.length += 1;
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    /// What is no UTF-8 is replaced; nothing is made harmless.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(self.as_bytes()))
+    }
+}
+
+/// Writes what is behind the first bytes.
+struct Behind<'a> {
+    skipped: usize,
+    name: &'a mut Name,
+}
+
+impl fmt::Write for Behind<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let skip = self.skipped.min(text.len());
+        self.skipped -= skip;
+        self.name.push(text.bytes().skip(skip));
+        Ok(())
+    }
+}
+
+/// Whose address it is: an IPv4 address, or an IPv6 /64, since whoever has one of its addresses has them all.
+pub(crate) fn holder(src: &Addr) -> Addr {
+    if src.is_v4() { *src } else { Addr { lo: 0, ..*src } }
+}
+
+/// The same as a prefix.
+pub(crate) fn net_of(holder: &Addr) -> IpNet {
+    let ip = ip(*holder);
+    let length = if ip.is_ipv4() { 32 } else { 64 };
+    IpNet::new_assert(ip, length)
+}
+
+/// The holder of an address or prefix as it is written.
+pub(crate) fn holder_of(net: &IpNet) -> Addr {
+    match net.addr() {
+        IpAddr::V4(v4) => Addr::v4(v4.octets()),
+        IpAddr::V6(v6) => holder(&Addr::from_bytes(v6.octets())),
+    }
+}
+
+/// A REGISTER that shows credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Where it came from.
+    pub source: Addr,
+    /// [`Secret::transaction`] of it.
+    pub transaction: u64,
+    /// Its place among the credentials of the REGISTER.
+    pub place: u8,
+    /// [`Secret::nonce`] of the challenge that is answered.
+    pub nonce: u64,
+    /// Tells guesses apart that are made in one transaction: a hash of the proof of the password.
+    pub guess: u64,
+    /// For which account.
+    pub account: Name,
+    /// For which address-of-record.
+    pub aor: Name,
+}
+
+impl Attempt {
+    /// What the REGISTER `message` shows, up to [`CREDENTIALS_MAX`] of it.
+    pub fn all_of<'a>(message: &Message<'a>, source: &Addr, secret: &Secret) -> impl Iterator<Item = Self> + use<'a> {
+        let (source, secret) = (*source, secret.clone());
+        let common = || {
+            let (cseq, call_id) = (message.cseq().ok()?, message.call_id().ok()?);
+            let transaction = secret.transaction(&message.top_via().ok()?, &cseq, call_id);
+            Some((transaction, Name::of_aor(message)?))
+        };
+        let common = credentials(message).next().and_then(|_| common());
+        (0u8..).zip(credentials(message)).take(CREDENTIALS_MAX).filter_map(move |(place, shown)| {
+            let (transaction, aor) = common?;
+            let nonce = secret.nonce(shown.nonce()?);
+            let guess = secret.nonce(shown.response()?);
+            Some(Self { source, transaction, place, nonce, guess, account: Name::of_account(&shown)?, aor })
+        })
+    }
+}
+
+/// The digest credentials of a request, for whoever asked.
+pub(super) fn credentials<'a>(message: &Message<'a>) -> impl Iterator<Item = Auth<'a>> + use<'a> {
+    let all = message.authorizations().chain(message.proxy_authorizations());
+    all.filter_map(Result::ok).filter(Auth::is_digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use sip_parse::{Index, Mode};
+
+    use super::*;
+
+    fn told<T>(to: &str, headers: &str, ask: impl FnOnce(&Message<'_>) -> T) -> T {
+        let text = format!(
+            "REGISTER sip:e.com SIP/2.0\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\r\nFrom: <sip:1@x>;tag=1\r\nTo: {to}\r\n\
+             Call-ID: 1\r\nCSeq: 1 REGISTER\r\n{headers}\r\n"
+        );
+        let mut index: Index = Index::new();
+        ask(&index.parse(text.as_bytes(), Mode::Lenient).expect("the test's own message parses"))
+    }
+
+    #[test]
+    fn one_address_of_record_has_one_name_however_it_is_written() {
+        for to in ["<sip:100@e.com>", "sips:1%300@E.COM:5061;tag=1", "\"x\" <sip:100:pw@e.com;user=phone?a=b>"] {
+            told(to, "", |message| {
+                assert_eq!(Name::of_aor(message).expect("a name").as_bytes(), b"100@e.com", "{to}");
+            });
+        }
+        told("<tel:+1-555>", "", |message| {
+            assert_eq!(Name::of_aor(message).expect("a name").to_string(), "tel:+1555");
+        });
+        assert_eq!(told("<sip:100@", "", Name::of_aor), None);
+        let long = format!("<sip:{}@e.com>", "x".repeat(200));
+        told(&long, "", |message| assert_eq!(Name::of_aor(message).expect("a name").as_bytes(), [b'x'; NAME_MAX]));
+    }
+
+    #[test]
+    fn an_account_is_its_user_and_its_realm() {
+        let shown = |text: &str| {
+            told("<sip:1@x>", &format!("Authorization: Digest {text}, nonce=\"n\", response=\"r\"\r\n"), |message| {
+                credentials(message).next().and_then(|shown| Name::of_account(&shown)).map(|name| name.to_string())
+            })
+        };
+        assert_eq!(shown("username=\"100\", realm=\"E.com\"").as_deref(), Some("100@e.com"));
+        assert_eq!(shown("username=\"100@a.org\", realm=\"e.com\"").as_deref(), Some("100@a.org"));
+        assert_eq!(shown("username=\"100\"").as_deref(), Some("100@"));
+        assert_eq!(shown("realm=\"e.com\""), None);
+    }
+
+    #[test]
+    fn an_attempt_is_told_for_each_credentials_up_to_the_limit() {
+        let one = |n: usize| {
+            format!("Authorization: Digest username=\"{n}\", realm=\"r\", nonce=\"n{n}\", response=\"{n}\"\r\n")
+        };
+        let headers: String = (0..9).map(one).collect::<String>() + "Proxy-Authorization: Basic abc\r\n";
+        let (secret, source) = (Secret::default(), Addr::v4([192, 0, 2, 7]));
+        let attempts =
+            told("<sip:1@x>", &headers, |message| Attempt::all_of(message, &source, &secret).collect::<Vec<_>>());
+        let accounts: Vec<String> = attempts.iter().map(|attempt| attempt.account.to_string()).collect();
+        assert_eq!(accounts, ["0@r", "1@r", "2@r", "3@r"]);
+        let [first, second, ..] = &attempts[..] else { panic!("{attempts:?}") };
+        assert!(first.nonce != second.nonce && first.guess != second.guess && first.transaction == second.transaction);
+        assert_eq!((first.nonce, first.aor.as_bytes(), first.source), (secret.nonce(b"n0"), &b"1@x"[..], source));
+        let none = "Authorization: Basic abc\r\nAuthorization: Digest username=\"1\", nonce=\"n\"\r\n";
+        assert_eq!(told("<sip:1@x>", none, |message| Attempt::all_of(message, &source, &secret).count()), 0);
+    }
+
+    #[test]
+    fn an_ipv6_address_is_its_64() {
+        let address =
+            Addr::from_bytes("2001:db8:1:2:3:4:5:6".parse::<std::net::Ipv6Addr>().expect("it is one").octets());
+        let net = net_of(&holder(&address));
+        assert_eq!(net.to_string(), "2001:db8:1:2::/64");
+        assert_eq!(holder_of(&net), holder(&address));
+        let v4 = Addr::v4([192, 0, 2, 1]);
+        assert_eq!((net_of(&holder(&v4)).to_string(), holder_of(&net_of(&v4))), ("192.0.2.1/32".to_owned(), v4));
+    }
+}
