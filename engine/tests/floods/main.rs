@@ -23,5 +23,7 @@ mod registers;
 mod scans;
 /// Two hosts, a wire of four queues, the engine, and a registrar.
 mod site;
+/// Who guesses passwords, and who is next to them.
+mod suspensions;
 /// Who is verified, and who is not.
 mod verified;

@@ -31,13 +31,23 @@ impl Phone {
     /// Registers: challenged, and then accepted.
     #[track_caller]
     pub(crate) fn registers(&mut self) {
-        let (uri, contact) = (format!("sip:{DOMAIN}"), self.contact());
-        let request = self.request("REGISTER", &uri, &self.user.clone());
-        let request = request.replacen("Content-Length", &format!("{contact}Expires: 600\r\nContent-Length"), 1);
+        assert_eq!(self.tries(PASSWORD), 200);
+    }
+
+    /// Tries to register with this password: challenged, and then answered so.
+    #[track_caller]
+    pub(crate) fn tries(&mut self, password: &str) -> u16 {
+        let request = self.register();
         let (status, reply) = self.asks(&request, None);
         assert_eq!(status, 401, "{reply}");
-        let (status, reply) = self.asks(&self.with_credentials(&request, &reply), None);
-        assert_eq!(status, 200, "{reply}");
+        self.asks(&with_credentials(&self.user, password, &request, &reply), None).0
+    }
+
+    /// A REGISTER, not yet with credentials.
+    pub(crate) fn register(&mut self) -> String {
+        let (uri, contact) = (format!("sip:{DOMAIN}"), self.contact());
+        let request = self.request("REGISTER", &uri, &self.user.clone());
+        request.replacen("Content-Length", &format!("{contact}Expires: 600\r\nContent-Length"), 1)
     }
 
     /// Calls `callee`: challenged, answered, acknowledged, ended.
@@ -49,7 +59,7 @@ impl Phone {
         let (status, reply) = self.asks(&invite, Some(callee));
         assert_eq!(status, 407, "{reply}");
         self.send(&ack(&invite, &reply));
-        let invite = self.with_credentials(&invite, &reply);
+        let invite = with_credentials(&self.user, PASSWORD, &invite, &reply);
         let (status, reply) = self.asks(&invite, Some(callee));
         assert_eq!(status, 200, "{reply}");
         let (acked, ack) = (callee.acks, in_dialog("ACK", &invite, &reply));
@@ -142,27 +152,29 @@ impl Phone {
     fn contact(&self) -> String {
         format!("Contact: <sip:{}@{}>\r\n", self.user, self.local)
     }
+}
 
-    /// The same request once more, with the answer to the challenge in `reply` (RFC 2617 §3.2.2, without qop).
-    fn with_credentials(&self, request: &str, reply: &str) -> String {
-        let proxy = status(reply) == Some(407);
-        let (asked, answers) =
-            if proxy { ("Proxy-Authenticate", "Proxy-Authorization") } else { ("WWW-Authenticate", "Authorization") };
-        let challenge = field(reply, asked);
-        let nonce = challenge.split("nonce=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a nonce");
-        let mut words = request.split(' ');
-        let (method, uri) = (words.next().unwrap(), words.next().unwrap());
-        let md5 = |text: String| format!("{:x}", Md5::digest(text.as_bytes()));
-        let own = md5(format!("{}:{DOMAIN}:secret", self.user));
-        let response = md5(format!("{own}:{nonce}:{}", md5(format!("{method}:{uri}"))));
-        let line = format!(
-            "{answers}: Digest username=\"{}\", realm=\"{DOMAIN}\", nonce=\"{nonce}\", uri=\"{uri}\", \
-             response=\"{response}\"\r\nContent-Length",
-            self.user
-        );
-        let again = request.replacen("x1;rport", "x2;rport", 1).replacen("CSeq: 1 ", "CSeq: 2 ", 1);
-        again.replacen("Content-Length", &line, 1)
-    }
+/// The password of everybody.
+pub(crate) const PASSWORD: &str = "secret";
+
+/// The same request once more, with the answer to the challenge in `reply` (RFC 2617 §3.2.2, without qop).
+pub(crate) fn with_credentials(user: &str, password: &str, request: &str, reply: &str) -> String {
+    let proxy = status(reply) == Some(407);
+    let (asked, answers) =
+        if proxy { ("Proxy-Authenticate", "Proxy-Authorization") } else { ("WWW-Authenticate", "Authorization") };
+    let challenge = field(reply, asked);
+    let nonce = challenge.split("nonce=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a nonce");
+    let mut words = request.split(' ');
+    let (method, uri) = (words.next().unwrap(), words.next().unwrap());
+    let md5 = |text: String| format!("{:x}", Md5::digest(text.as_bytes()));
+    let own = md5(format!("{user}:{DOMAIN}:{password}"));
+    let response = md5(format!("{own}:{nonce}:{}", md5(format!("{method}:{uri}"))));
+    let line = format!(
+        "{answers}: Digest username=\"{user}\", realm=\"{DOMAIN}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+         response=\"{response}\"\r\nContent-Length"
+    );
+    let again = request.replacen("x1;rport", "x2;rport", 1).replacen("CSeq: 1 ", "CSeq: 2 ", 1);
+    again.replacen("Content-Length", &line, 1)
 }
 
 /// The status of a response.
