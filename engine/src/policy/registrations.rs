@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tracing::warn;
 use vos_common::rule::Addr;
 use vos_common::state::mix;
 
@@ -32,6 +33,9 @@ const WAYS: usize = 8;
 const IN_A_ROW: u64 = Duration::from_secs(3_600).as_nanos() as u64;
 /// A suspension within this time of the last one's end is a relapse, ns.
 const RELAPSE: u64 = Duration::from_secs(86_400).as_nanos() as u64;
+
+/// Refusals that did not count for shared nonces after which that is said, once: fewer happen to a server of any kind.
+const SAY_SHARED: u32 = 100;
 
 /// In the place of who has a nonce: several have.
 const SHARED: u64 = 0;
@@ -65,6 +69,8 @@ pub struct Registrations {
     attempts: Recent<u64, Tried, WAYS>,
     behind: Recent<u64, Behind, WAYS>,
     suspensions: Arc<Suspensions>,
+    /// Refusals that did not count because several have had the nonce.
+    shared: u32,
 }
 
 /// Names whoever has an address.
@@ -76,7 +82,7 @@ impl Registrations {
     /// Nobody has failed yet.
     pub fn new(config: Registration, secret: Secret, suspensions: Arc<Suspensions>) -> Self {
         let (nonces, attempts, behind) = (Recent::of(NONCES), Recent::of(ATTEMPTS), Recent::of(IDENTITIES));
-        Self { config, secret, nonces, attempts, behind, suspensions }
+        Self { config, secret, nonces, attempts, behind, suspensions, shared: 0 }
     }
 
     /// Who is suspended.
@@ -115,7 +121,7 @@ impl Registrations {
         }
         let (source, now) = (holder(&answer.to), clock.mono_ns());
         let (mut names, mut is_proven): (Vec<Name>, bool) = (Vec::new(), false);
-        let (mut user, mut was_tried) = (None, false);
+        let (mut user, mut was_tried, mut is_shared) = (None, false, false);
         for place in 0..CREDENTIALS_MAX as u64 {
             let key = mix(answer.transaction, place);
             let Some((tried, _)) = self.attempts.get(key, &key) else { break };
@@ -125,9 +131,9 @@ impl Registrations {
             }
             self.attempts.put(key, key, Tried { open: open - 1, ..tried }, now);
             was_tried = true;
-            let has_nonce =
-                self.nonces.get(attempt.nonce, &attempt.nonce).is_some_and(|(has, _)| has == owner(&source));
-            if has_nonce {
+            let has = self.nonces.get(attempt.nonce, &attempt.nonce).map(|(has, _)| has);
+            is_shared |= has == Some(SHARED);
+            if has == Some(owner(&source)) {
                 is_proven = true;
                 user = Some((attempt.account, attempt.aor));
                 for name in [attempt.account, attempt.aor] {
@@ -153,6 +159,15 @@ impl Registrations {
                     return self.failed(source, &names, user, clock, is_trusted);
                 }
                 count.unproven.fetch_add(1, Relaxed);
+                self.shared += u32::from(is_shared && self.shared < SAY_SHARED);
+                if is_shared && self.shared == SAY_SHARED {
+                    self.shared += 1;
+                    warn!(
+                        "registration: {SAY_SHARED} refused passwords did not count, because the softswitch had sent their nonce \
+                         to several addresses: anybody may have sent them. Kamailio: modparam(\"auth\", \
+                         \"auth_checks_register\", 9)"
+                    );
+                }
             }
             _ => {}
         }

@@ -14,9 +14,9 @@ use crate::site::{
 const FAMILIES: [(IpAddr, IpAddr, IpAddr); 2] =
     [(IpAddr::V4(CALLER), IpAddr::V4(OTHER), SERVER4), (IpAddr::V6(CALLER6), IpAddr::V6(OTHER6), SERVER6)];
 
-/// `needed`, and what is answered besides.
+/// `needed`, and what is answered besides; nobody is suspended, so that REGISTERs are nothing to decide about.
 fn needed(answer: &str) -> String {
-    format!("[relay]\nredirect = \"needed\"\n[answer]\n{answer}")
+    format!("[relay]\nredirect = \"needed\"\n[registration]\nsuspend = false\n[answer]\n{answer}")
 }
 
 /// A site of this configuration, with the peers allowed.
@@ -121,7 +121,7 @@ fn switching_between_all_needed_and_none_loses_nothing() {
     }
     let config = |redirect: &str| {
         format!(
-            "[relay]\nredirect = \"{redirect}\"\n\
+            "[relay]\nredirect = \"{redirect}\"\n[registration]\nsuspend = false\n\
              [rules]\nrate_register = \"off\"\nrate_source = \"off\"\nrate_prefix = \"off\"\n"
         )
     };
