@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 74] = [
+const FIXED: [(&str, &str); 75] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -49,6 +49,11 @@ const FIXED: [(&str, &str); 74] = [
     (
         "backend",
         "up to 64 tables with different name and address (and drain), such as name = \"a\", address = \"10.0.0.2:5060\"",
+    ),
+    (
+        "gateway",
+        "up to 256 tables with different name, from (and auth, port), and tier or cps and max_calls (and burst, max_duration), \
+         such as name = \"a\", from = [\"198.51.100.0/28\"], tier = \"small\"",
     ),
     ("answer.keep_alives", "true or false"),
     ("answer.options", "true or false"),

@@ -19,6 +19,8 @@ mod domains;
 mod error;
 /// Who else may decide, and who is told.
 mod feeds;
+/// Trunks, and how much each may call.
+mod gateway;
 /// Every key, and what it takes.
 mod keys;
 /// One file of several that lie over each other.
@@ -58,6 +60,10 @@ pub use domains::MAX_DOMAINS;
 pub use error::ConfigError;
 pub use feeds::{
     Amqp, Api, Cluster, DatagramFeed, FileFeed, Honeypot, Listen, MAX_API_ALLOW, MAX_DECOYS, MAX_FILE_FEEDS, NAME_MAX,
+};
+pub use gateway::{
+    ALL_CALLS_MAX, Auth, CALLS_MAX, CPS_MAX, CallLimits, GATEWAY_NAME_MAX, Gateway, MAX_GATEWAY_NETS, MAX_GATEWAYS,
+    Size,
 };
 pub use profile::Profile;
 pub use rate::{BURST_MAX, PERIOD_MAX, RATE_MAX, Rate, RateError};
@@ -113,6 +119,8 @@ pub struct Config {
     pub relay: Relay,
     /// The softswitches, for `relay.to = "proxy"`, up to [`MAX_BACKENDS`].
     pub backend: Vec<Backend>,
+    /// Trunks, and how much each may call, up to [`MAX_GATEWAYS`].
+    pub gateway: Vec<Gateway>,
     /// What is answered at the NIC.
     pub answer: Answer,
     /// What becomes of whoever guesses passwords.
@@ -229,6 +237,7 @@ impl Default for Config {
             worker: Worker::default(),
             relay: Relay::default(),
             backend: Vec::new(),
+            gateway: Vec::new(),
             answer: Answer::default(),
             registration: Registration::default(),
             health: Health::default(),
@@ -378,7 +387,7 @@ impl Config {
         let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, registration, .. } = new.clone();
         let Self { health, control, .. } = new.clone();
         let ControlPlane { widest_v4, widest_v6, widest_feed_v4, .. } = control;
-        let Self { file_feed, datagram_feed, amqp, api, honeypot, .. } = new.clone();
+        let Self { gateway, file_feed, datagram_feed, amqp, api, honeypot, .. } = new.clone();
         let Relay { redirect, priority, shield, emergency, .. } = relay;
         Self {
             profile,
@@ -388,6 +397,7 @@ impl Config {
             rates,
             relay: Relay { redirect, priority, shield, emergency, ..self.relay.clone() },
             backend,
+            gateway,
             answer,
             registration,
             health,
@@ -432,6 +442,7 @@ impl Config {
         within("control.widest_v4", self.control.widest_v4.into(), 0, 32)?;
         within("control.widest_v6", self.control.widest_v6.into(), 0, 128)?;
         within("control.widest_feed_v4", self.control.widest_feed_v4.into(), 0, 32)?;
+        self.validate_gateways()?;
         self.validate_feeds()
     }
 }

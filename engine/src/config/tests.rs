@@ -451,6 +451,7 @@ fn what_needs_a_restart_is_documented() {
             address: "10.0.0.2:5060".parse().expect("an address"),
             drain: false,
         }],
+        gateway: vec![Gateway { name: "a".into(), ..Gateway::default() }],
         answer: Answer { keep_alives: false, options: true, options_pass_every: 1, refuse_calls: true },
         registration: Registration {
             suspend: false,
