@@ -104,7 +104,8 @@ reasons! {
     Answered = "answered",
     /// Answered with 503: the softswitch is dead.
     Unavailable = "unavailable",
-    /// Answered with 403: a REGISTER of an identity that is suspended.
+    /// Answered: 403 to a REGISTER of an identity that is suspended, 503 to a gateway's call beyond its limits, 200 to the
+    /// CANCEL of such a call.
     Refused = "refused",
     // taken by the engine
     /// Taken: a keep-alive, which over UDP wants no answer (RFC 5626 §3.5.1).
@@ -115,6 +116,11 @@ reasons! {
     InFragments = "in_fragments",
     /// Taken: the ACK of an answer of the engine's own.
     Acknowledged = "acknowledged",
+    // of gateways: calls beyond their limits
+    /// Refused by the engine with 503, or dropped where that cannot leave: a gateway's call beyond its calls a second.
+    GatewayCps = "gateway_cps",
+    /// The same: beyond its calls at a time.
+    GatewayCalls = "gateway_calls",
 }
 
 impl Reason {
@@ -130,6 +136,7 @@ impl Reason {
         let slot = self as u8;
         (slot >= Self::Blocked as u8 && slot <= Self::RateGlobal as u8)
             || (slot >= Self::ForeignDomain as u8 && slot <= Self::Suspended as u8)
+            || matches!(self, Self::GatewayCps | Self::GatewayCalls)
     }
 
     /// Was the packet answered by the engine?

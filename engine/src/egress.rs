@@ -15,7 +15,8 @@ use vos_common::state::REPLY_HEAD;
 
 use crate::control::clock::Clock;
 use crate::live::Live;
-use crate::policy::{Ack, Answer, OBSERVATIONS, Observation, Policy, Secret, Sources as _, VerifiedMap};
+use crate::policy::gateways::{Teller, Watch};
+use crate::policy::{Ack, Answer, OBSERVATIONS, Observation, Policy, Said, Secret, Sources as _, VerifiedMap};
 use crate::shield::Shield;
 use crate::warden::Warden;
 use crate::xdp::{KernelSources, ip};
@@ -72,6 +73,10 @@ pub struct Observer<M> {
     pub secret: Secret,
     /// Who is told what is answered.
     pub shield: Arc<Shield>,
+    /// Looks after the calls of trunks.
+    pub trunks: Watch,
+    /// Tells people of them.
+    pub teller: Teller,
     /// How long a proof is good for, and whatever else may change at any time.
     pub live: Arc<Live>,
     /// Who is trusted.
@@ -83,7 +88,7 @@ pub struct Observer<M> {
 /// What was seen, until it is its turn.
 #[derive(Default)]
 struct Seen {
-    answers: Vec<Answer>,
+    said: Vec<Said>,
     acks: Vec<Ack>,
 }
 
@@ -101,14 +106,20 @@ impl<M: VerifiedMap> Observer<M> {
             drop(in_force);
             // What an ACK acknowledges left before it came: so the ACKs of now are looked at once the answers are, and those
             // that come meanwhile another time. What is answered came before its answer left: so that is looked at first.
-            let early = self.take(&mut seen.answers);
+            let early = self.take(&mut seen.said);
             while let Some(record) = ring.next() {
-                seen.answers.extend(self.read(&record, &mut index));
+                seen.said.extend(self.read(&record, &mut index));
             }
-            let late = self.take(&mut seen.answers);
+            let late = self.take(&mut seen.said);
             seen.acks.extend(early);
-            for answer in seen.answers.drain(..) {
-                self.answered(&answer, Clock::now());
+            for said in seen.said.drain(..) {
+                match said {
+                    Said::Answer(answer) => self.answered(&answer, Clock::now()),
+                    Said::Bye(bye) => {
+                        let gateways = &self.live.in_force().ruleset.gateways;
+                        gateways.bye_left(bye.from, bye.to, Clock::now().mono_ns());
+                    }
+                }
             }
             for ack in seen.acks.drain(..) {
                 self.policy.ack(&ack, Clock::now().mono_ns());
@@ -119,6 +130,8 @@ impl<M: VerifiedMap> Observer<M> {
                 over.iter().for_each(|over| self.warden.ended(over));
                 last_look = Instant::now();
             }
+            let gateways = Arc::clone(&self.live.in_force().ruleset.gateways);
+            self.trunks.look(&gateways, Clock::now().mono_ns(), |news| self.teller.tell(news));
             if last_expiry.elapsed() > EXPIRY {
                 self.policy.expire(Clock::now().mono_ns());
                 last_expiry = Instant::now();
@@ -128,30 +141,34 @@ impl<M: VerifiedMap> Observer<M> {
     }
 
     /// What the workers have told: attempts are noted at once, ACKs are given back.
-    fn take(&mut self, answers: &mut Vec<Answer>) -> Vec<Ack> {
+    fn take(&mut self, said: &mut Vec<Said>) -> Vec<Ack> {
         let (mut acks, now) = (Vec::new(), Clock::now().mono_ns());
         for observation in self.observations.try_iter().take(OBSERVATIONS) {
             match observation {
                 Observation::Ack(ack) => acks.push(ack),
                 Observation::Attempt(attempt) => self.policy.registrations.attempted(attempt, now),
-                Observation::Answer(answer) => answers.push(answer),
+                Observation::Answer(answer) => said.push(Said::Answer(answer)),
+                Observation::Bye(bye) => said.push(Said::Bye(bye)),
             }
         }
         acks
     }
 
     /// Reads a record of the egress program's.
-    fn read(&self, record: &[u8], index: &mut Index) -> Option<Answer> {
-        let (to, response) = read(record)?;
-        let message = index.parse(response, Mode::Lenient).ok()?;
-        let answer = Answer::of(&message, &to, &self.secret)?;
-        self.shield.answered(answer.transaction);
-        Some(answer)
+    fn read(&self, record: &[u8], index: &mut Index) -> Option<Said> {
+        let (to, said) = read(record)?;
+        let message = index.parse(said, Mode::Lenient).ok()?;
+        let said = Said::of(&message, &to, &self.secret)?;
+        if let Said::Answer(answer) = &said {
+            self.shield.answered(answer.transaction);
+        }
+        Some(said)
     }
 
     fn answered(&mut self, answer: &Answer, clock: Clock) {
         self.pings.observe(answer);
         self.policy.answer(answer, clock.mono_ns());
+        self.live.in_force().ruleset.gateways.answered(&answer.of_call(), clock.mono_ns());
         let is_trusted = |address: &Addr| self.sources.is_trusted(address);
         if let Some(suspension) = self.policy.registrations.answered(answer, clock, is_trusted) {
             self.warden.begun(&suspension, clock);

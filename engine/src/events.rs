@@ -51,6 +51,8 @@ pub enum What {
     Decoy(Decoy),
     /// Somebody is suspended, or is so no more.
     Suspension(Suspended),
+    /// A trunk calls more than it may, or no longer does; or one of its calls lasts too long.
+    Gateway(GatewayChange),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -222,6 +224,49 @@ pub struct Suspended {
     pub suspension: policy::Shown,
 }
 
+/// What has become of a trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayState {
+    /// Calls beyond a limit come: they are refused, unless the rule is only monitored.
+    Beyond,
+    /// None has come for a while.
+    Calm,
+    /// A call has lasted longer than it may; it goes on, and is no longer counted.
+    LongCall,
+}
+
+/// A trunk that calls more than it may, or no longer does, or one of its calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GatewayChange {
+    /// What it is called in the configuration.
+    pub gateway: String,
+    /// What has become of it.
+    pub change: GatewayState,
+    /// The rule of the limit, where calls are beyond one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// Calls that were beyond a limit, where that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+    /// How long that lasted, or how long a call may last, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Where a call that lasts too long came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Its Call-ID, cut: the caller's words, with whatever a terminal would obey made visible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+}
+
+impl GatewayChange {
+    /// This, and nothing else.
+    pub(crate) const fn of(gateway: String, change: GatewayState) -> Self {
+        Self { gateway, change, limit: None, calls: None, seconds: None, source: None, call_id: None }
+    }
+}
+
 /// The relay's peer has come, or has gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerChange {
@@ -328,6 +373,7 @@ impl Events {
             What::Peer(_) => "peer",
             What::Decoy(_) => "decoy",
             What::Suspension(_) => "suspension",
+            What::Gateway(_) => "gateway",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,13 +1,15 @@
 //! What of the configuration is in force for the workers: a snapshot that is replaced as a whole, so that a packet is
 //! decided by one configuration and workers wait for nobody.
 
+use std::sync::Arc;
+
 use vos_common::reason::Reason;
 use vos_common::signature::Signatures;
 use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Answer, Config, Registration, Relay, RelayTo};
 use crate::pipeline::Emergency;
-use crate::policy::Domains;
+use crate::policy::{Domains, Gateways};
 
 /// The snapshot.
 #[derive(Clone, Debug)]
@@ -34,13 +36,15 @@ pub struct Ruleset {
     pub shield: bool,
     /// Whose calls go before all others.
     pub emergency: Emergency,
+    /// Trunks, and their calls.
+    pub gateways: Arc<Gateways>,
 }
 
 impl Default for Ruleset {
     /// No rule, and nothing is answered.
     fn default() -> Self {
         let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
-        let emergency = Emergency::default();
+        let (emergency, gateways) = (Emergency::default(), Arc::default());
         let (briefs, priority, shield) = (false, false, false);
         let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
         let registration = Registration { suspend: false, ..Registration::default() };
@@ -56,13 +60,14 @@ impl Default for Ruleset {
             priority,
             shield,
             emergency,
+            gateways,
         }
     }
 }
 
 impl Ruleset {
-    /// Of a configuration, and of what the kernel holds of it.
-    pub fn of(config: &Config, kernel: &KernelConfig) -> Self {
+    /// Of a configuration, and of what the kernel holds of it; the calls of `before` go on.
+    pub fn of(config: &Config, kernel: &KernelConfig, before: &Arc<Gateways>) -> Self {
         let KernelConfig { enforce, monitor, silent, .. } = *kernel;
         // The kernel's patterns were compiled from the same text: there is no error left to meet.
         let signatures = config.scanners.compile().unwrap_or_else(|_| Box::new(Signatures::EMPTY));
@@ -72,6 +77,7 @@ impl Ruleset {
         let briefs = *to != RelayTo::Local || shield;
         let (answer, emergency) = (config.answer.clone(), Emergency::of(emergency));
         let registration = config.registration.clone();
+        let gateways = Gateways::of(&config.gateway, before);
         Self {
             enforce,
             monitor,
@@ -84,6 +90,7 @@ impl Ruleset {
             priority,
             shield,
             emergency,
+            gateways,
         }
     }
 

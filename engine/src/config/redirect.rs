@@ -6,7 +6,7 @@ use vos_common::reason::Reason;
 use vos_common::sip::{Class, LATER_FRAGMENT, Payload};
 use vos_common::state::KNOWN_SHIFT;
 
-use super::{Config, RuleMode};
+use super::{Auth, Config, Mode, RuleMode};
 
 /// Which survivors go to the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,25 @@ const KNOWN_CALLS: Share = Share {
         | 1 << (Payload::Request(Class::Ack).code() + KNOWN_SHIFT),
 };
 
+/// Of known sources: the calls of trunks begin, are challenged and end with these. Responses tell of calls as well, but
+/// nothing that the softswitch's own side does not tell.
+const TRUNKS: Share = Share {
+    words: "INVITE, ACK, BYE, CANCEL, PRACK and UPDATE of known sources: trunks' calls are counted ([[gateway]])",
+    bits: of_calls() << KNOWN_SHIFT,
+};
+
+/// A trunk that has a password may be unknown when it calls.
+const UNKNOWN_TRUNKS: Share = Share {
+    words: "INVITE, ACK, BYE, CANCEL, PRACK and UPDATE of unknown sources: a trunk may be one ([[gateway]] with a password)",
+    bits: of_calls(),
+};
+
+const fn of_calls() -> u64 {
+    1 << Payload::Request(Class::Invite).code()
+        | 1 << Payload::Request(Class::Ack).code()
+        | 1 << Payload::Request(Class::InCall).code()
+}
+
 const REQUESTS: Share =
     Share { words: "requests of unknown sources: their domain is looked at (xdp.domains)", bits: requests() };
 
@@ -112,6 +131,12 @@ fn needed(config: &Config) -> Vec<Share> {
     if config.registration.suspend {
         shares.push(REGISTERS);
     }
+    if !config.gateway.is_empty() {
+        shares.push(TRUNKS);
+    }
+    if config.gateway.iter().any(|gateway| gateway.auth == Auth::Password) {
+        shares.push(UNKNOWN_TRUNKS);
+    }
     if config.relay.shield {
         shares.push(COPIES);
     }
@@ -138,6 +163,11 @@ pub fn sees_registers(config: &Config, relaying: bool) -> bool {
     relaying && mask(config) & REGISTERS.bits == REGISTERS.bits
 }
 
+/// Do the calls of trunks go to the engine? What does not is not counted.
+pub fn sees_trunks(config: &Config) -> bool {
+    config.mode == Mode::Relay && config.relay.redirect != Redirect::None
+}
+
 /// The same in words, one a share.
 pub fn in_words(config: &Config) -> Vec<&'static str> {
     match config.relay.redirect {
@@ -150,7 +180,7 @@ pub fn in_words(config: &Config) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Answer;
+    use crate::config::{Answer, Gateway};
 
     /// Every payload that there is, from an unknown and from a known source.
     fn sent(config: &Config) -> Vec<(Option<Payload>, bool)> {
@@ -240,6 +270,31 @@ mod tests {
         assert!(sees_registers(&suspending, true) && !sees_registers(&suspending, false));
         suspending.relay.redirect = Redirect::None;
         assert!(!sees_registers(&suspending, true));
+    }
+
+    #[test]
+    fn the_calls_of_trunks_are_needed() {
+        let bare = sent(&config(Redirect::Needed, &[]));
+        let more = |auth| {
+            let mut config = config(Redirect::Needed, &[]);
+            config.gateway = vec![Gateway { auth, ..Gateway::default() }];
+            assert!(sees_new_calls(&config) && sees_trunks(&config));
+            sent(&config).into_iter().filter(|one| !bare.contains(one)).collect::<Vec<_>>()
+        };
+        let calls =
+            |known| [Class::Invite, Class::Ack, Class::InCall].map(|class| (Some(Payload::Request(class)), known));
+        for auth in [Auth::Ip, Auth::IpPort, Auth::Password] {
+            let more = more(auth);
+            assert!(calls(true).iter().all(|call| more.contains(call)), "{auth}: {more:?}");
+            let unknown = calls(false).iter().filter(|call| !bare.contains(call)).all(|call| more.contains(call));
+            assert_eq!(unknown, auth == Auth::Password, "{auth}: {more:?}");
+            // the ACKs of unknown sources are needed anyway
+            assert_eq!(more.len(), if unknown { 5 } else { 3 });
+        }
+        let mut blind = config(Redirect::None, &[]);
+        assert!(!sees_trunks(&blind));
+        (blind.relay.redirect, blind.mode) = (Redirect::All, Mode::Filter);
+        assert!(!sees_trunks(&blind));
     }
 
     #[test]

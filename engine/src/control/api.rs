@@ -23,6 +23,7 @@
 //! | `GET /v1/backends`, `PUT /v1/backends` [`Drain`](crate::live::wire::Drain) | [`Backends`](crate::live::wire::Backends) |
 //! | `GET /v1/suspensions` | [`Suspensions`](crate::control::wire::Suspensions) |
 //! | `DELETE /v1/suspensions` [`Lift`](crate::control::wire::Lift) | [`Suspensions`](crate::control::wire::Suspensions): those that were |
+//! | `GET /v1/gateways` | [`Gateways`](crate::live::wire::Gateways) |
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,

@@ -34,7 +34,8 @@ pub struct By {
 
 impl By {
     /// A feed: it may block and unblock, and does not shorten what others have decided for longer. A file
-    /// ([`Origin::File`]) can change what it made itself, and neither changes nor takes back what operators decided.
+    /// ([`Origin::File`]) can change what it made itself, and neither changes nor takes back what operators decided; nor does
+    /// the configuration, which may trust and allow.
     pub fn feed(origin: Origin, who: impl Into<Arc<str>>) -> Self {
         Self { origin, who: who.into(), force: false, operator: None }
     }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::control::ask::{Ask, By, Done, MAX_WHO, Outcome, Refusal};
 use crate::control::clock::Clock;
 use crate::control::decide::Inner;
-use crate::control::decision::{Decision, Key, Kind, Made, Origin};
+use crate::control::decision::{Decision, Key, Kind, Made};
 use crate::control::history::{SETS_MAX, STEPS_MAX, Set, Step};
 use crate::control::log::{ENTRY_MAX, Entry, Grave, Logged};
 use crate::control::rules::Change;
@@ -196,8 +196,8 @@ impl Inner {
                 let lasts = |there: &Decision| there.until.is_none_or(|t| until.is_some_and(|until| t >= until));
                 let same = |there: &Decision| there.until == until && there.reason == *reason;
                 let settled = there.filter(|there| match by.origin {
-                    _ if by.origin.is_operator() || self.is_of_file(there, by) => same(there),
-                    Origin::File => there.origin.is_operator() || lasts(there),
+                    _ if by.origin.is_operator() || self.is_of_list(there, by) => same(there),
+                    list if list.is_list() => there.origin.is_operator() || lasts(there),
                     _ => lasts(there),
                 });
                 if let Some(there) = settled.filter(|there| !self.held.contains_key(&there.key())) {
@@ -208,9 +208,7 @@ impl Inner {
                 let decision = Decision { net, kind, until, reason, origin: by.origin, who, made };
                 Ok(Wanted::Change(Change::Put(decision)))
             }
-            Ask::Remove { .. }
-                if there.is_some_and(|there| by.origin != Origin::File || self.is_of_file(there, by)) =>
-            {
+            Ask::Remove { .. } if there.is_some_and(|there| !by.origin.is_list() || self.is_of_list(there, by)) => {
                 Ok(Wanted::Change(Change::Remove(net, kind)))
             }
             Ask::Remove { .. } => Err(match self.book.covering(&net, now) {
@@ -299,9 +297,9 @@ impl Inner {
         batch
     }
 
-    /// Was it made here, by the very file that asks?
-    fn is_of_file(&self, there: &Decision, by: &By) -> bool {
-        self.is_own(&there.made) && (there.origin, by.origin) == (Origin::File, Origin::File) && there.who == by.who
+    /// Was it made here, by the very list that asks?
+    fn is_of_list(&self, there: &Decision, by: &By) -> bool {
+        self.is_own(&there.made) && by.origin.is_list() && there.origin == by.origin && there.who == by.who
     }
 
     /// The set that an undo undid which this one undoes.

@@ -20,7 +20,7 @@ use crate::control::wire::{
     Suspensions, Undo, Undone, Verified,
 };
 use crate::feed;
-use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
+use crate::live::wire::{Attack, Backends, Drain, Gateways, NewAttack, Reloaded, Status, Switch, Switched};
 
 /// How long to wait for an answer. Shorter: a block over a million rules on a slow disk would look failed and be made.
 /// Longer: nobody waits longer at a prompt.
@@ -162,6 +162,11 @@ impl Client {
     /// Has all nodes forget one that is no longer there.
     pub async fn forget_node(&self, node: &cluster::wire::OldNode) -> Result<cluster::wire::Forgotten, ClientError> {
         self.call(Method::DELETE, "/v1/cluster", Some(node)).await
+    }
+
+    /// Trunks, and their calls.
+    pub async fn gateways(&self) -> Result<Gateways, ClientError> {
+        self.call(Method::GET, "/v1/gateways", None::<&()>).await
     }
 
     /// The softswitches.

@@ -101,11 +101,14 @@ pub enum Origin {
     Datagram,
     /// The engine itself: who offends, who speaks to a decoy.
     Detector,
+    /// The configuration: where trunks call from.
+    Config,
 }
 
 impl Origin {
     /// Every door.
-    pub const ALL: [Self; 6] = [Self::Cli, Self::Api, Self::File, Self::Amqp, Self::Datagram, Self::Detector];
+    pub const ALL: [Self; 7] =
+        [Self::Cli, Self::Api, Self::File, Self::Amqp, Self::Datagram, Self::Detector, Self::Config];
 
     /// The word in JSON, in the store and on the command line.
     pub const fn word(self) -> &'static str {
@@ -116,12 +119,23 @@ impl Origin {
             Self::Amqp => "amqp",
             Self::Datagram => "datagram",
             Self::Detector => "detector",
+            Self::Config => "config",
         }
     }
 
     /// Does a person (or their program) stand behind it, who can be asked to insist?
     pub const fn is_operator(self) -> bool {
         matches!(self, Self::Cli | Self::Api)
+    }
+
+    /// May it trust and allow as well? Who writes the configuration is an operator, but is not there to insist.
+    pub const fn may_admit(self) -> bool {
+        self.is_operator() || matches!(self, Self::Config)
+    }
+
+    /// Does it say all that it wishes for at any time, and change and take back only what it made itself?
+    pub const fn is_list(self) -> bool {
+        matches!(self, Self::File | Self::Config)
     }
 }
 
@@ -133,7 +147,7 @@ impl fmt::Display for Origin {
 
 /// A word that is no origin.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("`{0}` is not an origin: write cli, api, file, amqp, datagram or detector")]
+#[error("`{0}` is not an origin: write cli, api, file, amqp, datagram, detector or config")]
 pub struct UnknownOrigin(String);
 
 impl FromStr for Origin {

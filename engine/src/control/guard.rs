@@ -35,7 +35,7 @@ impl Guard {
     /// May `by` have this at `now`, ns of `CLOCK_MONOTONIC`?
     pub(crate) fn check(&self, ask: &Ask, by: &By, book: &RuleBook, now: u64) -> Result<(), Refusal> {
         let (net, kind) = ask.key();
-        if !by.origin.is_operator() && kind != Kind::Block {
+        if !by.origin.may_admit() && kind != Kind::Block {
             return Err(Refusal::NotForFeeds { net, kind });
         }
         let Ask::Put { reason, .. } = ask else { return Ok(()) };
@@ -68,7 +68,7 @@ impl Guard {
     }
 
     fn check_width(&self, net: IpNet, by: &By) -> Result<(), Refusal> {
-        let (widest, key) = match (net, by.origin.is_operator()) {
+        let (widest, key) = match (net, by.origin.may_admit()) {
             (IpNet::V4(_), true) => (self.widest.v4, "control.widest_v4"),
             (IpNet::V4(_), false) => (self.widest.feed_v4.max(self.widest.v4), "control.widest_feed_v4"),
             (IpNet::V6(_), _) => (self.widest.v6, "control.widest_v6"),

@@ -12,6 +12,7 @@ use crate::events::SoftswitchState;
 use crate::metrics::{Measured, Page};
 use crate::pipeline::Class;
 use crate::policy::RegistrationCount;
+use crate::policy::gateways::GatewayView;
 use crate::relay::Counts;
 use crate::transmit::Sent;
 use crate::worker::Stats;
@@ -39,6 +40,7 @@ impl Measured for View {
         let live = self.live.in_force();
         let attack = live.kernel.attack_until > crate::control::clock::Clock::now().mono_ns();
         page.gauge("vos_attack_mode", "Is attack mode on?", None, truth(attack))?;
+        self.measure_gateways(page)?;
         measure_cluster(self.cluster.as_ref().map(|cluster| cluster.progress()), page)?;
         measure_feeds(&self.tallies.views(), page)
     }
@@ -175,6 +177,34 @@ impl View {
         let lost = sockets.iter().map(|socket| f64::from(socket.dropped)).sum();
         let help = "Packets that the kernel had no room for, of the sockets that are on the SIP ports now";
         page.gauge("vos_softswitch_lost_packets", help, None, lost)
+    }
+}
+
+impl View {
+    fn measure_gateways(&self, page: &mut Page<'_>) -> fmt::Result {
+        let gateways = &self.live.in_force().ruleset.gateways;
+        let views = gateways.views(crate::control::clock::Clock::now().mono_ns());
+        let each = |get: &dyn Fn(&GatewayView) -> u32| -> Vec<_> {
+            views.iter().map(|view| ([("gateway", &*view.name)], f64::from(get(view)))).collect()
+        };
+        page.gauges("vos_gateway_calls", "Calls of the trunk that are there", None, each(&|view| view.calls))?;
+        page.gauges("vos_gateway_max_calls", "Calls that it may have", None, each(&|view| view.max_calls))?;
+        page.gauges("vos_gateway_cps", "Calls a second that it may make", None, each(&|view| view.cps))?;
+        let passed = views.iter().map(|view| ([("gateway", &*view.name)], view.passed));
+        page.counters("vos_gateway_passed_calls", "Calls of the trunk that were let pass", passed)?;
+        let beyond = views.iter().flat_map(|view| {
+            [(Reason::GatewayCps, view.over_cps), (Reason::GatewayCalls, view.over_calls)]
+                .map(|(rule, n)| ([("gateway", &*view.name), ("reason", rule.label())], n))
+        });
+        let help = "Calls of the trunk beyond a limit: refused, or counted only where the rule is monitored";
+        page.counters("vos_gateway_refused_calls", help, beyond)?;
+        let long = views.iter().map(|view| ([("gateway", &*view.name)], view.long_calls));
+        page.counters("vos_gateway_long_calls", "Calls of the trunk that lasted longer than they may", long)?;
+        page.counter(
+            "vos_calls_evicted",
+            "Calls that were forgotten before they ended, for want of room",
+            gateways.evicted(),
+        )
     }
 }
 

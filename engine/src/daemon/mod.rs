@@ -18,6 +18,8 @@ mod softswitch;
 mod start;
 /// What has ended goes.
 mod sweep;
+/// The addresses of trunks.
+mod trunks;
 /// What the API shows.
 mod view;
 
@@ -47,6 +49,7 @@ use crate::health::Health;
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::policy;
+use crate::policy::gateways::{Teller, Watch as TrunkWatch};
 use crate::pressure::{Pressure, Watch};
 use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
@@ -225,6 +228,8 @@ impl Running {
             observations: parts.observations,
             secret: parts.secret,
             shield: parts.shield,
+            trunks: TrunkWatch::default(),
+            teller: Teller::new(Arc::clone(&events)),
             live: Arc::clone(&live),
             sources: filter.sources()?,
             warden: warden.clone(),

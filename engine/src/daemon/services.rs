@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::config::{self, Config, Honeypot};
 use crate::control::{Control, Engine, api, tcp, token};
 use crate::daemon::files::Files;
+use crate::daemon::trunks::Trunks;
 use crate::events::Events;
 use crate::feed::amqp::Queue;
 use crate::feed::datagram::Datagrams;
@@ -23,6 +24,7 @@ pub(super) struct Services {
     /// What they speak to.
     pub(super) reach: Reach,
     files: Files,
+    trunks: Trunks,
     /// What is served over TCP, once it is there.
     api: Option<(Router, Arc<dyn Engine>)>,
     log: Service<Broker>,
@@ -90,7 +92,8 @@ impl<C: Clone + PartialEq> Service<C> {
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
         let (log, tcp, queue, datagrams, decoys) = Default::default();
-        Self { files: Files::new(&reach), reach, api: None, log, tcp, queue, datagrams, decoys }
+        let trunks = Trunks::new(Arc::clone(&reach.control));
+        Self { files: Files::new(&reach), trunks, reach, api: None, log, tcp, queue, datagrams, decoys }
     }
 
     /// What the API shows.
@@ -124,6 +127,7 @@ impl Services {
             honeypot::keep(config, honeypot::Reach { control, events, tallies })
         });
         self.files.follow(&config.file_feed, &self.reach);
+        self.trunks.follow(&config.gateway);
         if let Some((router, engine)) = &self.api {
             // a token that is replaced is another, and ends what goes on by the one before
             let wanted = config.api.listen.map(|_| (config.api.clone(), token::Version::of(&config.api.token_file)));

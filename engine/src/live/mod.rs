@@ -17,6 +17,7 @@ use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
 use crate::control::clock::Clock;
+use crate::policy::Gateways;
 use crate::ruleset::Ruleset;
 use crate::transmit::Own;
 use crate::xdp::{LoadError, Settings};
@@ -94,6 +95,17 @@ pub enum ChangeError {
     Ttl,
 }
 
+/// Says that the limits of trunks do not hold where the engine does not see their calls.
+fn warn_of_blindness(config: &Config) {
+    if !config.gateway.is_empty() && !redirect::sees_trunks(config) {
+        let why = match config.mode {
+            Mode::Relay => "relay.redirect = \"none\": write \"needed\"".to_owned(),
+            mode => format!("mode = \"{}\": write \"relay\"", mode.word()),
+        };
+        warn!("no call of a [[gateway]] is counted or refused, since none goes through the engine ({why})");
+    }
+}
+
 /// A snapshot of what is in force.
 #[derive(Clone, Debug)]
 pub struct InForce {
@@ -108,8 +120,9 @@ pub struct InForce {
 }
 
 impl InForce {
-    fn of(config: Config, kernel: KernelConfig) -> Arc<Self> {
-        let (rules, ruleset) = (config.rules_in_force(), Ruleset::of(&config, &kernel));
+    /// In the place of what was in force until now, whose calls go on.
+    fn of(config: Config, kernel: KernelConfig, before: &Arc<Gateways>) -> Arc<Self> {
+        let (rules, ruleset) = (config.rules_in_force(), Ruleset::of(&config, &kernel, before));
         Arc::new(Self { rules, ruleset, config, kernel })
     }
 }
@@ -140,7 +153,8 @@ impl Live {
         reader: Reader,
         clock: fn() -> Clock,
     ) -> Self {
-        let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config()));
+        warn_of_blindness(config);
+        let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config(), &Arc::default()));
         let addresses = Arc::new(Own::new(&own));
         let state = Mutex::new(State { read: config.clone(), own, kernel });
         Self { reader: Mutex::new(reader), state, in_force, own: addresses, clock }
@@ -164,6 +178,7 @@ impl Live {
             Ok(Reloaded { changed, restart }) => {
                 let what = if changed.is_empty() { "nothing has changed".to_owned() } else { changed.join(", ") };
                 info!("configuration reloaded: {what}");
+                warn_of_blindness(&self.in_force().config);
                 if !restart.is_empty() {
                     warn!("these hold from the next start on: {}", restart.join(", "));
                 }
@@ -195,8 +210,14 @@ impl Live {
 
     fn put(&self, state: &mut State, config: Config) -> Result<(), ChangeError> {
         let kernel = state.kernel.reload(&config, &state.own)?;
-        self.in_force.store(InForce::of(config, kernel));
+        self.follow(config, kernel);
         Ok(())
+    }
+
+    /// Has workers go by it.
+    fn follow(&self, config: Config, kernel: KernelConfig) {
+        let new = InForce::of(config, kernel, &self.in_force().ruleset.gateways);
+        self.in_force.store(new);
     }
 
     /// Has a rule, or `all` of them, do that until the next reload or restart.
@@ -244,7 +265,7 @@ impl Live {
         let mut state = lock(&self.state);
         let until = ttl.map_or(0, |ttl| (self.clock)().mono_ns().saturating_add(ttl.as_nanos() as u64));
         let kernel = state.kernel.attack(until)?;
-        self.in_force.store(InForce::of(self.in_force().config.clone(), kernel));
+        self.follow(self.in_force().config.clone(), kernel);
         match ttl {
             Some(ttl) => warn!("attack mode on for {}", humantime::format_duration(ttl)),
             None => info!("attack mode off"),

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::config::{Admission, Fallback, Mode, Profile, Rates, Redirect, RuleMode, Stealth};
 use crate::events::SoftswitchState;
+use crate::policy::gateways::GatewayView;
 
 /// Answer to `POST /v1/reload`. Keys are named with their tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -35,6 +36,15 @@ pub struct Switched {
     pub asked: RuleMode,
     /// What the rules do now; in `mode = "monitor"` none enforces.
     pub rules: BTreeMap<String, RuleMode>,
+}
+
+/// Answer to `GET /v1/gateways`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Gateways {
+    /// In the order of the configuration.
+    pub gateways: Vec<GatewayView>,
+    /// Calls that were forgotten before they ended, for want of room, since the start.
+    pub evicted: u64,
 }
 
 /// Answer to `GET` and `PUT /v1/backends`.

@@ -135,10 +135,22 @@ impl Answers {
 
     /// What becomes of a REGISTER whose sender is suspended: it is told so, where there is room to.
     pub(super) fn forbid(&mut self, message: &Message<'_>, ends: &Ends, secret: &Secret) -> Option<Ending> {
+        self.refuse(&Reply::new(403, "Forbidden"), 403, message, ends, secret)
+    }
+
+    /// What is answered to somebody who is refused; `None`: there is no answer that would get there.
+    pub(super) fn refuse(
+        &mut self,
+        reply: &Reply<'_>,
+        status: u16,
+        message: &Message<'_>,
+        ends: &Ends,
+        secret: &Secret,
+    ) -> Option<Ending> {
         if !self.may_leave {
             return None;
         }
-        self.write(&Reply::new(403, "Forbidden"), 403, Reason::Refused, message, ends, secret)
+        self.write(reply, status, Reason::Refused, message, ends, secret)
     }
 
     fn write(
@@ -174,6 +186,9 @@ impl Answers {
             request: secret.request(call_id, cseq.method),
             transaction: secret.transaction(&via, &cseq, call_id),
             call: Some(secret.call(call_id, &tag)),
+            asker: secret.call(call_id, message.from().ok()?.tag.unwrap_or_default()),
+            cseq: cseq.number,
+            bye: cseq.method == Method::Bye,
         };
         Some(Ending::Answered(Answered { length, from: here, to: End { port, ..caller }, reason, seen }))
     }
@@ -215,7 +230,7 @@ fn tag_of(message: &Message<'_>, secret: &Secret) -> Option<[u8; 16]> {
 }
 
 /// Is this the ACK of an answer of ours?
-fn acknowledges(message: &Message<'_>, secret: &Secret) -> bool {
+pub(super) fn acknowledges(message: &Message<'_>, secret: &Secret) -> bool {
     let tag = message.to().ok().and_then(|to| to.tag);
     tag.is_some() && tag == tag_of(message, secret).as_ref().map(|tag| &tag[..])
 }

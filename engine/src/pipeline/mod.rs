@@ -13,6 +13,8 @@ mod emergency;
 mod fragments;
 /// What a softswitch that is behind is spared.
 mod spare;
+/// How many calls a trunk may make.
+mod trunk;
 
 pub use answer::Answers;
 pub use brief::{Brief, Class};
@@ -38,6 +40,7 @@ use answer::{Ending, Ends};
 use checksums::{header_is_right, offloaded, sound_whole, unsound};
 use fragments::fragment;
 use spare::spare;
+use trunk::Becomes;
 
 /// What is to be done with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +203,7 @@ pub fn handle<S: Sources>(
     let Some(flow) = packet::flow(&&room[..length]) else { return unreadable(Kind::Unparsed, context.relay) };
     let outcome = match flow.fragment {
         WHOLE => handle_datagram(room, length, &flow, scratch, context, now),
-        _ => handle_fragment(&room[..length], &flow, scratch, context, now),
+        _ => handle_fragment(room, length, &flow, scratch, context, now),
     };
     Outcome { flow: outcome.flow.or(Some(flow)), ..outcome }
 }
@@ -220,9 +223,16 @@ fn handle_datagram<S: Sources>(
     let udp = Udp::of(frame, flow);
     let ends = udp.map(Ends::from);
     let Scratch { index, answers, attempts, .. } = scratch;
-    let end = |message: &Message<'_>, is_suspended: bool| match is_suspended {
-        true => answers.forbid(message, ends.as_ref()?, context.secret),
-        false => answers.end(message, ends.as_ref()?, context),
+    let end = |message: &Message<'_>, is_suspended: bool| {
+        let Some(ends) = &ends else { return Becomes::default() };
+        let ending = match is_suspended {
+            true => answers.forbid(message, ends, context.secret),
+            false => answers.end(message, ends, context),
+        };
+        match ending {
+            None if !is_suspended => trunk::judge(message, ends, answers, context, &now),
+            ending => Becomes { ending, ..Becomes::default() },
+        }
     };
     let mut reading = read(payload_of(udp), &flow.src, index, attempts, context, end);
     let checksum = offloaded(frame, flow);
@@ -244,21 +254,24 @@ fn handle_datagram<S: Sources>(
                 if let Some(length) = answers.place(&answered, room, flow) {
                     return reading.ended(Action::Reply(length, answered.reason), Some(answered.seen));
                 }
+                reading.refused = reading.denied;
             }
-            (None, None) => {}
+            (None, None) => reading.refused = reading.denied,
         }
     }
     spare(reading.outcome(checksum), ends.as_ref(), context, &mut scratch.emergencies, now)
 }
 
 fn handle_fragment<S: Sources>(
-    frame: &[u8],
+    room: &mut [u8],
+    length: usize,
     flow: &Flow,
     scratch: &mut Scratch,
     context: &Context<'_, S>,
     now: impl Fn() -> u64,
 ) -> Outcome {
     let mut reading = Reading::of(Kind::Fragment);
+    let frame = &room[..length];
     let Some(fragment) = fragment(frame, flow) else { return unreadable(Kind::Fragment, context.relay) };
     let datagrams = context.relay == Way::Datagrams;
     if !datagrams && spare::gives_way(flow, context) {
@@ -270,20 +283,26 @@ fn handle_fragment<S: Sources>(
         return reading.outcome(Checksum::Whole);
     }
     let exempt = || (!datagrams && context.rules.enforce == 0) || context.sources.is_known(&flow.src);
-    let Scratch { index, whole, emergencies, attempts, .. } = scratch;
+    let Scratch { index, whole, emergencies, answers, attempts, .. } = scratch;
     let (mut complete, mut of_whole) = (false, None);
     let now = now();
     let verdict = context.fragments.add(&fragment, context.relay, now, exempt, |datagram| {
         of_whole = packet::flow(&datagram);
-        reading = read_whole(datagram, flow, of_whole.as_ref(), index, attempts, context);
+        reading = read_whole(datagram, flow, of_whole.as_ref(), index, attempts, answers, context, now);
         if datagrams {
             whole.clear();
             whole.extend_from_slice(datagram);
             complete = true;
         }
-        reading.refused.map_or(Ok(()), Err)
+        reading.refused.or(reading.denied).map_or(Ok(()), Err)
     });
     reading.refused = verdict.err();
+    if let (Some(Ending::Answered(answered)), true) = (reading.ending.take(), reading.denied.is_some())
+        && reading.refused == reading.denied
+        && let Some(length) = answers.place(&answered, room, flow)
+    {
+        return reading.ended(Action::Reply(length, answered.reason), Some(answered.seen));
+    }
     if datagrams && complete && reading.refused.is_none() {
         reading.refused = sound_whole(whole, of_whole.as_ref());
     }
@@ -316,11 +335,13 @@ struct Reading {
     brief: Option<Brief>,
     /// What becomes of it without the softswitch, if nothing speaks against it.
     ending: Option<Ending>,
+    /// It does not go on, whether or not it can be answered.
+    denied: Option<Reason>,
 }
 
 impl Reading {
     const fn of(kind: Kind) -> Self {
-        Self { kind, refused: None, would: None, ack: None, brief: None, ending: None }
+        Self { kind, refused: None, would: None, ack: None, brief: None, ending: None, denied: None }
     }
 
     fn outcome(self, checksum: Checksum) -> Outcome {
@@ -334,18 +355,29 @@ impl Reading {
 }
 
 /// A datagram that came in fragments: first what XDP would say to the whole, which it has not seen.
+#[expect(clippy::too_many_arguments, reason = "what a worker has of its own is borrowed apart")]
 fn read_whole<S: Sources>(
     frame: &[u8],
     flow: &Flow,
     of_whole: Option<&Flow>,
     index: &mut Index,
     attempts: &mut Attempts,
+    answers: &mut Answers,
     context: &Context<'_, S>,
+    now: u64,
 ) -> Reading {
     let judged = judge_whole(frame, flow, context.rules, context.sources);
-    let payload = payload_of(of_whole.and_then(|flow| Udp::of(frame, flow)));
-    // Its other fragments may be with the kernel already, which waits for the last.
-    let mut reading = Reading { ending: None, ..read(payload, &flow.src, index, attempts, context, |_, _| None) };
+    let udp = of_whole.and_then(|flow| Udp::of(frame, flow));
+    let survives = judged.verdict.action != verdict::Action::Drop;
+    let end = |message: &Message<'_>, is_suspended: bool| match udp.map(Ends::from) {
+        Some(ends) if survives && !is_suspended => trunk::judge(message, &ends, answers, context, || now),
+        _ => Becomes::default(),
+    };
+    let mut reading = read(payload_of(udp), &flow.src, index, attempts, context, end);
+    if reading.denied.is_none() {
+        // Its other fragments may be with the kernel already, which waits for the last.
+        reading.ending = None;
+    }
     if judged.verdict.action == verdict::Action::Drop {
         reading.refused = Some(judged.verdict.reason);
     }
@@ -364,7 +396,7 @@ fn read<S: Sources>(
     index: &mut Index,
     attempts: &mut Attempts,
     context: &Context<'_, S>,
-    end: impl FnOnce(&Message<'_>, bool) -> Option<Ending>,
+    end: impl FnOnce(&Message<'_>, bool) -> Becomes,
 ) -> Reading {
     let keep_alive = || {
         let ending = context.rules.answer.keep_alives.then_some(Ending::Taken(Reason::KeepAlive));
@@ -385,6 +417,7 @@ fn read<S: Sources>(
     let brief = || Brief::of(&message, context.secret, |message| context.rules.emergency.is_called(message));
     let brief = wanted.then(brief).flatten();
     let StartLine::Request { method, .. } = message.start_line() else {
+        end(&message, false);
         return Reading { brief, ..Reading::of(Kind::Response) };
     };
     let mut reading = Reading { brief, ..Reading::of(Kind::Request) };
@@ -418,7 +451,8 @@ fn read<S: Sources>(
         }
     }
     if is_forbidden || reading.refused.is_none() {
-        reading.ending = end(&message, is_forbidden);
+        let Becomes { ending, denied, would } = end(&message, is_forbidden);
+        (reading.ending, reading.denied, reading.would) = (ending, denied, would.or(reading.would));
     }
     reading
 }

@@ -1,10 +1,13 @@
-//! What has memory: who has proven an address to be theirs, who guesses passwords, and which domains are ours.
+//! What has memory: who has proven an address to be theirs, who guesses passwords, the calls of trunks, and which domains are
+//! ours.
 //!
 //! Workers never wait for anyone. What they see goes to the policy's thread as small observations over a bounded
 //! channel; what comes of it goes back through the kernel's maps.
 
 /// Which domains are ours.
 mod domains;
+/// Trunks: their calls, and how many they may make.
+pub mod gateways;
 /// Whom a REGISTER is about.
 mod identity;
 /// What the policy is told.
@@ -19,8 +22,9 @@ mod suspensions;
 mod verified;
 
 pub use domains::Domains;
+pub use gateways::Gateways;
 pub use identity::{Attempt, CREDENTIALS_MAX, NAME_MAX, Name};
-pub use observation::{Ack, Answer, NONCES_MAX, Observation};
+pub use observation::{Ack, Answer, Bye, NONCES_MAX, Observation, Said};
 pub use registrations::Registrations;
 pub use round_trip::{ANSWERS, CHALLENGES, RoundTrips, Secret};
 pub use suspensions::{RegistrationCount, SUSPENSIONS_MAX, Shown, Suspension, Suspensions};

@@ -4,6 +4,7 @@ use sip_parse::{Auth, Message, Method, StartLine};
 use vos_common::rule::Addr;
 
 use super::Secret;
+use super::gateways::{Answered, Asked};
 use super::identity::Attempt;
 
 /// One thing that was seen.
@@ -15,6 +16,36 @@ pub enum Observation {
     Attempt(Attempt),
     /// A response went out.
     Answer(Answer),
+    /// A BYE of the softswitch's went out.
+    Bye(Bye),
+}
+
+/// What the softswitch has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// A response.
+    Answer(Answer),
+    /// A BYE.
+    Bye(Bye),
+}
+
+impl Said {
+    /// By a message on its way to `to`; `None`: it is nothing that says something.
+    pub fn of(message: &Message<'_>, to: &Addr, secret: &Secret) -> Option<Self> {
+        match message.start_line() {
+            StartLine::Response { .. } => Answer::of(message, to, secret).map(Self::Answer),
+            StartLine::Request { .. } => Bye::of(message, secret).map(Self::Bye),
+        }
+    }
+}
+
+impl From<Said> for Observation {
+    fn from(said: Said) -> Self {
+        match said {
+            Said::Answer(answer) => Self::Answer(answer),
+            Said::Bye(bye) => Self::Bye(bye),
+        }
+    }
 }
 
 /// An ACK as a worker saw it.
@@ -61,6 +92,36 @@ pub struct Answer {
     pub transaction: u64,
     /// [`Secret::call`] of it, if To has a tag.
     pub call: Option<u64>,
+    /// [`Secret::call`] of it with From's tag: the end of whoever asked.
+    pub asker: u64,
+    /// Its CSeq number.
+    pub cseq: u32,
+    /// Does it answer a BYE?
+    pub bye: bool,
+}
+
+/// A BYE on its way out: who sends it and who is to get it, as [`Secret::call`] names ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bye {
+    /// From's end.
+    pub from: u64,
+    /// To's.
+    pub to: u64,
+}
+
+impl Bye {
+    /// What `message` ends: a BYE, or the answer to one.
+    pub fn of(message: &Message<'_>, secret: &Secret) -> Option<Self> {
+        let method = match message.start_line() {
+            StartLine::Request { method, .. } => method,
+            StartLine::Response { .. } => message.cseq().ok()?.method,
+        };
+        if method != Method::Bye {
+            return None;
+        }
+        let (call_id, from, to) = (message.call_id().ok()?, message.from().ok()?, message.to().ok()?);
+        Some(Self { from: secret.call(call_id, from.tag.unwrap_or_default()), to: secret.call(call_id, to.tag?) })
+    }
 }
 
 impl Answer {
@@ -79,6 +140,7 @@ impl Answer {
                 stale |= challenge.is_stale();
             }
         }
+        let asker = message.from().ok().and_then(|from| from.tag).unwrap_or_default();
         Some(Self {
             to: *to,
             register,
@@ -90,6 +152,19 @@ impl Answer {
             request: secret.request(call_id, cseq.method),
             transaction: message.top_via().map_or(0, |via| secret.transaction(&via, &cseq, call_id)),
             call: tag.map(|tag| secret.call(call_id, tag)),
+            asker: secret.call(call_id, asker),
+            cseq: cseq.number,
+            bye: cseq.method == Method::Bye,
         })
+    }
+
+    /// What it says of a gateway's call.
+    pub const fn of_call(&self) -> Answered {
+        let method = match (self.invite, self.bye) {
+            (true, _) => Asked::Invite,
+            (_, true) => Asked::Bye,
+            _ => Asked::Other,
+        };
+        Answered { asker: self.asker, other: self.call, cseq: self.cseq, method, status: self.status }
     }
 }

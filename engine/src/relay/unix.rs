@@ -19,7 +19,7 @@ use tracing::warn;
 use super::proxy_v2::{self, HEADER_MAX, Message};
 use super::socket_file::{self, SocketFile};
 use super::{Counts, Datagram, SendError};
-use crate::policy::{Answer, Secret};
+use crate::policy::{Said, Secret};
 use crate::transmit::Outgoing;
 
 /// What may wait for the consumer, bytes, as the kernel counts them: some 900 messages of 1 KB, 20 ms at 40,000 a second.
@@ -112,8 +112,8 @@ impl Unix {
             match buffer.get(..length).and_then(proxy_v2::read) {
                 Some(Message::Datagram { source, destination, payload }) => {
                     let message = self.index.parse(&buffer[payload.clone()], Mode::Lenient).ok();
-                    let answer = message.and_then(|message| Answer::of(&message, &source.addr, &self.secret));
-                    return Some(Outgoing { from: destination, to: source, payload, answer });
+                    let says = message.and_then(|message| Said::of(&message, &source.addr, &self.secret));
+                    return Some(Outgoing { from: destination, to: source, payload, says });
                 }
                 Some(Message::Local) => {}
                 None => self.counts.bad.count(),

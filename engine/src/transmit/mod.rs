@@ -28,7 +28,7 @@ use std::sync::Arc;
 use vos_common::packet::{self, Flow};
 
 use crate::datagram::Udp;
-use crate::policy::Answer;
+use crate::policy::Said;
 use crate::xsk::{Frame, Frames};
 
 /// A datagram on its way to a caller.
@@ -40,8 +40,8 @@ pub struct Outgoing {
     pub to: End,
     /// Where its payload stands in the buffer that it was read into.
     pub payload: std::ops::Range<usize>,
-    /// What it answers, if it is a response.
-    pub answer: Option<Answer>,
+    /// What the policy is told of it: if it is a response, or ends a call.
+    pub says: Option<Said>,
 }
 
 /// Which way a datagram left.

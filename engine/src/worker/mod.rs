@@ -29,7 +29,7 @@ use crate::events::{PeerChange, What};
 use crate::health::Health;
 use crate::live::{InForce, Live};
 use crate::pipeline::{self, Action, Answers, Checksum, Context, Outcome, Scratch};
-use crate::policy::{Observation, Secret, Suspensions};
+use crate::policy::{Observation, Said, Secret, Suspensions};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
 use crate::relay::{Backlog, Relay};
@@ -276,20 +276,20 @@ impl Worker {
     fn bring_back(&mut self, desk: &mut Desk, now: u64) -> usize {
         for done in 0..desk.batch.capacity() {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
-            let Outgoing { from, to, payload, answer } = outgoing;
+            let Outgoing { from, to, payload, says } = outgoing;
             let payload = desk.buffer.get(payload).unwrap_or_default();
             let sent = match self.live.serves(from.port) {
                 true => self.transmitter.send(&mut self.queue, &from, &to, payload, now),
                 false => Sent::Foreign,
             };
             self.stats.sent[sent as usize].count();
-            if let Some(answer) = answer {
+            if let Some(Said::Answer(answer)) = &says {
                 // Even if it is lost: the softswitch has it for the next copy.
                 self.shield.answered(answer.transaction);
-                // What leaves by the kernel, the egress program sees.
-                if sent == Sent::Ring {
-                    tell(&self.observations, &self.stats, Observation::Answer(answer));
-                }
+            }
+            // What leaves by the kernel, the egress program sees.
+            if let Some(says) = says.filter(|_| sent == Sent::Ring) {
+                tell(&self.observations, &self.stats, says.into());
             }
         }
         desk.batch.capacity()

@@ -14,7 +14,9 @@ pub fn compile(config: &Config, tick: u64, before: KernelConfig) -> KernelConfig
         rules.set(Reason::Scanner, RuleMode::Off);
     }
     let rates = &config.rates;
-    let provisional = if config.relay.shield { PROVISIONAL } else { 0 };
+    // A call that rings is told from one that nobody answers.
+    let wanted = config.relay.shield || !config.gateway.is_empty();
+    let provisional = if wanted { PROVISIONAL } else { 0 };
     KernelConfig {
         flags: before.flags & !PROVISIONAL | provisional,
         heartbeat_timeout: u64::from(config.relay.heartbeat_timeout_ms) * 1_000_000,

@@ -13,8 +13,8 @@ use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
 use vos_engine::events::{
-    Change, Decoy, Dropped, Event, PeerChange, Pressure, RuleChange, SoftswitchChange, SoftswitchState, Suspended,
-    SuspensionChange, Wanted, What,
+    Change, Decoy, Dropped, Event, GatewayChange, GatewayState, PeerChange, Pressure, RuleChange, SoftswitchChange,
+    SoftswitchState, Suspended, SuspensionChange, Wanted, What,
 };
 use vos_engine::pcap::Writer;
 
@@ -100,6 +100,7 @@ fn line(event: &Event) -> String {
         What::Peer(change) => peer_line(change),
         What::Decoy(decoy) => decoy_line(decoy),
         What::Suspension(suspended) => suspension_line(suspended),
+        What::Gateway(change) => gateway_line(change),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -179,6 +180,20 @@ fn suspension_line(Suspended { change, suspension }: &Suspended) -> String {
         SuspensionChange::Lifted => format!("{whom} is suspended no more: lifted"),
     };
     format!("{:16}  {what}", "suspension")
+}
+
+fn gateway_line(change: &GatewayChange) -> String {
+    let GatewayChange { gateway, limit, calls, seconds, source, call_id, .. } = change;
+    let seconds = seconds.unwrap_or_default();
+    let what = match change.change {
+        GatewayState::Beyond => format!("calls beyond {}", limit.as_deref().unwrap_or("a limit")),
+        GatewayState::Calm => format!("{} calls in {seconds:.0} s were beyond its limits", calls.unwrap_or_default()),
+        GatewayState::LongCall => {
+            let (source, call_id) = (source.as_deref().unwrap_or("?"), call_id.as_deref().unwrap_or("?"));
+            format!("a call lasts longer than {seconds:.0} s, from {source}, Call-ID {call_id}")
+        }
+    };
+    format!("{:16}  {gateway}: {what}", "gateway")
 }
 
 fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {

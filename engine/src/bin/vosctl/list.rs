@@ -26,7 +26,7 @@ pub(crate) struct ListArgs {
     /// Only what covers this address or CIDR, and which of it applies.
     #[arg(long, value_name = "ADDRESS", value_parser = address::parse)]
     covering: Option<IpNet>,
-    /// Only what came through this door: cli, api, file, amqp, datagram, detector; cluster is what another node made.
+    /// Only what came through this door: cli, api, file, amqp, datagram, detector, config; cluster is what another node made.
     #[arg(long, value_parser = origin)]
     origin: Option<String>,
     /// Only what was made in the last 1h, 7d.
@@ -43,7 +43,7 @@ pub(crate) struct ListArgs {
 fn origin(word: &str) -> Result<String, String> {
     match word == "cluster" || word.parse::<Origin>().is_ok() {
         true => Ok(word.to_owned()),
-        false => Err("write cli, api, file, amqp, datagram, detector or cluster".to_owned()),
+        false => Err("write cli, api, file, amqp, datagram, detector, config or cluster".to_owned()),
     }
 }
 

@@ -42,6 +42,8 @@ mod push;
 
 /// `vosctl backend`.
 mod backend;
+/// `vosctl gateways`.
+mod gateways;
 /// `vosctl status`, `reload`, `rule`, `attack`.
 mod live;
 /// `vosctl completions`, `vosctl man`.
@@ -145,6 +147,8 @@ enum Command {
         #[command(subcommand)]
         command: backend::BackendCommand,
     },
+    /// List the trunks of [[gateway]]: calls at a time and a second, what they may, what was beyond it.
+    Gateways,
     /// The nodes of a cluster, or hosts that are reached by ssh.
     Cluster {
         #[command(subcommand)]
@@ -226,6 +230,7 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::Attack { switch } => live::attack(client, cli, switch).await,
         Command::Suspensions { command } => suspensions::run(client, cli, command).await,
         Command::Backend { command } => backend::run(client, cli, command).await,
+        Command::Gateways => gateways::run(client, cli).await,
         Command::Cluster { command } => cluster::run(client, cli, command).await,
         Command::Stats { watch } => stats::run(client, cli, *watch).await,
         Command::Top(args) => top::run(client, cli, args).await,

@@ -13,7 +13,7 @@ const PAGE_MAX: usize = 10_000;
 fn bad(what: &str) -> Problem {
     Problem::bad_request(format!(
         "{what}: the parameters are kind (trust, block or allow), covering (an address or CIDR), origin (cli, api, file, \
-         amqp, datagram, detector or cluster), node (a name), since and before (unix seconds), limit (1 to {PAGE_MAX}) \
+         amqp, datagram, detector, config or cluster), node (a name), since and before (unix seconds), limit (1 to {PAGE_MAX}) \
          and after (`next` of the page before)"
     ))
 }

@@ -8,8 +8,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answer, Json, Problem, Shared, blocking, read};
+use crate::control::clock::Clock;
 use crate::control::wire::Failure;
-use crate::live::wire::{Attack, Backends, Drain, NewAttack, Reloaded, Status, Switch, Switched};
+use crate::live::wire::{Attack, Backends, Drain, Gateways, NewAttack, Reloaded, Status, Switch, Switched};
 use crate::live::{ATTACK_DEFAULT, ChangeError};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -18,6 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(reload))
         .routes(routes!(switch))
         .routes(routes!(backends, drain))
+        .routes(routes!(gateways))
         .routes(routes!(attack, calm))
 }
 
@@ -86,6 +88,16 @@ async fn drain(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>
         Ok(Json(Backends { backends: shared.engine.backends() }))
     })
     .await?
+}
+
+/// Trunks, and their calls.
+#[utoipa::path(get, path = "/v1/gateways", responses((status = 200, description = "All of them", body = Gateways)))]
+async fn gateways(State(shared): State<Shared>) -> Answer<Gateways> {
+    let of = move || {
+        let gateways = &shared.engine.live().in_force().ruleset.gateways;
+        Json(Gateways { gateways: gateways.views(Clock::now().mono_ns()), evicted: gateways.evicted() })
+    };
+    blocking(of).await
 }
 
 /// Switches attack mode on, for a time.

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const NAME: &str = "noise";
 
 /// What every way into the API takes; `{}` is the rest of its header.
-const SOUND: [(&str, &str); 24] = [
+const SOUND: [(&str, &str); 25] = [
     ("GET /v1/rules?kind=block&limit=3&after=10.0.0.0%2F8,block {}", ""),
     ("GET /v1/rules?covering=203.0.113.7&origin=cli&since=1&before=9999999999 {}", ""),
     ("POST /v1/rules {}", r#"{"net":"203.0.113.0/24","kind":"block","ttl_s":3600,"reason":"a\u001b\"b","force":true}"#),
@@ -55,6 +55,7 @@ const SOUND: [(&str, &str); 24] = [
     ("POST /v1/reload {}", ""),
     ("PUT /v1/rule-modes {}", r#"{"rule":"scanner","mode":"monitor"}"#),
     ("PUT /v1/backends {}", r#"{"name":"a","drain":true}"#),
+    ("GET /v1/gateways {}", ""),
     ("PUT /v1/attack {}", r#"{"ttl_s":60}"#),
     ("GET /v1/openapi.json {}", ""),
 ];

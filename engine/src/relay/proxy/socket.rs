@@ -16,7 +16,7 @@ use super::paths::Path;
 use super::tally::{Stray, Tally};
 use super::{Homes, Line, Switchboard, line_of, socket_address};
 use crate::config::Config;
-use crate::policy::Answer;
+use crate::policy::Said;
 use crate::relay::{Counts, Datagram, SendError};
 use crate::transmit::Outgoing;
 
@@ -85,9 +85,9 @@ impl Proxy {
             let datagram = buffer.get(..length).unwrap_or_default();
             let start = line_of(datagram);
             match self.meant(&datagram[start..], &from, now) {
-                Ok((Path { own: from, caller: to, .. }, answer)) => {
+                Ok((Path { own: from, caller: to, .. }, says)) => {
                     self.counts.received.count();
-                    return Some(Outgoing { from, to, payload: start..length, answer });
+                    return Some(Outgoing { from, to, payload: start..length, says });
                 }
                 Err(stray) => {
                     self.counts.bad.count();
@@ -98,14 +98,14 @@ impl Proxy {
         None
     }
 
-    /// Our end and the caller's, and what it answers.
-    fn meant(&mut self, text: &[u8], from: &SocketAddr, now: u64) -> Result<(Path, Option<Answer>), Stray> {
+    /// Our end and the caller's, and what the policy is told of it.
+    fn meant(&mut self, text: &[u8], from: &SocketAddr, now: u64) -> Result<(Path, Option<Said>), Stray> {
         let list = self.board.backends.list();
         let backend = list.at(from).ok_or(Stray::Stranger)?;
         self.tally.received(backend.slot);
         let message = self.index.parse(text, Mode::Lenient).map_err(|_| Stray::Unreadable)?;
         let path = self.board.outward(&list, backend, &message, &self.board.homes.load(), now)?;
-        Ok((path, Answer::of(&message, &path.caller.addr, &self.board.secret)))
+        Ok((path, Said::of(&message, &path.caller.addr, &self.board.secret)))
     }
 
     /// The next datagram, of both families by turns.
