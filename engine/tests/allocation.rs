@@ -1,5 +1,5 @@
 //! The loop allocates nothing, counted by the allocator: `pipeline::handle` over the verdict table and over SIP, answers
-//! among it, and a unix socket's datagrams both ways.
+//! among it, the calls of a trunk, and a unix socket's datagrams both ways.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use vos_common::cases::{self, Packet};
 use vos_common::reason::Reason;
 use vos_common::rule::Addr;
-use vos_engine::config::Answer;
+use vos_engine::config::{Answer, Gateway};
 use vos_engine::pipeline::{self, Action, Context, Emergency, Kind, Outcome, Scratch, Way};
-use vos_engine::policy::{Secret, Sources, Suspensions};
+use vos_engine::policy::gateways::{Answered, Asked};
+use vos_engine::policy::{Gateways, Secret, Sources, Suspensions};
 use vos_engine::pressure::{Gauge, Pressed, UdpSocket};
 use vos_engine::reassembly::Reassembly;
 use vos_engine::relay::{Datagram, Unix};
@@ -220,4 +221,49 @@ fn no_answer_makes_the_pipeline_allocate() {
     let counted = |reason: Reason| reasons[reason as usize];
     assert_eq!((counted(Reason::Answered), counted(Reason::Unavailable), relayed), (45, 100, 55));
     assert_eq!(counted(Reason::KeepAlive), 100);
+}
+
+/// A trunk that begins calls, far more than it may: some pass and end, the others are refused.
+#[test]
+fn no_call_of_a_trunk_makes_the_pipeline_allocate() {
+    const CALLS: u64 = 50_000;
+    let (mut scratch, fragments, secret) = (Scratch::default(), Reassembly::default(), Secret::default());
+    let from = vec!["198.51.100.77/32".parse().expect("a net")];
+    let (cps, max_calls) = (Some(10_000), Some(50));
+    let gateway = Gateway { name: "a".into(), from, cps, max_calls, ..Gateway::default() };
+    let gateways = Gateways::of(&[gateway], &Arc::default());
+    let enforce = Reason::GatewayCps.bit() | Reason::GatewayCalls.bit();
+    let rules = Ruleset { enforce, gateways: Arc::clone(&gateways), ..Ruleset::default() };
+    let context = Context {
+        rules: &rules,
+        sources: &Strangers,
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
+        suspensions: &Suspensions::new(Secret::default()),
+    };
+    let (mut room, mut made) = (vec![0; 2_048], 0);
+    for n in 0..CALLS {
+        let call = format!("call-{n:08}");
+        let text = format!(
+            "INVITE sip:2@e.com SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.77;branch=z9hG4bK{n}\r\nFrom: <sip:1@e.com>;tag=f\r\n\
+             To: <sip:2@e.com>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\r\n"
+        );
+        let frame = Packet::v4(PEER).sip(text.as_bytes()).build();
+        room[..frame.len()].copy_from_slice(&frame);
+        let before = MADE.get();
+        let Outcome { action, .. } = pipeline::handle(&mut room, frame.len(), &mut scratch, &context, || n * 1_000_000);
+        if matches!(action, Action::Relay(_)) && n % 500 != 0 {
+            let asker = secret.call(call.as_bytes(), b"f");
+            gateways.answered(&Answered { asker, other: None, cseq: 1, method: Asked::Invite, status: 486 }, n);
+        }
+        // The first warms up.
+        made += if n == 0 { 0 } else { MADE.get() - before };
+    }
+    assert_eq!(made, 0);
+    let view = &gateways.views(0)[0];
+    assert_eq!((view.calls, view.passed + view.over_calls + view.over_cps), (50, CALLS));
+    assert!(view.passed > 24_000 && view.over_calls > 20_000, "{view:?}");
 }

@@ -83,7 +83,7 @@ fn every_bad_word_is_refused_with_the_fix_and_nobody_is_asked() {
         (&["trust", "203.0.113.7", "--until", "2127-01-01T00:00:00Z", "--ttl", "1h"], "cannot be used with"),
         (&["list", "blok"], "trust, block or allow"),
         (&["list", "block", "--kind", "allow"], "cannot be used with"),
-        (&["list", "--origin", "mail"], "datagram, detector or cluster"),
+        (&["list", "--origin", "mail"], "detector, config or cluster"),
         (&["list", "--covering", "pbx"], "write the address itself"),
         (&["list", "--newer", "forever"], "90s, 15m, 2h or 7d"),
         (&["list", "--older", "x"], "90s, 15m, 2h or 7d"),
@@ -110,6 +110,7 @@ fn every_bad_word_is_refused_with_the_fix_and_nobody_is_asked() {
         (&["completions", "csh"], "bash, zsh, fish"),
         (&["man", "--dir"], "<DIR>"),
         (&["feeds", "x"], "unexpected argument 'x'"),
+        (&["gateways", "x"], "unexpected argument 'x'"),
         (&["blok", "203.0.113.7"], "'block'"),
         (&[], "Usage"),
     ] {

@@ -11,6 +11,8 @@ mod expiry;
 mod fragments;
 /// Packets made by hand, sent so that none is lost before the filter.
 mod frames;
+/// Trunks that call more than they may.
+mod gateways;
 /// The kernel's maps as they are pinned, and the ledgers.
 mod ledger;
 /// Phones that register and call.

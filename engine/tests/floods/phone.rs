@@ -20,6 +20,13 @@ pub(crate) struct Phone {
     acks: u32,
 }
 
+/// A call that is there, as its caller knows it.
+#[derive(Debug)]
+pub(crate) struct Call {
+    invite: String,
+    reply: String,
+}
+
 impl Phone {
     pub(crate) fn open(site: &Site, user: &str, address: IpAddr) -> Self {
         let socket = site.outside.enter(|| UdpSocket::bind((address, 0))).unwrap().unwrap();
@@ -53,6 +60,13 @@ impl Phone {
     /// Calls `callee`: challenged, answered, acknowledged, ended.
     #[track_caller]
     pub(crate) fn calls(&mut self, callee: &mut Self) {
+        let call = self.dials(callee);
+        self.asks_within(&call, "BYE", callee);
+    }
+
+    /// Calls `callee`: challenged, answered, acknowledged.
+    #[track_caller]
+    pub(crate) fn dials(&mut self, callee: &mut Self) -> Call {
         let uri = format!("sip:{}@{DOMAIN}", callee.user);
         let invite = self.request("INVITE", &uri, &callee.user.clone());
         let invite = invite.replacen("Content-Length", &format!("{}Content-Length", self.contact()), 1);
@@ -72,7 +86,32 @@ impl Phone {
             }
             callee.answers();
         }
-        let (status, reply) = self.asks(&in_dialog("BYE", &invite, &reply), Some(callee));
+        Call { invite, reply }
+    }
+
+    /// Asks for something within a call, which is granted.
+    #[track_caller]
+    pub(crate) fn asks_within(&mut self, call: &Call, method: &str, callee: &mut Self) {
+        let (status, reply) = self.asks(&in_dialog(method, &call.invite, &call.reply), Some(callee));
+        assert_eq!(status, 200, "{reply}");
+    }
+
+    /// Ends a call that `caller` has made to this phone.
+    #[track_caller]
+    pub(crate) fn hangs_up(&mut self, Call { reply, .. }: &Call, caller: &mut Self) {
+        self.requests += 1;
+        let Self { local, requests, .. } = self;
+        let (target, from, to, call) =
+            (caller.local, field(reply, "To"), field(reply, "From"), field(reply, "Call-ID"));
+        let routes: String =
+            lines(reply, "Record-Route").map(|line| format!("{}\r\n", &line["Record-".len()..])).collect();
+        let bye = format!(
+            "BYE sip:{}@{target} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKbye{requests};rport\r\n{routes}\
+             Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call}\r\nCSeq: 1 BYE\r\n\
+             Content-Length: 0\r\n\r\n",
+            caller.user
+        );
+        let (status, reply) = self.asks(&bye, Some(caller));
         assert_eq!(status, 200, "{reply}");
     }
 
@@ -178,7 +217,7 @@ pub(crate) fn with_credentials(user: &str, password: &str, request: &str, reply:
 }
 
 /// The status of a response.
-fn status(text: &str) -> Option<u16> {
+pub(crate) fn status(text: &str) -> Option<u16> {
     let mut index: Index = Index::new();
     match index.parse(text.as_bytes(), Mode::Lenient).ok()?.start_line() {
         StartLine::Response { code, .. } => Some(code),
@@ -192,12 +231,12 @@ fn lines<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
 }
 
 /// The value of a field that stands once.
-fn field<'a>(text: &'a str, name: &str) -> &'a str {
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> &'a str {
     lines(text, name).next().map_or("", |line| line[name.len() + 1..].trim())
 }
 
 /// The ACK of a refusal: of the same transaction (RFC 3261 §17.1.1.3).
-fn ack(invite: &str, reply: &str) -> String {
+pub(crate) fn ack(invite: &str, reply: &str) -> String {
     let ack = invite.replacen("INVITE ", "ACK ", 1).replacen("1 INVITE", "1 ACK", 1);
     ack.replacen(lines(invite, "To").next().unwrap(), lines(reply, "To").next().unwrap(), 1)
 }
