@@ -12,6 +12,8 @@ pub const MAX_QUEUES: u32 = 256;
 pub const V6_RULES: u64 = 1;
 /// [`Config::flags`]: provisional responses are copied to user space as well.
 pub const PROVISIONAL: u64 = 2;
+/// [`Config::flags`]: BYE requests that leave are copied to user space, as final responses are.
+pub const BYES: u64 = 8;
 
 /// [`Config::redirect`]: bits above this belong to known sources (allowed, verified, trusted).
 pub const KNOWN_SHIFT: u64 = 16;
@@ -32,7 +34,7 @@ pub struct Config {
     pub ifindex: u64,
     /// Keys the hashes of sources and prefixes, so that nobody outside can aim at a slot.
     pub seed: u64,
-    /// [`V6_RULES`], [`PROVISIONAL`].
+    /// [`V6_RULES`], [`PROVISIONAL`], [`BYES`].
     pub flags: u64,
     /// Rules that drop: [`Reason::bit`](crate::reason::Reason::bit)s.
     pub enforce: u64,
@@ -173,10 +175,10 @@ pub const fn mix(a: u64, b: u64) -> u64 {
     h ^ h >> 32
 }
 
-/// Bytes of a response that the egress program hands to user space, at most.
+/// Bytes of a message that the egress program hands to user space, at most.
 pub const REPLY_MAX: usize = 2048;
 
-/// One of the softswitch's responses, as the egress program saw it leave.
+/// One of the softswitch's responses, or with [`BYES`] a BYE of its, as the egress program saw it leave.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Reply {

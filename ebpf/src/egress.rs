@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use vos_common::{
     packet::{Frame, LATER, UDP, flow, plain_ports},
-    state::{PROVISIONAL, REPLY_HEAD, REPLY_MAX},
+    state::{BYES, PROVISIONAL, REPLY_HEAD, REPLY_MAX},
 };
 
 use crate::{
@@ -22,7 +22,7 @@ const NEXT: i32 = -1;
 const NO_WAKEUP: u64 = 1;
 
 /// On the NIC's egress: copies the softswitch's final responses to user space, and where somebody asks for them the
-/// provisional ones; changes nothing.
+/// provisional ones and its BYEs; changes nothing.
 #[classifier]
 pub fn vos_egress(ctx: TcContext) -> i32 {
     let _ = observe(&ctx);
@@ -47,11 +47,17 @@ fn observe(ctx: &TcContext) -> Option<()> {
     }
     let port = f.be16(l4 + 2)?;
     let start = l4 + 8;
-    if f.load::<8>(start)? != *b"SIP/2.0 " {
+    let head = f.load::<8>(start)?;
+    let wanted = if head == *b"SIP/2.0 " {
+        // Provisional responses decide nothing, unless copies of requests are kept back until there is one.
+        if f.u8(start + 8)? < b'2' { PROVISIONAL } else { 0 }
+    } else if head.starts_with(b"BYE ") {
+        // Of requests only these end a call, and only who counts calls wants them.
+        BYES
+    } else {
         return None;
-    }
-    // Provisional responses decide nothing, unless copies of requests are kept back until there is one.
-    if f.u8(start + 8)? < b'2' && CONFIG.get(0)?.flags & PROVISIONAL == 0 {
+    };
+    if wanted != 0 && CONFIG.get(0)?.flags & wanted == 0 {
         return None;
     }
     let reply = REPLY.get_ptr_mut(0)?;

@@ -66,13 +66,13 @@ pub static SAMPLES: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// Where `flow` puts its result, so that the verifier forgets the paths that led to it.
 #[map]
 pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
-/// Where a response is put together: it is larger than the BPF stack.
+/// Where a copied message is put together: it is larger than the BPF stack.
 #[map]
 pub static REPLY: PerCpuArray<Reply> = PerCpuArray::with_max_entries(1, 0);
-/// The softswitch's responses. 4 MiB hold what leaves in 100 ms at 40,000 responses of 1 KB a second.
+/// The softswitch's responses, and its BYEs where they are asked for. 4 MiB hold what leaves in 100 ms at 40,000 responses of 1 KB a second.
 #[map]
 pub static REPLIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
-/// Responses that found no room in the ring.
+/// Messages that found no room in the ring.
 #[map]
 pub static REPLIES_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]

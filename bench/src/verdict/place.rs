@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use vos_common::cases::{Entry, World};
 use vos_common::rate::{KINDS, Limit};
 use vos_common::rule::{Addr, MAPPED_BITS, Rule, RuleKind};
+use vos_common::state::BYES;
 
 use super::rows::{NEIGHBOUR, Place, VERIFIED};
 use crate::maps;
@@ -55,6 +56,9 @@ impl Place {
         let limit = Limit { every: 1, ahead: u64::MAX / 4 };
         world.config.limits = [[limit; KINDS]; 3];
         world.config.prefix = [limit; KINDS];
+        if self == Self::Egress {
+            world.config.flags |= BYES;
+        }
         world
     }
 }

@@ -32,7 +32,7 @@ pub enum Place {
     Prefixes,
     /// As usual, with a socket and a live worker on the queue.
     Live,
-    /// On its way out: TCX.
+    /// On its way out, where the calls of gateways are counted: TCX.
     Egress,
 }
 
@@ -139,6 +139,7 @@ pub fn rows() -> Vec<Row> {
         out("egress: RTP", &outbound(20_000, &rtp()), false),
         out("egress: request", &outbound(5060, OPTIONS), false),
         out("egress: final response", &outbound(5060, OK), true),
+        out("egress: BYE, where calls are counted", &outbound(5060, &cases::request("BYE")), true),
     ]
 }
 

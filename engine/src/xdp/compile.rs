@@ -1,6 +1,6 @@
 use vos_common::rate::Tier;
 use vos_common::reason::Reason;
-use vos_common::state::{Config as KernelConfig, PROVISIONAL};
+use vos_common::state::{BYES, Config as KernelConfig, PROVISIONAL};
 
 use crate::config::{Config, RuleMode, redirect};
 
@@ -14,11 +14,15 @@ pub fn compile(config: &Config, tick: u64, before: KernelConfig) -> KernelConfig
         rules.set(Reason::Scanner, RuleMode::Off);
     }
     let rates = &config.rates;
-    // A call that rings is told from one that nobody answers.
-    let wanted = config.relay.shield || !config.gateway.is_empty();
-    let provisional = if wanted { PROVISIONAL } else { 0 };
+    let flags = [
+        // A call that rings is told from one that nobody answers.
+        (PROVISIONAL, config.relay.shield || !config.gateway.is_empty()),
+        // A call ends by either side's BYE: who counts a gateway's calls must see both.
+        (BYES, !config.gateway.is_empty()),
+    ];
+    let flags = flags.iter().fold(before.flags, |word, (flag, set)| if *set { word | flag } else { word & !flag });
     KernelConfig {
-        flags: before.flags & !PROVISIONAL | provisional,
+        flags,
         heartbeat_timeout: u64::from(config.relay.heartbeat_timeout_ms) * 1_000_000,
         enforce: rules.enforce,
         monitor: rules.monitor,

@@ -153,7 +153,7 @@ impl Filter {
         self.pinned("HEART")
     }
 
-    /// The softswitch's final responses.
+    /// The softswitch's final responses, and with them what else the configuration asks the egress program for.
     pub fn replies(&mut self) -> Result<RingBuf<MapData>, LoadError> {
         take(&mut self.ebpf, "REPLIES")
     }

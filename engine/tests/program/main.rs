@@ -2,6 +2,7 @@
 //!
 //! Needs root and a BPF file system; makes a network namespace of its own.
 
+mod egress;
 mod frames;
 mod kernel;
 
