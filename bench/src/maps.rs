@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use aya::Ebpf;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map};
-use vos_common::cases::{self, Entry, World};
-use vos_common::rate::{VERIFIED_BUCKETS, VerifiedBucket, bucket, source_key};
+use vos_common::cases::{self, Budget, Entry, World};
+use vos_common::rate::{Limits, VERIFIED_BUCKETS, VerifiedBucket, bucket, source_key};
 use vos_common::rule::{Addr, GATE_BLOCKS, GATE_WORDS, GateBlock, Rule};
 use vos_common::state::{Clock, Homes, Ports, V6_RULES};
 
@@ -33,6 +33,9 @@ pub fn fill(ebpf: &mut Ebpf, world: &World) -> Result<()> {
     verified(ebpf, world)?;
     one(ebpf, "HOMES", Homes::of(&homes).expect("three fit"))?;
     one(ebpf, "PORTS", ports)?;
+    let mut budgets: LpmTrie<_, Addr, Limits> = map(ebpf, "BUDGETS")?;
+    let add = |(addr, bits, limits): &Budget| budgets.insert(&Key::new(*bits, *addr), limits, 0);
+    world.budgets.iter().try_for_each(add).map_err(refused("BUDGETS"))?;
     change(ebpf, &[], world)
 }
 

@@ -110,6 +110,9 @@ impl Limit {
     }
 }
 
+/// Limits by [`Kind`].
+pub type Limits = [Limit; KINDS];
+
 /// Ways of a [`ClockBucket`].
 pub const CLOCK_WAYS: usize = 3;
 /// Buckets for sources: with [`CLOCK_WAYS`] 98,304 sources in 4 MB. A source beyond takes the place of the one that
@@ -172,7 +175,8 @@ pub const fn bucket(key: u64, buckets: u32) -> u32 {
     (key >> 32) as u32 & (buckets - 1)
 }
 
-const _: () = assert!(size_of::<ClockBucket>() == 128 && size_of::<VerifiedBucket>() == 128);
+const _: () =
+    assert!(size_of::<ClockBucket>() == 128 && size_of::<VerifiedBucket>() == 128 && size_of::<Limits>() == 64);
 
 #[cfg(feature = "user")]
 mod pod {
@@ -180,4 +184,6 @@ mod pod {
     unsafe impl aya::Pod for super::ClockBucket {}
     // SAFETY: repr(C) of u64s, no padding (size asserted above).
     unsafe impl aya::Pod for super::VerifiedBucket {}
+    // SAFETY: repr(C) of u64s, no padding (size asserted above).
+    unsafe impl aya::Pod for super::Limit {}
 }

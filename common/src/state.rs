@@ -2,7 +2,7 @@
 //!
 //! User space writes them, the kernel reads them.
 
-use crate::rate::{KINDS, Limit};
+use crate::rate::{Limit, Limits};
 use crate::rule::Addr;
 
 /// RX queues that one interface may have under the engine: entries of the XSK map and of the heartbeats.
@@ -12,8 +12,14 @@ pub const MAX_QUEUES: u32 = 256;
 pub const V6_RULES: u64 = 1;
 /// [`Config::flags`]: provisional responses are copied to user space as well.
 pub const PROVISIONAL: u64 = 2;
+/// [`Config::flags`]: the map BUDGETS is asked for the limits of trusted sources.
+pub const BUDGETS: u64 = 4;
 /// [`Config::flags`]: BYE requests that leave are copied to user space, as final responses are.
 pub const BYES: u64 = 8;
+
+/// Entries of the map BUDGETS, which takes memory only for those that are there: twice as many as a configuration has,
+/// because both are in it while one takes the place of another.
+pub const MAX_BUDGETS: u32 = 1 << 15;
 
 /// [`Config::redirect`]: bits above this belong to known sources (allowed, verified, trusted).
 pub const KNOWN_SHIFT: u64 = 16;
@@ -34,7 +40,7 @@ pub struct Config {
     pub ifindex: u64,
     /// Keys the hashes of sources and prefixes, so that nobody outside can aim at a slot.
     pub seed: u64,
-    /// [`V6_RULES`], [`PROVISIONAL`], [`BYES`].
+    /// [`V6_RULES`], [`PROVISIONAL`], [`BUDGETS`], [`BYES`].
     pub flags: u64,
     /// Rules that drop: [`Reason::bit`](crate::reason::Reason::bit)s.
     pub enforce: u64,
@@ -50,9 +56,9 @@ pub struct Config {
     /// Which of the two values of the SIGNATURES map is in force, 0 or 1.
     pub signatures: u64,
     /// A source's limits, by [`Tier`](crate::rate::Tier) and [`Kind`](crate::rate::Kind).
-    pub limits: [[Limit; KINDS]; 3],
+    pub limits: [Limits; 3],
     /// What the unknown sources of one prefix share, by [`Kind`](crate::rate::Kind).
-    pub prefix: [Limit; KINDS],
+    pub prefix: Limits,
     /// What all unknown sources share in attack mode.
     pub global: Limit,
     /// Samples of dropped packets, for each reason and CPU.

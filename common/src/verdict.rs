@@ -2,11 +2,11 @@
 
 use crate::{
     packet::{self, FIRST, Flow, Frame, LATER, SCTP, TCP, TOO_DEEP, UDP},
-    rate::{KINDS, Kind, Limit, Tier, prefix_key, source_key},
+    rate::{Kind, Limit, Limits, Tier, prefix_key, source_key},
     reason::Reason,
     rule::{Addr, Rule, RuleKind},
     sip::{self, Class, LATER_FRAGMENT, Payload},
-    state::{Config, Home, KNOWN_SHIFT},
+    state::{BUDGETS, Config, Home, KNOWN_SHIFT},
 };
 
 /// What happens to the packet.
@@ -81,7 +81,7 @@ pub trait Tables {
     /// The clocks of a [`source_key`] or [`prefix_key`]: its own, or new ones in the place of the oldest.
     fn clocks(&self, scope: Scope, key: u64) -> Self::Clocks;
     /// Moves the clock of a kind on if the packet conforms to the kind's limit; `false` if it does not.
-    fn claim(&self, clocks: Self::Clocks, kind: Kind, limits: &[Limit; KINDS], now: u64) -> bool;
+    fn claim(&self, clocks: Self::Clocks, kind: Kind, limits: &Limits, now: u64) -> bool;
     /// The same with the one clock that all unknown sources share.
     fn claim_global(&self, limit: &Limit, now: u64) -> bool;
     /// Is there a scanner's signature in `start..end`?
@@ -91,9 +91,13 @@ pub trait Tables {
 
     /// The limits of a tier.
     #[inline(always)]
-    fn limits(&self, tier: Tier) -> &[Limit; KINDS] {
+    fn limits(&self, tier: Tier) -> &Limits {
         &self.config().limits[tier as usize]
     }
+
+    /// The limits that a trusted source has instead of its tier's, if it has any: those of the longest prefix. Asked
+    /// only where [`BUDGETS`] says that there are some.
+    fn budget(&self, src: &Addr) -> Option<&Limits>;
 
     /// Where the headers are. In the kernel the paths through it are merged behind it.
     #[inline(always)]
@@ -173,7 +177,8 @@ impl<F: Frame, T: Tables> Trial<'_, F, T> {
         if (config.enforce | config.monitor) & RATES == 0 {
             return None;
         }
-        let limits = t.limits(tier);
+        let budget = if tier == Tier::Trusted && config.flags & BUDGETS != 0 { t.budget(src) } else { None };
+        let limits = budget.unwrap_or_else(|| t.limits(tier));
         let clocks = t.clocks(Scope::Source, key);
         // The kind first: what one kind is refused for does not use up what the others share.
         let reason = match kind {

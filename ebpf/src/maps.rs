@@ -4,11 +4,11 @@ use aya_ebpf::{
 };
 use vos_common::{
     packet::Flow,
-    rate::{ClockBucket, PREFIX_BUCKETS, SOURCE_BUCKETS, VERIFIED_BUCKETS, VerifiedBucket},
+    rate::{ClockBucket, Limits, PREFIX_BUCKETS, SOURCE_BUCKETS, VERIFIED_BUCKETS, VerifiedBucket},
     reason::REASON_SLOTS,
     rule::{Addr, GATE_BLOCKS, GateBlock, Rule},
     signature::Signatures,
-    state::{Clock, Config, Homes, MAX_QUEUES, Ports, Reply, Sample},
+    state::{Clock, Config, Homes, MAX_BUDGETS, MAX_QUEUES, Ports, Reply, Sample},
 };
 
 const NO_PREALLOC: u32 = 1;
@@ -28,6 +28,9 @@ pub static EXACT: HashMap<Addr, Rule> = HashMap::with_max_entries(1 << 20, NO_PR
 pub static PREFIX: LpmTrie<Addr, Rule> = LpmTrie::with_max_entries(1 << 17, NO_PREALLOC);
 #[map]
 pub static GATE: Array<GateBlock> = Array::with_max_entries(GATE_BLOCKS, 0);
+/// Limits of trusted prefixes that have their own.
+#[map]
+pub static BUDGETS: LpmTrie<Addr, Limits> = LpmTrie::with_max_entries(MAX_BUDGETS, NO_PREALLOC);
 /// Sources that have proven themselves.
 #[map]
 pub static VERIFIED: Array<VerifiedBucket> = Array::with_max_entries(VERIFIED_BUCKETS, 0);

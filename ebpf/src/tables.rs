@@ -6,12 +6,15 @@ use core::{
 use aya_ebpf::{
     bindings::xdp_md,
     helpers::bpf_jiffies64,
-    maps::{Array, lpm_trie::Key},
+    maps::{
+        Array,
+        lpm_trie::{Key, LpmTrie},
+    },
 };
 use vos_common::{
     packet::{self, DEEPEST, Flow, Frame},
     rate::{
-        self, CLOCK_WAYS, ClockBucket, Clocks, KINDS, Kind, Limit, PREFIX_BUCKETS, SOURCE_BUCKETS, Tier,
+        self, CLOCK_WAYS, ClockBucket, Clocks, KINDS, Kind, Limit, Limits, PREFIX_BUCKETS, SOURCE_BUCKETS, Tier,
         VERIFIED_BUCKETS, VERIFIED_WAYS,
     },
     rule::{Addr, GATE_WORDS, Rule},
@@ -24,7 +27,7 @@ use vos_common::{
 use crate::{
     frame::{Packet, and, zero},
     maps::{
-        CONFIG, EXACT, GATE, GLOBAL, HEART, HOMES, PORTS, PREFIX, PREFIXES, SCRATCH, SIGNATURES, SOURCES, VERIFIED,
+        BUDGETS, CONFIG, EXACT, GATE, GLOBAL, HEART, HOMES, PORTS, PREFIX, PREFIXES, SCRATCH, SIGNATURES, SOURCES, VERIFIED,
     },
 };
 
@@ -93,10 +96,16 @@ fn lookup(config: &Config, src: &Addr) -> Option<Rule> {
         // SAFETY: a value of the map; it may change while it is copied, each word is whole.
         return Some(unsafe { *rule });
     }
+    longest(&PREFIX, src).copied()
+}
+
+/// The value of the longest prefix that covers `src`.
+#[inline(always)]
+fn longest<V>(map: &'static LpmTrie<Addr, V>, src: &Addr) -> Option<&'static V> {
     let key = PrefixKey { pad: 0, bits: 128, addr: *src };
     // SAFETY: `bits` and `addr` lie as the fields of a packed `Key` do.
     let key = unsafe { &*(&raw const key.bits).cast::<Key<Addr>>() };
-    PREFIX.get(key).copied()
+    map.get(key)
 }
 
 /// The clocks of `key` in its bucket, or in the place of those that were quiet longest.
@@ -332,7 +341,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn claim(&self, clocks: (Option<*mut Clocks>, Scope), kind: Kind, limits: &[Limit; KINDS], now: u64) -> bool {
+    fn claim(&self, clocks: (Option<*mut Clocks>, Scope), kind: Kind, limits: &Limits, now: u64) -> bool {
         const LAST: u64 = KINDS as u64 - 1;
         let (Some(clocks), scope) = clocks else { return true };
         // SAFETY: indices below KINDS; masked twice, because the verifier forgets between two uses.
@@ -352,8 +361,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn limits(&self, tier: Tier) -> &[Limit; KINDS] {
-        let limits = (&raw const self.config.limits).cast::<[Limit; KINDS]>();
+    fn budget(&self, src: &Addr) -> Option<&Limits> {
+        longest(&BUDGETS, src)
+    }
+
+    #[inline(always)]
+    fn limits(&self, tier: Tier) -> &Limits {
+        let limits = (&raw const self.config.limits).cast::<Limits>();
         // SAFETY: an index of 0 to 2.
         unsafe { &*limits.add(and::<3>(tier as u64 | zero()).min(2)) }
     }

@@ -1,7 +1,7 @@
 //! The verdict over a datagram that came in fragments: [`judge`], as in the kernel, over its whole.
 
 use vos_common::packet::{Flow, Frame};
-use vos_common::rate::{KINDS, Kind, Limit};
+use vos_common::rate::{Kind, Limit, Limits};
 use vos_common::rule::{Addr, Rule, RuleKind};
 use vos_common::signature::{self, SCAN_MAX};
 use vos_common::state::{Config, Home};
@@ -62,8 +62,12 @@ impl<S: Sources> Tables for Whole<'_, S> {
 
     fn clocks(&self, _: Scope, _: u64) {}
 
-    fn claim(&self, (): (), _: Kind, _: &[Limit; KINDS], _: u64) -> bool {
+    fn claim(&self, (): (), _: Kind, _: &Limits, _: u64) -> bool {
         true
+    }
+
+    fn budget(&self, _: &Addr) -> Option<&Limits> {
+        None
     }
 
     fn claim_global(&self, _: &Limit, _: u64) -> bool {

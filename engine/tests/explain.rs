@@ -13,7 +13,7 @@ use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray};
 use aya::{Ebpf, EbpfLoader};
 use serde_json::Value;
 use vos_common::cases::{self, Case, Packet, World as Table};
-use vos_common::rate::{ClockBucket, SOURCE_BUCKETS, VERIFIED_BUCKETS, VerifiedBucket, bucket, source_key};
+use vos_common::rate::{ClockBucket, Limits, SOURCE_BUCKETS, VERIFIED_BUCKETS, VerifiedBucket, bucket, source_key};
 use vos_common::reason::Reason;
 use vos_common::rule::{Addr, GateBlock, Rule};
 use vos_common::signature::Signatures;
@@ -25,13 +25,14 @@ use vos_engine::pcap::Writer;
 use vos_engine::xdp::OBJECT;
 use vos_engine::xdp::aside::{Aside, AsideError, LONGEST, SHORTEST};
 
-const PINNED: [&str; 14] = [
+const PINNED: [&str; 15] = [
     "CONFIG",
     "HOMES",
     "PORTS",
     "EXACT",
     "PREFIX",
     "GATE",
+    "BUDGETS",
     "HEART",
     "XSKS",
     "REASONS",
@@ -97,6 +98,9 @@ impl Filter {
             } else {
                 map::<LpmTrie<_, Addr, Rule>>(ebpf, "PREFIX").insert(&Key::new(*bits, *addr), rule, 0).unwrap();
             }
+        }
+        for (addr, bits, limits) in &table.budgets {
+            map::<LpmTrie<_, Addr, Limits>>(ebpf, "BUDGETS").insert(&Key::new(*bits, *addr), limits, 0).unwrap();
         }
         let mut gate = map::<Array<_, GateBlock>>(ebpf, "GATE");
         for block in 0..vos_common::rule::GATE_BLOCKS {
@@ -217,6 +221,10 @@ fn what_the_kernel_cannot_run_and_what_is_not_loaded_is_said() {
     }
     let error = Aside::open("nosuch0").err().expect("nothing is loaded");
     assert!(error.to_string().contains("no filter is loaded on nosuch0"), "{error}");
+    // as an engine leaves it that knows no budgets
+    std::fs::remove_file(filter.dir.join("BUDGETS")).unwrap();
+    let error = Aside::open(&filter.iface).err().expect("one map is not there");
+    assert!(matches!(error, AsideError::OtherVersion { .. }), "{error}");
 }
 
 fn vosctl(run_dir: &Path, words: &[&str]) -> Output {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use vos_common::cases::{Entry, World};
 use vos_common::rate::{KINDS, Limit};
 use vos_common::rule::{Addr, MAPPED_BITS, Rule, RuleKind};
-use vos_common::state::BYES;
+use vos_common::state::{BUDGETS, BYES};
 
-use super::rows::{NEIGHBOUR, Place, VERIFIED};
+use super::rows::{NEIGHBOUR, Place, TRUSTED, VERIFIED};
 use crate::maps;
 
 /// IPv4 addresses: any bits where `mask` has them, those of `base` elsewhere.
@@ -48,7 +48,7 @@ impl Place {
             // The map has no room for both.
             Self::Million => world.rules = blocked(MILLION).collect(),
             Self::Prefixes => world.rules.extend(prefixes(10_000)),
-            Self::Usual | Self::Live | Self::Egress => world.rules.extend(blocked(THOUSAND)),
+            Self::Usual | Self::Live | Self::Gateways | Self::Egress => world.rules.extend(blocked(THOUSAND)),
         }
         world.live = self == Self::Live;
         world.verified.push((Addr::v4(VERIFIED), u64::MAX));
@@ -56,9 +56,12 @@ impl Place {
         let limit = Limit { every: 1, ahead: u64::MAX / 4 };
         world.config.limits = [[limit; KINDS]; 3];
         world.config.prefix = [limit; KINDS];
-        if self == Self::Egress {
-            world.config.flags |= BYES;
-        }
+        world.budgets.push((Addr::v4(TRUSTED), MAPPED_BITS + 32, [limit; KINDS]));
+        world.config.flags |= match self {
+            Self::Gateways => BUDGETS,
+            Self::Egress => BYES,
+            _ => 0,
+        };
         world
     }
 }

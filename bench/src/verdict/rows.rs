@@ -32,6 +32,8 @@ pub enum Place {
     Prefixes,
     /// As usual, with a socket and a live worker on the queue.
     Live,
+    /// As usual, with budgets of gateways.
+    Gateways,
     /// On its way out, where the calls of gateways are counted: TCX.
     Egress,
 }
@@ -40,7 +42,7 @@ impl Place {
     /// Where the program is that runs here, too.
     pub fn shares(self) -> Self {
         match self {
-            Self::Usual | Self::Prefixes | Self::Live => Self::Usual,
+            Self::Usual | Self::Prefixes | Self::Live | Self::Gateways => Self::Usual,
             // 2²⁰ entries are not written anew in each round.
             Self::Million | Self::Egress => self,
         }
@@ -72,7 +74,7 @@ pub enum Expect {
 pub const NEWCOMER: [u8; 4] = [198, 18, 0, 20];
 /// In a /24 that holds a /28 of [`Place::Prefixes`], outside of it: the gate lets it through to the trie.
 pub const NEIGHBOUR: [u8; 4] = [198, 19, 5, 200];
-/// Trusted by a rule of its own: the table's.
+/// Trusted by a rule of its own: the table's. Where there are budgets it has one.
 pub const TRUSTED: [u8; 4] = cases::TRUSTED_V4;
 /// Verified; no rule lies in its /24.
 pub const VERIFIED: [u8; 4] = [198, 18, 1, 30];
@@ -122,6 +124,7 @@ pub fn rows() -> Vec<Row> {
         row("response", &from(NEWCOMER, OK), survives),
         row("REGISTER, trusted", &from(TRUSTED, REGISTER), survives),
         row("INVITE, trusted", &from(TRUSTED, INVITE), survives),
+        at(Place::Gateways, row("INVITE, trusted, with a budget", &from(TRUSTED, INVITE), survives)),
         row("REGISTER, verified", &from(VERIFIED, REGISTER), survives),
         row("INVITE, verified", &from(VERIFIED, INVITE), survives),
         row("REGISTER, unknown", &from(NEWCOMER, REGISTER), survives),

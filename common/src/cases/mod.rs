@@ -1,6 +1,8 @@
 //! The verdict table that every suite runs (slices, BPF_PROG_TEST_RUN, bench), hand-made packets, and tables in plain
 //! memory. A case says what should happen and why by the RFCs and DESIGN, not by what the code does.
 
+/// Budgets of gateways.
+mod budgets;
 /// Where rules meet.
 mod corners;
 /// Fragments, first and later.
@@ -32,9 +34,9 @@ mod world;
 
 pub use packet::Packet;
 pub use world::{
-    ALLOWED_V4, ALLOWED_V6, BEHIND_V4, BLOCKED_V4, BLOCKED_V6, CALLER_V4, CALLER_V6, CHUNK, EXPIRED_V4, Entry, HOUR,
-    MAC, NOW, OWN_V4, OWN_V6, PATTERNS, PORTS, TRUSTED_IN_BLOCK, TRUSTED_V4, VERIFIED_V4, VERIFIED_V6, World, config,
-    rules, verified,
+    ALLOWED_V4, ALLOWED_V6, BEHIND_V4, BLOCKED_V4, BLOCKED_V6, Budget, CALLER_V4, CALLER_V6, CHUNK, EXPIRED_V4, Entry,
+    GATEWAY_LARGE_V4, GATEWAY_LARGE_V6, GATEWAY_V4, GATEWAY_V6, HOUR, MAC, NOW, OWN_V4, OWN_V6, PATTERNS, PORTS,
+    TRUSTED_IN_BLOCK, TRUSTED_V4, VERIFIED_V4, VERIFIED_V6, World, budgets, config, rules, verified,
 };
 
 use std::format;
@@ -106,6 +108,7 @@ pub fn all() -> Vec<Case> {
     stealth::add(&mut table);
     scanners::add(&mut table);
     rates::add(&mut table);
+    budgets::add(&mut table);
     fragments::add(&mut table);
     lengths::add(&mut table);
     modes::add(&mut table);

@@ -24,23 +24,31 @@ pub(super) fn add(t: &mut Table) {
 }
 
 /// So many of them.
-fn times(n: usize, packet: &Packet) -> Vec<Packet> {
+pub(super) fn times(n: usize, packet: &Packet) -> Vec<Packet> {
     vec![packet.clone(); n]
 }
 
-fn of(source: Packet, method: &str) -> Packet {
+pub(super) fn of(source: Packet, method: &str) -> Packet {
     source.sip(&request(method))
 }
 
 /// A number that fits the limit passes, one more does not.
-fn limit(t: &mut Table, what: &str, why: &'static str, n: usize, packet: &Packet, pass: Verdict, reason: Reason) {
+pub(super) fn limit(
+    t: &mut Table,
+    what: &str,
+    why: &'static str,
+    n: usize,
+    packet: &Packet,
+    pass: Verdict,
+    reason: Reason,
+) {
     t.after(&format!("{what}: {n} pass"), why, &times(n - 1, packet), packet, pass);
     t.after(&format!("{what}: one more does not"), why, &times(n, packet), packet, dropped(reason));
     t.after(&format!("{what}: nor do many more"), why, &times(n + 30, packet), packet, dropped(reason));
 }
 
 /// What a source is, a packet of its, and what its tier's limits are.
-type Row = (&'static str, Packet, [(&'static str, usize, Reason); 4]);
+pub(super) type Row = (&'static str, Packet, [(&'static str, usize, Reason); 4]);
 
 fn bursts(t: &mut Table) {
     use Reason::{RateInvite, RateOptions, RateRegister, RateSource};

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use super::Case;
 use crate::packet::Frame;
-use crate::rate::{Clocks, KINDS, Kind, Limit, source_key};
+use crate::rate::{Clocks, KINDS, Kind, Limit, Limits, source_key};
 use crate::reason::Reason;
 use crate::rule::{Addr, MAPPED_BITS, Rule, RuleKind};
 use crate::signature::{self, Signatures};
@@ -50,6 +50,14 @@ pub const ALLOWED_V6: [u8; 16] = v6([0x2001, 0xdb8, 0xa11, 0, 0, 0, 0, 1]);
 pub const BLOCKED_V4: [u8; 4] = [203, 0, 113, 66];
 /// Of the blocked /48.
 pub const BLOCKED_V6: [u8; 16] = v6([0x2001, 0xdb8, 0xbad, 0xffff, 1, 2, 3, 4]);
+/// A gateway's address; so is the rest of its /24. It has a budget of its own.
+pub const GATEWAY_V4: [u8; 4] = [203, 0, 112, 10];
+/// Another address of the gateway's, in a /26 with a larger budget.
+pub const GATEWAY_LARGE_V4: [u8; 4] = [203, 0, 112, 70];
+/// A gateway's address; so is the rest of its /48. It has a budget of its own.
+pub const GATEWAY_V6: [u8; 16] = v6([0x2001, 0xdb8, 0x6a7e, 0, 0, 0, 0, 1]);
+/// Another address of the gateway's, in a /64 with a larger budget.
+pub const GATEWAY_LARGE_V6: [u8; 16] = v6([0x2001, 0xdb8, 0x6a7e, 7, 0, 0, 0, 1]);
 /// The scanners' patterns.
 pub const PATTERNS: [&str; 5] = ["friendly-scanner", "sipvicious", "VaxSIPUserAgent", "sipcli/", "User-Agent: smap"];
 
@@ -107,10 +115,36 @@ pub fn rules(now: u64) -> Vec<Entry> {
         (v4(ALLOWED_V4, 32), allowed),
         (v4(TRUSTED_V4, 32), trusted),
         (v4([100, 64, 0, 0], 10), blocked),
+        (v4([203, 0, 112, 0], 24), trusted),
         (v6(self::v6([0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 0]), 48), blocked),
+        (v6(self::v6([0x2001, 0xdb8, 0x6a7e, 0, 0, 0, 0, 0]), 48), trusted),
         (v6(ALLOWED_V6, 128), allowed),
     ]
     .map(|((addr, bits), rule)| (addr, bits, rule))
+    .into()
+}
+
+/// The limit of so many at once. One is due a second, so that a case counts in bursts.
+const fn limit(burst: u64) -> Limit {
+    Limit { every: SECOND, ahead: SECOND * (burst - 1) }
+}
+
+/// A budget of the table's world: address, prefix length as for IPv6, limits.
+pub type Budget = (Addr, u32, Limits);
+
+/// The budgets; they hold where [`BUDGETS`](crate::state::BUDGETS) is set.
+pub fn budgets() -> Vec<Budget> {
+    let v4 = |a: [u8; 4], bits| (Addr::v4(a), MAPPED_BITS + bits);
+    let v6 = |words, bits| (Addr::from_bytes(self::v6(words)), bits);
+    [
+        (v4([203, 0, 112, 0], 24), [limit(9), limit(2), limit(4), limit(3)]),
+        (v4([203, 0, 112, 64], 26), [limit(50), Limit::NONE, limit(30), limit(25)]),
+        (v6([0x2001, 0xdb8, 0x6a7e, 0, 0, 0, 0, 0], 48), [limit(7), limit(3), limit(5), limit(2)]),
+        (v6([0x2001, 0xdb8, 0x6a7e, 7, 0, 0, 0, 0], 64), [limit(60), limit(45), limit(35), Limit::NONE]),
+        // nobody in it is trusted
+        (v4([198, 51, 100, 0], 27), [limit(1); KINDS]),
+    ]
+    .map(|((addr, bits), limits)| (addr, bits, limits))
     .into()
 }
 
@@ -119,8 +153,6 @@ pub fn config() -> Config {
     let mac = u64::from_le_bytes([MAC[0], MAC[1], MAC[2], MAC[3], MAC[4], MAC[5], 0, 0]);
     let rules = Reason::ALL.iter().filter(|reason| reason.is_rule());
     let off = Reason::Closed.bit() | Reason::UnknownMethod.bit();
-    // `every` of a second, so that a case counts in bursts
-    let limit = |burst: u64| Limit { every: SECOND, ahead: SECOND * (burst - 1) };
     Config {
         heartbeat_timeout: HOUR,
         mac,
@@ -150,6 +182,8 @@ pub struct World {
     pub now: u64,
     /// The rules.
     pub rules: Vec<Entry>,
+    /// The budgets.
+    pub budgets: Vec<Budget>,
     /// Who is verified, and until when.
     pub verified: Vec<(Addr, u64)>,
     /// The patterns, compiled.
@@ -170,6 +204,7 @@ impl World {
             config: config(),
             now,
             rules: rules(now),
+            budgets: budgets(),
             verified: verified(now),
             signatures,
             live: true,
@@ -191,6 +226,16 @@ impl World {
         self.clocks.borrow_mut().clear();
         self.global.set(0);
     }
+}
+
+/// What the longest of these prefixes that covers `src` says.
+fn longest<'a, T>(prefixes: &'a [(Addr, u32, T)], src: &Addr) -> Option<&'a T> {
+    let covers = |net: &Addr, bits: u32| {
+        let (a, b) = (u128::from_be_bytes(net.to_bytes()), u128::from_be_bytes(src.to_bytes()));
+        bits == 0 || (a ^ b) >> (128 - bits) == 0
+    };
+    let hits = prefixes.iter().filter(|(net, bits, _)| covers(net, *bits));
+    hits.max_by_key(|(_, bits, _)| *bits).map(|(_, _, held)| held)
 }
 
 impl Tables for World {
@@ -219,12 +264,11 @@ impl Tables for World {
     }
 
     fn rule(&self, src: &Addr) -> Rule {
-        let covers = |net: &Addr, bits: u32| {
-            let (a, b) = (u128::from_be_bytes(net.to_bytes()), u128::from_be_bytes(src.to_bytes()));
-            bits == 0 || (a ^ b) >> (128 - bits) == 0
-        };
-        let hits = self.rules.iter().filter(|(net, bits, _)| covers(net, *bits));
-        hits.max_by_key(|(_, bits, _)| *bits).map_or_else(Rule::default, |(_, _, rule)| *rule)
+        longest(&self.rules, src).copied().unwrap_or_default()
+    }
+
+    fn budget(&self, src: &Addr) -> Option<&Limits> {
+        longest(&self.budgets, src)
     }
 
     fn verified(&self, key: u64, now: u64) -> bool {
@@ -235,7 +279,7 @@ impl Tables for World {
         (scope == Scope::Prefix, key)
     }
 
-    fn claim(&self, clocks: (bool, u64), kind: Kind, limits: &[Limit; KINDS], now: u64) -> bool {
+    fn claim(&self, clocks: (bool, u64), kind: Kind, limits: &Limits, now: u64) -> bool {
         let mut table = self.clocks.borrow_mut();
         let clock = &mut table.entry(clocks).or_default()[kind as usize];
         let next = limits[kind as usize].claim(*clock, now);

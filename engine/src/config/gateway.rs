@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::feeds::maybe_span;
 use super::validate::check;
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Limits, Rate};
 use crate::control::address;
 
 /// Most gateways: each is a label of metrics.
@@ -25,6 +25,14 @@ pub const CALLS_MAX: u32 = 100_000;
 pub const ALL_CALLS_MAX: u32 = 1 << 17;
 /// The longest `max_duration`: a week.
 const DURATION_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// INVITEs of one call: the first, and again after half a second, one, two … until 32 s are over (RFC 3261 §17.1.1.2,
+/// timers A and B: seven in all), and one that answers a challenge.
+const INVITES: u32 = 8;
+/// Packets of one call while it is set up and ended: [`INVITES`], as many again of what follows (ACK, PRACK, CANCEL, BYE
+/// and theirs), and some responses of a gateway that is called.
+const PACKETS: u32 = 20;
+/// How often a call that stands is renewed at most, s: at half of the shortest session (RFC 4028 §5: 90 s, §7.2).
+const RENEWAL: u32 = 45;
 /// `max_duration` where neither it nor a tier is written.
 const DURATION: Duration = Duration::from_secs(7_200);
 
@@ -158,6 +166,26 @@ impl Gateway {
             burst: self.burst.unwrap_or(cps).max(1),
             max_calls: self.max_calls.or(preset.map(|(_, calls, _)| calls)).unwrap_or(1).max(1),
             max_duration: self.max_duration.unwrap_or(seconds),
+        }
+    }
+
+    /// What each of its hosts may send before XDP drops it, of `trusted` sources: as much as its calls need at worst, so
+    /// that its calls are counted by the policy and only a trunk that runs wild is met by this.
+    ///
+    /// Of INVITEs those that set its calls up, each [`INVITES`] times, and those that renew calls which stand, every
+    /// [`RENEWAL`] seconds or all at once. Of all packets [`PACKETS`] for each call that begins, one a second within each
+    /// that stands (INFO, UPDATE, NOTIFY), and never less than any trusted source may send; nor of REGISTER and OPTIONS.
+    pub fn budget(&self, trusted: &Limits) -> Limits {
+        let CallLimits { cps, burst, max_calls, .. } = self.limits();
+        let renewals = max_calls.saturating_mul(INVITES).div_ceil(RENEWAL);
+        let invites = cps.saturating_mul(INVITES).saturating_add(renewals);
+        let invites_at_once = burst.saturating_mul(INVITES).saturating_add(max_calls);
+        let packets = cps.saturating_mul(PACKETS).saturating_add(max_calls);
+        let packets_at_once = burst.saturating_mul(PACKETS).saturating_add(max_calls.saturating_mul(2));
+        Limits {
+            all: Rate::per_second(packets, packets_at_once).or(trusted.all),
+            invite: Rate::per_second(invites, invites_at_once),
+            ..*trusted
         }
     }
 
@@ -320,6 +348,47 @@ mod tests {
         }
         let error = read(&gateway("tier = \"small\"").replace(".0/28", ".1/28")).expect_err("host bits").to_string();
         assert!(error.contains("host bits set: did you mean 198.51.100.0/28 or 198.51.100.1/32?"), "{error}");
+    }
+
+    fn budget(rest: &str) -> (String, String) {
+        let config = read(&gateway(rest)).expect(rest);
+        let trusted = config.rates.trusted;
+        let budget = config.gateway[0].budget(&trusted);
+        assert_eq!((budget.register, budget.options), (trusted.register, trusted.options));
+        (budget.invite.to_string(), budget.all.to_string())
+    }
+
+    #[test]
+    fn a_budget_is_what_the_calls_need_at_worst() {
+        let said = |invite: &str, all: &str| (invite.to_owned(), all.to_owned());
+        let trusted = "50000/s burst 100000";
+        // 8 x 10 calls, and 50 renewed every 45 s, each 8 times: 80 + 8.9
+        assert_eq!(budget("tier = \"small\""), said("89/s burst 130", trusted));
+        assert_eq!(budget("tier = \"wholesale\""), said("1956/s burst 3600", trusted));
+        assert_eq!(budget("cps = 1\nmax_calls = 1"), said("9/s burst 9", trusted));
+        assert_eq!(budget("cps = 1\nmax_calls = 1\nburst = 20"), said("9/s burst 161", trusted));
+        // where its calls need more than any trusted source may send, it has more
+        let large = said("97778/s burst 180000", "300000/s burst 400000");
+        assert_eq!(budget("cps = 10000\nmax_calls = 100000"), large);
+        let slow = "tier = \"small\"\n[rates.trusted]\nall = \"10/s burst 150\"";
+        assert_eq!(budget(slow).1, "250/s burst 300", "nor less than its calls need");
+        assert_eq!(budget("tier = \"small\"\n[rates.trusted]\nall = \"none\"").1, "none");
+    }
+
+    /// A call at a time, each as bad as timers A and B allow, none is dropped.
+    #[test]
+    fn a_trunk_at_its_limit_whose_every_invite_is_lost_stays_within_its_budget() {
+        let config = read(&gateway("tier = \"small\"")).expect("sound");
+        let limit = config.gateway[0].budget(&config.rates.trusted).invite.limit(0);
+        let calls = (0..10 * 60).map(|call| call * 100);
+        // RFC 3261 §17.1.1.2, T1 = 500 ms; a challenge after the last moment of patience
+        let sent = [0, 500, 1_500, 3_500, 7_500, 15_500, 31_500, 31_600];
+        let mut packets: Vec<u64> = calls.flat_map(|at| sent.map(|after| at + after)).collect();
+        packets.sort_unstable();
+        let (mut clock, start) = (0, 1_000_000_000_000);
+        for ms in packets {
+            clock = limit.claim(clock, start + ms * 1_000_000).expect("within the budget");
+        }
     }
 
     #[test]

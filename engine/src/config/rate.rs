@@ -33,6 +33,27 @@ pub enum Rate {
 }
 
 impl Rate {
+    /// So many packets a second, and so many at once; at least one of each, at most [`RATE_MAX`] and [`BURST_MAX`].
+    pub fn per_second(packets: u32, burst: u32) -> Self {
+        let within = |number: u32, most| NonZeroU32::new(number.min(most)).unwrap_or(NonZeroU32::MIN);
+        Self::Limited { packets: within(packets, RATE_MAX), period: NonZeroU32::MIN, burst: within(burst, BURST_MAX) }
+    }
+
+    /// What neither of two limits refuses: the faster rate, the larger burst.
+    pub fn or(self, other: Self) -> Self {
+        let (
+            Self::Limited { packets, period, burst },
+            Self::Limited { packets: its_packets, period: its_period, burst: its_burst },
+        ) = (self, other)
+        else {
+            return Self::None;
+        };
+        let product = |packets: NonZeroU32, period: NonZeroU32| u64::from(packets.get()) * u64::from(period.get());
+        let slower = product(packets, its_period) < product(its_packets, period);
+        let (packets, period) = if slower { (its_packets, its_period) } else { (packets, period) };
+        Self::Limited { packets, period, burst: burst.max(its_burst) }
+    }
+
     /// As the kernel counts it: ITU-T I.371's increment and limit, ns. `tick`: the kernel's, ns, by which its clock may
     /// be late.
     pub fn limit(self, tick: u64) -> Limit {
@@ -121,6 +142,23 @@ mod tests {
 
     fn rate(text: &str) -> Rate {
         text.parse().expect(text)
+    }
+
+    #[test]
+    fn of_two_limits_the_wider_is_taken_in_rate_and_burst() {
+        for (one, other, wider) in [
+            ("5/s burst 10", "6/s burst 9", "6/s burst 10"),
+            ("5/s burst 10", "301/min burst 1", "301/min burst 10"),
+            ("5/s burst 10", "299/min burst 11", "5/s burst 11"),
+            ("5/s burst 10", "none", "none"),
+            ("10000000/s burst 1", "1/h burst 1000000", "10000000/s burst 1000000"),
+        ] {
+            assert_eq!(rate(one).or(rate(other)), rate(wider));
+            assert_eq!(rate(other).or(rate(one)), rate(wider));
+        }
+        assert_eq!(Rate::per_second(5, 10), rate("5/s burst 10"));
+        assert_eq!(Rate::per_second(0, 0), rate("1/s burst 1"));
+        assert_eq!(Rate::per_second(u32::MAX, u32::MAX), rate("10000000/s burst 1000000"));
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub enum Cause {
     Limit {
         /// Whose: an address or prefix, or everybody.
         who: String,
-        /// `unknown`, `verified` or `trusted`.
+        /// `unknown`, `verified`, `trusted`, or `gateway`: trusted, with a budget of its own.
         tier: &'static str,
         /// What is counted.
         of: &'static str,
@@ -271,7 +271,7 @@ fn limit(reason: Reason, trace: &Trace, flow: &Flow) -> Cause {
     };
     Cause::Limit {
         who,
-        tier: tier_word(trace.tier()),
+        tier: if trace.budget { "gateway" } else { tier_word(trace.tier()) },
         of: match kind {
             Kind::All => "packets",
             Kind::Register => "REGISTERs",

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use serde::Serialize;
 use vos_common::packet::{self, Frame};
-use vos_common::rate::{Clocks, KINDS, Kind, Limit, Tier};
+use vos_common::rate::{Clocks, Kind, Limit, Limits, Tier};
 use vos_common::rule::{Addr, Rule, RuleKind};
 use vos_common::signature::{self, Signatures};
 use vos_common::state::{Config as KernelConfig, Home, Homes, Ports};
@@ -29,7 +29,7 @@ use crate::control::decision::Decision;
 use crate::control::maps::{MapError, RuleMaps};
 use crate::control::rules::RuleBook;
 use crate::xdp::aside::Policy;
-use crate::xdp::{LoadError, compile, ip};
+use crate::xdp::{LoadError, budgets, compile, ip};
 use crate::xsk::chunk_for;
 
 /// The MTU that is assumed where no interface is asked, bytes.
@@ -82,6 +82,8 @@ struct Trace {
     until: u64,
     decision: Option<Decision>,
     verified: bool,
+    /// Has the source a budget that holds?
+    budget: bool,
     /// Limits that the packet did not conform to: of whom, of what.
     refused: Vec<(Whose, Kind, Limit)>,
     /// Where a signature was found: its number, and the block.
@@ -112,6 +114,8 @@ impl Trace {
 pub trait Sources {
     /// The rule for a source.
     fn rule(&self, src: &Addr) -> Rule;
+    /// The limits that a source has instead of the trusted tier's.
+    fn budget(&self, src: &Addr) -> Option<Limits>;
     /// Is the source of this [`source_key`](vos_common::rate::source_key) verified at `now` (ns of `CLOCK_MONOTONIC`)?
     fn verified(&self, key: u64, now: u64) -> bool;
 }
@@ -124,11 +128,15 @@ pub struct World {
     homes: Option<Box<Homes>>,
     signatures: Box<Signatures>,
     book: Option<RuleBook>,
+    /// The gateways' of the configuration.
+    budgets: Vec<(IpNet, Limits)>,
     sources: Option<Box<dyn Sources>>,
     live: bool,
     now: u64,
     /// The destination of the packet that is judged.
     here: Addr,
+    /// The budget of its source.
+    budget: Option<Limits>,
     clocks: RefCell<HashMap<(bool, u64), Clocks>>,
     global: Cell<u64>,
     trace: RefCell<Trace>,
@@ -166,7 +174,8 @@ impl World {
             ports[usize::from(port >> 6)] |= 1 << (port & 63);
         }
         let signatures = config.scanners.compile().map_err(LoadError::Scanners)?;
-        Ok(Self::new(compiled, Box::new(ports), signatures, config.mode == Mode::Relay))
+        let world = Self::new(compiled, Box::new(ports), signatures, config.mode == Mode::Relay);
+        Ok(Self { budgets: budgets(config, 0), ..world })
     }
 
     /// The world of a filter in the kernel.
@@ -189,10 +198,12 @@ impl World {
             homes: None,
             signatures,
             book: None,
+            budgets: Vec::new(),
             sources: None,
             live,
             now: 0,
             here: Addr::default(),
+            budget: None,
             clocks: RefCell::default(),
             global: Cell::new(0),
             trace: RefCell::default(),
@@ -218,11 +229,12 @@ impl World {
     pub fn explain(&mut self, frame: &[u8], now: u64) -> Explanation {
         self.now = now;
         self.trace.take();
-        if let Some(flow) = packet::flow(&frame)
-            && self.homes.is_none()
-        {
-            self.here = flow.dst;
-            self.config.mac = flow.mac;
+        if let Some(flow) = packet::flow(&frame) {
+            self.budget = self.budget_of(&flow.src);
+            if self.homes.is_none() {
+                self.here = flow.dst;
+                self.config.mac = flow.mac;
+            }
         }
         let judged = judge(&frame, &*self);
         let trace = self.trace.take();
@@ -240,6 +252,18 @@ impl World {
             would,
             judged,
         }
+    }
+}
+
+impl World {
+    /// The budget of a source, as the kernel looks it up: that of the longest prefix.
+    fn budget_of(&self, src: &Addr) -> Option<Limits> {
+        if let Some(sources) = &self.sources {
+            return sources.budget(src);
+        }
+        let src = ip(*src);
+        let covering = self.budgets.iter().filter(|(net, _)| net.contains(&src));
+        covering.max_by_key(|(net, _)| net.prefix_len()).map(|(_, limits)| *limits)
     }
 }
 
@@ -290,11 +314,16 @@ impl Tables for World {
         verified
     }
 
+    fn budget(&self, _: &Addr) -> Option<&Limits> {
+        self.trace.borrow_mut().budget = self.budget.is_some();
+        self.budget.as_ref()
+    }
+
     fn clocks(&self, scope: Scope, key: u64) -> (bool, u64) {
         (scope == Scope::Prefix, key)
     }
 
-    fn claim(&self, clocks: (bool, u64), kind: Kind, limits: &[Limit; KINDS], now: u64) -> bool {
+    fn claim(&self, clocks: (bool, u64), kind: Kind, limits: &Limits, now: u64) -> bool {
         let mut table = self.clocks.borrow_mut();
         let clock = &mut table.entry(clocks).or_default()[kind as usize];
         let limit = limits[kind as usize];

@@ -40,6 +40,9 @@ impl Sources for Held {
     fn rule(&self, src: &Addr) -> Rule {
         Tables::rule(&self.0, src)
     }
+    fn budget(&self, src: &Addr) -> Option<Limits> {
+        Tables::budget(&self.0, src).copied()
+    }
     fn verified(&self, key: u64, now: u64) -> bool {
         Tables::verified(&self.0, key, now)
     }
@@ -70,6 +73,11 @@ fn both(case: &Case) -> (World, cases::World) {
         .with_decisions(decisions(clock), clock)
         .expect("no kernel refuses");
     world.homes = Some(Box::new(Homes::of(&homes).expect("few")));
+    let net = |addr: Addr, bits: u32| {
+        let bits = if addr.is_v4() { bits - vos_common::rule::MAPPED_BITS } else { bits };
+        IpNet::new(ip(addr), bits as u8).expect("a prefix")
+    };
+    world.budgets = table.budgets.iter().map(|(addr, bits, limits)| (net(*addr, *bits), *limits)).collect();
     (world, table)
 }
 
@@ -256,6 +264,26 @@ fn packets_are_counted_by_the_times_they_are_given() {
     assert_eq!((at(1).reason, at(1).reason), ("redirected", "rate_invite"));
     world.begin(None);
     assert_eq!(world.explain(&invite, NOW).reason, "redirected", "another file begins anew");
+}
+
+#[test]
+fn a_gateways_budget_is_told_from_what_all_trusted_sources_have() {
+    let text = "iface = \"eth0\"\n[[gateway]]\nname = \"a\"\nfrom = [\"203.0.112.0/24\"]\ncps = 1\nmax_calls = 1\n";
+    let config = Config::parse(text, std::path::Path::new("vos.toml")).expect("sound");
+    let clock = Clock::at(1_700_000_000 * SECOND, NOW);
+    let mut world =
+        World::of_config(&config).expect("sound").with_decisions(decisions(clock), clock).expect("no kernel");
+    let invite = |source| Packet::v4(source).sip(&cases::request("INVITE")).build();
+    // 8 times one call a second, and one that is renewed
+    let gateway = invite(cases::GATEWAY_V4);
+    assert_eq!((0..9).find(|_| world.explain(&gateway, NOW).reason != "redirected"), None);
+    let refused = world.explain(&gateway, NOW);
+    assert_eq!(
+        (refused.reason, &*refused.because),
+        ("rate_invite", "203.0.112.10 (gateway): more INVITEs than 9 a second, 9 at once")
+    );
+    let trusted = invite(cases::TRUSTED_V4);
+    assert_eq!((0..90).find(|_| world.explain(&trusted, NOW).reason != "redirected"), None);
 }
 
 #[test]

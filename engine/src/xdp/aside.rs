@@ -1,6 +1,6 @@
 //! The XDP program once more, beside the one that is attached: the same policy, and nobody notices.
 //!
-//! It reads the rules, addresses, ports, signatures and verified sources that are pinned; counters, clocks, samples and
+//! It reads the rules, budgets, addresses, ports, signatures and verified sources that are pinned; counters, clocks, samples and
 //! sockets are its own, so asking leaves no trace in any counter and charges nobody's rate. The configuration is a copy
 //! with a clock that stands where the asker puts it, and the workers' heartbeat a copy that does not age.
 
@@ -16,7 +16,7 @@ use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 use vos_common::packet;
 use vos_common::rate::{
-    ClockBucket, Limit, PREFIX_BUCKETS, SOURCE_BUCKETS, VERIFIED_BUCKETS, VerifiedBucket, bucket, prefix_key,
+    ClockBucket, Limit, Limits, PREFIX_BUCKETS, SOURCE_BUCKETS, VERIFIED_BUCKETS, VerifiedBucket, bucket, prefix_key,
     source_key,
 };
 use vos_common::reason::Reason;
@@ -29,7 +29,7 @@ use super::{LoadError, OBJECT, pins, xdp};
 use crate::explain::Sources;
 
 /// Maps that are read where they are pinned.
-const SHARED: [&str; 7] = ["HOMES", "PORTS", "EXACT", "PREFIX", "GATE", "VERIFIED", "SIGNATURES"];
+const SHARED: [&str; 8] = ["HOMES", "PORTS", "EXACT", "PREFIX", "GATE", "BUDGETS", "VERIFIED", "SIGNATURES"];
 /// Maps that are copied.
 const COPIED: [&str; 2] = ["CONFIG", "HEART"];
 /// The shortest frame that BPF_PROG_TEST_RUN takes, bytes.
@@ -118,21 +118,23 @@ impl Aside {
     /// Loads the program beside the filter of `iface`.
     pub fn open(iface: &str) -> Result<Self, AsideError> {
         let source = pins::Pins::directory(iface);
-        for name in SHARED.iter().chain(&COPIED) {
+        let iface = || iface.to_owned();
+        for name in COPIED.iter().chain(&SHARED) {
             let path = source.join(name);
             match fs::symlink_metadata(&path) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     return Err(AsideError::Forbidden { path });
                 }
-                Err(_) => return Err(AsideError::NotLoaded { iface: iface.to_owned() }),
+                Err(_) if *name == COPIED[0] => return Err(AsideError::NotLoaded { iface: iface() }),
+                Err(_) => return Err(AsideError::OtherVersion { iface: iface() }),
             }
         }
         if !nix::unistd::geteuid().is_root() {
             return Err(AsideError::Forbidden { path: source });
         }
         if !pins::same_layout(&source) {
-            return Err(AsideError::OtherVersion { iface: iface.to_owned() });
+            return Err(AsideError::OtherVersion { iface: iface() });
         }
         let mut loader = EbpfLoader::new();
         for name in SHARED {
@@ -246,6 +248,7 @@ impl Aside {
             signatures: Box::new(signatures),
             exact: self.pinned("EXACT")?,
             prefix: self.pinned("PREFIX")?,
+            budgets: self.pinned("BUDGETS")?,
             verified: self.pinned("VERIFIED")?,
             v6_rules: config.flags & V6_RULES != 0,
         })
@@ -262,6 +265,7 @@ pub struct Policy {
     pub signatures: Box<Signatures>,
     exact: HashMap<MapData, Addr, Rule>,
     prefix: LpmTrie<MapData, Addr, Rule>,
+    budgets: LpmTrie<MapData, Addr, Limits>,
     verified: Array<MapData, VerifiedBucket>,
     v6_rules: bool,
 }
@@ -273,6 +277,10 @@ impl Sources for Policy {
         }
         let exact = self.exact.get(src, 0).ok();
         exact.or_else(|| self.prefix.get(&Key::new(128, *src), 0).ok()).unwrap_or_default()
+    }
+
+    fn budget(&self, src: &Addr) -> Option<Limits> {
+        self.budgets.get(&Key::new(128, *src), 0).ok()
     }
 
     fn verified(&self, key: u64, now: u64) -> bool {

@@ -1,8 +1,8 @@
 use vos_common::rate::Tier;
 use vos_common::reason::Reason;
-use vos_common::state::{BYES, Config as KernelConfig, PROVISIONAL};
+use vos_common::state::{BUDGETS, BYES, Config as KernelConfig, PROVISIONAL};
 
-use crate::config::{Config, RuleMode, redirect};
+use crate::config::{Auth, Config, RuleMode, redirect};
 
 /// A configuration as the kernel holds it. `tick`: the length of the kernel's tick, ns. `before` is what is in force,
 /// and gives what no configuration says: clock, interface, seed, attack mode, which signatures, whether there are IPv6
@@ -17,6 +17,7 @@ pub fn compile(config: &Config, tick: u64, before: KernelConfig) -> KernelConfig
     let flags = [
         // A call that rings is told from one that nobody answers.
         (PROVISIONAL, config.relay.shield || !config.gateway.is_empty()),
+        (BUDGETS, config.gateway.iter().any(|gateway| gateway.auth == Auth::Ip)),
         // A call ends by either side's BYE: who counts a gateway's calls must see both.
         (BYES, !config.gateway.is_empty()),
     ];
@@ -43,7 +44,7 @@ mod tests {
     use vos_common::state::{Clock, V6_RULES};
 
     use super::*;
-    use crate::config::{Admission, Mode, Stealth};
+    use crate::config::{Admission, Gateway, Mode, Stealth};
 
     const TICK: u64 = 4_000_000;
 
@@ -112,6 +113,21 @@ mod tests {
         assert_eq!((watching.enforce, watching.monitor), (0, plain.enforce | Reason::Closed.bit()));
         let blind = compiled(|config| config.scanners.patterns.clear());
         assert_eq!((blind.enforce | blind.monitor) & Reason::Scanner.bit(), 0);
+    }
+
+    #[test]
+    fn gateways_have_budgets_and_their_calls_are_seen_to_end() {
+        let gateway = |auth| Gateway { name: "a".into(), auth, ..Gateway::default() };
+        for (gateways, flags) in [
+            (vec![], 0),
+            (vec![gateway(Auth::Ip)], BUDGETS | BYES),
+            (vec![gateway(Auth::IpPort), gateway(Auth::Password)], BYES),
+            (vec![gateway(Auth::Password), gateway(Auth::Ip)], BUDGETS | BYES),
+        ] {
+            let with = compiled(|config| config.gateway = gateways);
+            assert_eq!(with.flags, V6_RULES | flags);
+            assert_eq!(compile(&Config::default(), TICK, with).flags, V6_RULES, "off again");
+        }
     }
 
     #[test]

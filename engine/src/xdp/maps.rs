@@ -9,6 +9,7 @@ use vos_common::rule::Addr;
 use vos_common::signature::Signatures;
 use vos_common::state::{Config as KernelConfig, Homes, Ports, V6_RULES};
 
+use super::budgets::{Budgets, Entry, budgets, entries};
 use super::{LoadError, compile, take};
 use crate::config::Config;
 
@@ -35,30 +36,34 @@ pub(crate) fn ip(addr: Addr) -> IpAddr {
     if addr.is_v4() { IpAddr::from([b[12], b[13], b[14], b[15]]) } else { IpAddr::from(b) }
 }
 
-/// What user space tells the program: configuration, own addresses, ports.
+/// What user space tells the program: configuration, own addresses, ports, budgets.
 pub struct Settings {
     config: Array<MapData, KernelConfig>,
     homes: Array<MapData, Homes>,
     ports: Array<MapData, Ports>,
     signatures: Array<MapData, Signatures>,
+    budgets: Budgets,
 }
 
 /// What was in force before a start, for one that fails.
-pub struct Snapshot(KernelConfig, Option<Homes>, Option<Ports>);
+pub struct Snapshot(KernelConfig, Option<Homes>, Option<Ports>, Option<Vec<Entry>>);
 
 impl Settings {
     /// What is in force.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot(self.config(), self.homes.get(&0, 0).ok(), self.ports.get(&0, 0).ok())
+        Snapshot(self.config(), self.homes.get(&0, 0).ok(), self.ports.get(&0, 0).ok(), self.budgets.held().ok())
     }
 
     /// Puts back in force what was. Maps that were new held nothing: what has been written to them stays, since an
     /// empty configuration would let everything pass.
-    pub fn restore(&mut self, Snapshot(config, homes, ports): &Snapshot) -> Result<(), LoadError> {
+    pub fn restore(&mut self, Snapshot(config, homes, ports, budgets): &Snapshot) -> Result<(), LoadError> {
         if config.seed == 0 {
             return Ok(());
         }
-        self.write(*config)?;
+        match budgets {
+            Some(budgets) => self.budgeted(budgets, *config)?,
+            None => self.write(*config)?,
+        }
         homes.map_or(Ok(()), |homes| self.homes.set(0, homes, 0)).map_err(failed("HOMES"))?;
         ports.map_or(Ok(()), |ports| self.ports.set(0, ports, 0)).map_err(failed("PORTS"))
     }
@@ -69,6 +74,7 @@ impl Settings {
             homes: take(ebpf, "HOMES")?,
             ports: take(ebpf, "PORTS")?,
             signatures: take(ebpf, "SIGNATURES")?,
+            budgets: Budgets::open(ebpf)?,
         })
     }
 
@@ -80,6 +86,14 @@ impl Settings {
     /// Puts a configuration in force.
     pub fn write(&mut self, config: KernelConfig) -> Result<(), LoadError> {
         self.config.set(0, config, 0).map_err(failed("CONFIG"))
+    }
+
+    /// Puts a configuration in force together with its budgets: those that come before it, so that what it says is there
+    /// is found, those that go after it.
+    fn budgeted(&mut self, budgets: &[Entry], config: KernelConfig) -> Result<(), LoadError> {
+        self.budgets.put(budgets).map_err(failed("BUDGETS"))?;
+        self.write(config)?;
+        self.budgets.keep(budgets).map_err(failed("BUDGETS"))
     }
 
     /// Says whether there are IPv6 rules to be looked for.
@@ -101,8 +115,9 @@ impl Settings {
         let signatures = config.scanners.compile().map_err(LoadError::Scanners)?;
         self.signatures.set(spare as u32, *signatures, 0).map_err(failed("SIGNATURES"))?;
         self.ports(&config.xdp.sip_ports)?;
-        let compiled = compile(config, before.clock.tick, KernelConfig { signatures: spare, ..before });
-        self.write(compiled)?;
+        let tick = before.clock.tick;
+        let compiled = compile(config, tick, KernelConfig { signatures: spare, ..before });
+        self.budgeted(&entries(&budgets(config, tick)), compiled)?;
         Ok(compiled)
     }
 

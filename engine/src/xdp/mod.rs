@@ -7,6 +7,8 @@
 pub mod aside;
 /// Onto the interface and off it.
 mod attach;
+/// The budgets of gateways in the maps.
+mod budgets;
 /// How long a tick of the kernel is.
 mod clock;
 /// The configuration as the kernel holds it.
@@ -21,6 +23,7 @@ mod rules;
 mod sources;
 
 pub use attach::{AttachError, Attachment, is_pinned, unload};
+pub use budgets::budgets;
 pub use compile::compile;
 pub use maps::{Counters, Settings, Snapshot};
 pub(crate) use maps::{addr, ip};

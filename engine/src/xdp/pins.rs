@@ -13,13 +13,14 @@ use super::OBJECT;
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// The maps that are pinned: those that hold policy, configuration or counts.
-pub(super) const MAPS: [&str; 15] = [
+pub(super) const MAPS: [&str; 16] = [
     "CONFIG",
     "HOMES",
     "PORTS",
     "EXACT",
     "PREFIX",
     "GATE",
+    "BUDGETS",
     "HEART",
     "XSKS",
     "REASONS",

@@ -33,7 +33,8 @@ impl KernelRules {
     }
 }
 
-fn key(net: IpNet) -> Key<Addr> {
+/// The entry of a prefix in a trie.
+pub(super) fn key(net: IpNet) -> Key<Addr> {
     let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { MAPPED_BITS } else { 0 };
     Key::new(bits, addr(net.network()))
 }
@@ -57,7 +58,8 @@ fn refused(map: &'static str, capacity: u32, fix: &'static str) -> impl FnOnce(A
     }
 }
 
-fn absent(error: &AyaError) -> bool {
+/// Was there nothing to be taken away?
+pub(super) fn absent(error: &AyaError) -> bool {
     match error {
         AyaError::KeyNotFound => true,
         AyaError::SyscallError(call) => call.io_error.raw_os_error() == Some(libc::ENOENT),

@@ -3,6 +3,8 @@
 //! Needs root. Each test makes two network namespaces of its own. `VOS_ENGINE=PATH` runs another build of the engine:
 //! a deliberately broken one, to see a test fail.
 
+/// Budgets of gateways, over reloads, restarts and starts that fail.
+mod budgets;
 /// Where a system call is made per packet, and where none is.
 mod cost;
 /// The engine dies, stops, starts again; its relay is cut off.

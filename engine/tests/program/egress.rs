@@ -6,7 +6,7 @@ use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions};
 use vos_bench::maps;
 use vos_common::cases::{self, Packet};
 use vos_common::rule::Addr;
-use vos_common::state::{BYES, PROVISIONAL, REPLY_HEAD};
+use vos_common::state::{BUDGETS, BYES, PROVISIONAL, REPLY_HEAD};
 use vos_engine::xdp::OBJECT;
 
 /// TC_ACT_UNSPEC: the next program decides.
@@ -104,7 +104,7 @@ fn byes_are_copied_where_they_are_asked_for_and_as_they_left() {
 
 #[test]
 fn without_being_asked_for_they_are_not() {
-    for flags in [0, PROVISIONAL] {
+    for flags in [0, PROVISIONAL, BUDGETS, PROVISIONAL | BUDGETS] {
         let mut egress = Egress::with(flags);
         egress.passes_over("BYE", &out(BYE));
         let ok = response("200 OK");

@@ -1,11 +1,11 @@
 //! Frames of all kinds from a seed, so that a failure repeats: the table's, mutated, and new ones.
 
 use vos_common::cases::{
-    self, ALLOWED_V4, ALLOWED_V6, BEHIND_V4, BLOCKED_V4, BLOCKED_V6, CALLER_V4, CALLER_V6, EXPIRED_V4, OWN_V6, Packet,
-    TRUSTED_V4, VERIFIED_V4, VERIFIED_V6,
+    self, ALLOWED_V4, ALLOWED_V6, BEHIND_V4, BLOCKED_V4, BLOCKED_V6, CALLER_V4, CALLER_V6, EXPIRED_V4,
+    GATEWAY_LARGE_V6, GATEWAY_V4, OWN_V6, Packet, TRUSTED_V4, VERIFIED_V4, VERIFIED_V6,
 };
 use vos_common::reason::Reason;
-use vos_common::state::Config;
+use vos_common::state::{BUDGETS, Config};
 
 use crate::kernel::runs;
 
@@ -81,7 +81,7 @@ fn mutate(frame: &mut Vec<u8>, random: &mut Random) {
 /// Few enough that their limits are met.
 fn source(random: &mut Random) -> Packet {
     let n = random.below(6) as u8;
-    match random.below(16) {
+    match random.below(18) {
         0 => Packet::v4(VERIFIED_V4),
         1 => Packet::v6(VERIFIED_V6),
         2 => Packet::v4(TRUSTED_V4),
@@ -97,6 +97,15 @@ fn source(random: &mut Random) -> Packet {
         12 => Packet::v4([198, 51, 100, 6 + n]),
         13 => Packet::v4([10, 0, n, n]),
         14 => {
+            let [a, b, c, _] = GATEWAY_V4;
+            Packet::v4([a, b, c, 61 + n])
+        }
+        15 => {
+            let mut address = GATEWAY_LARGE_V6;
+            address[7] = 5 + n;
+            Packet::v6(address)
+        }
+        16 => {
             let mut address = CALLER_V6;
             (address[7], address[15]) = (n, random.next() as u8);
             Packet::v6(address)
@@ -243,5 +252,6 @@ pub(crate) fn settings(config: &mut Config, now: u64, random: &mut Random) {
     }
     config.silent = random.pick(&[4, 4, 0, 0x7f, 0x26]);
     config.redirect = if random.one_in(2) { u64::MAX } else { random.next() };
+    config.flags |= random.pick(&[0, BUDGETS]);
     config.attack_until = random.pick(&[0, now, now + 1, now + 1_000_000_000, now + cases::HOUR]);
 }
