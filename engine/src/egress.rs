@@ -17,6 +17,7 @@ use crate::control::clock::Clock;
 use crate::live::Live;
 use crate::policy::gateways::{Teller, Watch};
 use crate::policy::{Ack, Answer, OBSERVATIONS, Observation, Policy, Said, Secret, Sources as _, VerifiedMap};
+use crate::records::{Ended, Records};
 use crate::shield::Shield;
 use crate::warden::Warden;
 use crate::xdp::{KernelSources, ip};
@@ -83,6 +84,8 @@ pub struct Observer<M> {
     pub sources: KernelSources,
     /// Who is told whom the policy has suspended.
     pub warden: Warden,
+    /// Where calls that come to nothing are told.
+    pub records: Records,
 }
 
 /// What was seen, until it is its turn.
@@ -131,7 +134,10 @@ impl<M: VerifiedMap> Observer<M> {
                 last_look = Instant::now();
             }
             let gateways = Arc::clone(&self.live.in_force().ruleset.gateways);
-            self.trunks.look(&gateways, Clock::now().mono_ns(), |news| self.teller.tell(news));
+            self.trunks.look(&gateways, Clock::now().mono_ns(), |news| {
+                self.records.long_call(&news);
+                self.teller.tell(news);
+            });
             if last_expiry.elapsed() > EXPIRY {
                 self.policy.expire(Clock::now().mono_ns());
                 last_expiry = Instant::now();
@@ -156,11 +162,15 @@ impl<M: VerifiedMap> Observer<M> {
 
     /// Reads a record of the egress program's.
     fn read(&self, record: &[u8], index: &mut Index) -> Option<Said> {
-        let (to, said) = read(record)?;
+        let (to, port, said) = read(record)?;
         let message = index.parse(said, Mode::Lenient).ok()?;
         let said = Said::of(&message, &to, &self.secret)?;
         if let Said::Answer(answer) = &said {
             self.shield.answered(answer.transaction);
+            if answer.invite && answer.status >= 200 && self.records.is_on() {
+                let ended = Ended::of(&message, &to, port, &self.secret);
+                ended.into_iter().for_each(|ended| self.records.ended(Box::new(ended)));
+            }
         }
         Some(said)
     }
@@ -177,8 +187,9 @@ impl<M: VerifiedMap> Observer<M> {
 }
 
 /// A record of the ring: address, port, length, payload ([`vos_common::state::Reply`]).
-fn read(record: &[u8]) -> Option<(Addr, &[u8])> {
+fn read(record: &[u8]) -> Option<(Addr, u16, &[u8])> {
     let to = Addr::from_bytes(*record.first_chunk()?);
+    let port = u32::from_ne_bytes(*record.get(16..)?.first_chunk()?) as u16;
     let length = u32::from_ne_bytes(*record.get(20..)?.first_chunk()?) as usize;
-    Some((to, record.get(REPLY_HEAD..REPLY_HEAD + length)?))
+    Some((to, port, record.get(REPLY_HEAD..REPLY_HEAD + length)?))
 }

@@ -52,6 +52,9 @@ pub mod policy;
 /// Whom the policy suspends.
 pub mod warden;
 
+/// What is written down.
+pub mod records;
+
 /// Is the softswitch alive?
 pub mod health;
 

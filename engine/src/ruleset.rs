@@ -38,6 +38,8 @@ pub struct Ruleset {
     pub emergency: Emergency,
     /// Trunks, and their calls.
     pub gateways: Arc<Gateways>,
+    /// Are calls that come to nothing written down?
+    pub records: bool,
 }
 
 impl Default for Ruleset {
@@ -45,7 +47,7 @@ impl Default for Ruleset {
     fn default() -> Self {
         let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
         let (emergency, gateways) = (Emergency::default(), Arc::default());
-        let (briefs, priority, shield) = (false, false, false);
+        let (briefs, priority, shield, records) = (false, false, false, false);
         let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
         let registration = Registration { suspend: false, ..Registration::default() };
         Self {
@@ -61,6 +63,7 @@ impl Default for Ruleset {
             shield,
             emergency,
             gateways,
+            records,
         }
     }
 }
@@ -78,6 +81,7 @@ impl Ruleset {
         let (answer, emergency) = (config.answer.clone(), Emergency::of(emergency));
         let registration = config.registration.clone();
         let gateways = Gateways::of(&config.gateway, before);
+        let records = config.records.is_on();
         Self {
             enforce,
             monitor,
@@ -91,6 +95,7 @@ impl Ruleset {
             shield,
             emergency,
             gateways,
+            records,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::control::decision::{Kind, Origin};
 use crate::control::terminal::printable;
 use crate::events::{Event, Events, Suspended, SuspensionChange, What};
 use crate::policy::Suspension;
+use crate::records::{self, Record, Records};
 
 /// Who is named as having blocked a suspended address.
 const WHO: &str = "registration";
@@ -23,6 +24,8 @@ const WHO: &str = "registration";
 pub struct Warden {
     /// Who is told.
     pub events: Arc<Events>,
+    /// Where it is written down.
+    pub records: Records,
     /// Who blocks.
     pub control: Arc<Control>,
     /// Where that may wait for the disk.
@@ -37,6 +40,7 @@ impl Warden {
         let whom = whom(suspension);
         info!("registration: {whom} is suspended for {seconds} s after {} refusals in a row", shown.failures);
         self.tell(suspension, SuspensionChange::Begun);
+        self.write_down(suspension, seconds);
         if let (Some(net), None) = (suspension.net(), &suspension.user) {
             let reason = format!("{} refused passwords in a row", shown.failures).into();
             let ask = Ask::Put { net, kind: Kind::Block, end: End::After(seconds.max(1)), reason };
@@ -53,6 +57,7 @@ impl Warden {
     pub fn lifted(&self, suspension: &Suspension) {
         info!("registration: the suspension of {} is lifted", whom(suspension));
         self.tell(suspension, SuspensionChange::Lifted);
+        self.write_down(suspension, 0);
         let Some(net) = suspension.net().filter(|_| suspension.user.is_none()) else { return };
         let is_ours = self.control.applies(&net).is_some_and(|rule| rule.net == net && &*rule.who == WHO);
         if is_ours {
@@ -62,6 +67,14 @@ impl Warden {
                 warn!("registration: {net} stays blocked: {error}");
             }
         }
+    }
+
+    /// `seconds`: for how long; 0: it is lifted.
+    fn write_down(&self, suspension: &Suspension, seconds: u64) {
+        let source = suspension.net().map(|net| net.addr());
+        let user = suspension.user.map_or_else(String::new, |(account, _)| account.to_string());
+        let record = records::Suspension { source, user, refusals: suspension.failures, seconds };
+        self.records.tell(Record::at(Clock::now().wall_ns(), records::What::Suspension(record)));
     }
 
     fn submit(&self, ask: Ask, net: IpNet) {

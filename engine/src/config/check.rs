@@ -5,8 +5,14 @@ use std::path::Path;
 use super::{Config, ConfigError};
 
 /// Tables whose values are held against another's: with that one gone, what is said of these would be no error of theirs.
-const ENTANGLED: [(&str, &str); 5] =
-    [("amqp", "cluster"), ("xdp", "honeypot"), ("relay", "honeypot"), ("relay", "backend"), ("control", "gateway")];
+const ENTANGLED: [(&str, &str); 6] = [
+    ("amqp", "cluster"),
+    ("amqp", "records"),
+    ("xdp", "honeypot"),
+    ("relay", "honeypot"),
+    ("relay", "backend"),
+    ("control", "gateway"),
+];
 
 impl Config {
     /// Reads as a start would, and gives every error: all unknown keys and all values of the wrong form or, if there are

@@ -321,7 +321,7 @@ fn is_unicast(address: &IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && address.to_canonical() == *address
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 75] = [
+const FIXED: [(&str, &str); 81] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -109,6 +109,15 @@ const FIXED: [(&str, &str); 75] = [
         "up to 64 different addresses and ports, such as [\"198.51.100.7:5060\"]; no SIP port where relay.to is not local",
     ),
     ("honeypot.ttl", TTL),
+    ("records.file", "an absolute path, such as \"/var/lib/vos/records.jsonl\", or \"\""),
+    ("records.max_mib", "1 to 102400 (MiB)"),
+    ("records.keep", "0 to 100"),
+    ("records.zero_duration", "\"auto\", \"on\" or \"off\""),
+    ("records.illegal_calls", "up to 16 different statuses from 300 to 699, such as [401, 403, 407]"),
+    (
+        "records.exchange",
+        "up to 64 letters, digits, -, _ and ., such as \"vos.records\", or \"\"; not without records.file and amqp.url",
+    ),
 ];
 
 const TTL: &str = "a time from 1s to 100years, such as \"1h\"";

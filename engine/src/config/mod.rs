@@ -31,6 +31,8 @@ mod profile;
 mod rate;
 /// How much a source may send.
 mod rates;
+/// What is written down.
+mod records;
 /// Which survivors go to the engine.
 pub mod redirect;
 /// What becomes of whoever guesses passwords.
@@ -68,6 +70,7 @@ pub use gateway::{
 pub use profile::Profile;
 pub use rate::{BURST_MAX, PERIOD_MAX, RATE_MAX, Rate, RateError};
 pub use rates::{Limits, Rates};
+pub use records::{KEEP_MAX, MAX_ILLEGAL, MAX_MIB, Records, ZeroDuration};
 pub use redirect::Redirect;
 pub use registration::{Identity, Registration, SuspendedAnswer};
 pub use relay::{
@@ -143,6 +146,8 @@ pub struct Config {
     pub api: Api,
     /// Decoys.
     pub honeypot: Honeypot,
+    /// What is written down.
+    pub records: Records,
 }
 
 /// `[xdp]`
@@ -249,6 +254,7 @@ impl Default for Config {
             cluster: Cluster::default(),
             api: Api::default(),
             honeypot: Honeypot::default(),
+            records: Records::default(),
         }
     }
 }
@@ -387,7 +393,7 @@ impl Config {
         let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, registration, .. } = new.clone();
         let Self { health, control, .. } = new.clone();
         let ControlPlane { widest_v4, widest_v6, widest_feed_v4, .. } = control;
-        let Self { gateway, file_feed, datagram_feed, amqp, api, honeypot, .. } = new.clone();
+        let Self { gateway, file_feed, datagram_feed, amqp, api, honeypot, records, .. } = new.clone();
         let Relay { redirect, priority, shield, emergency, .. } = relay;
         Self {
             profile,
@@ -407,6 +413,7 @@ impl Config {
             amqp,
             api,
             honeypot,
+            records,
             ..self.clone()
         }
     }
@@ -443,6 +450,7 @@ impl Config {
         within("control.widest_v6", self.control.widest_v6.into(), 0, 128)?;
         within("control.widest_feed_v4", self.control.widest_feed_v4.into(), 0, 32)?;
         self.validate_gateways()?;
+        self.validate_records()?;
         self.validate_feeds()
     }
 }

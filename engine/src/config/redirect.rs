@@ -103,6 +103,12 @@ const COPIES: Share = Share {
     bits: requests() | requests() << KNOWN_SHIFT,
 };
 
+/// Their responses are read where they leave.
+const RECORDED: Share = Share {
+    words: "INVITE of all sources: calls that come to nothing are written down (records.file)",
+    bits: 1 << Payload::Request(Class::Invite).code() | 1 << (Payload::Request(Class::Invite).code() + KNOWN_SHIFT),
+};
+
 const fn requests() -> u64 {
     let (mut bits, mut n) = (0, 0);
     while n < Class::ALL.len() {
@@ -139,6 +145,9 @@ fn needed(config: &Config) -> Vec<Share> {
     }
     if config.relay.shield {
         shares.push(COPIES);
+    }
+    if config.records.is_on() {
+        shares.push(RECORDED);
     }
     shares
 }
@@ -295,6 +304,21 @@ mod tests {
         assert!(!sees_trunks(&blind));
         (blind.relay.redirect, blind.mode) = (Redirect::All, Mode::Filter);
         assert!(!sees_trunks(&blind));
+    }
+
+    #[test]
+    fn what_is_written_down_is_needed_and_nothing_else_for_it() {
+        let bare = config(Redirect::Needed, &[]);
+        let mut recording = bare.clone();
+        recording.records.file = "/var/lib/vos/records.jsonl".into();
+        let before = sent(&bare);
+        let more: Vec<_> = sent(&recording).into_iter().filter(|one| !before.contains(one)).collect();
+        let invite = Some(Payload::Request(Class::Invite));
+        assert_eq!(more, [(invite, false), (invite, true)]);
+        assert_eq!(in_words(&recording).len(), in_words(&bare).len() + 1);
+        assert!(sees_new_calls(&recording));
+        recording.relay.redirect = Redirect::None;
+        assert_eq!(mask(&recording), 0);
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn places(of: &[&str]) -> Vec<std::net::SocketAddr> {
 #[test]
 fn a_value_out_of_range_is_named_with_the_range() {
     type Spoil = fn(&mut Config);
-    let spoils: [(&str, Spoil); 45] = [
+    let spoils: [(&str, Spoil); 56] = [
         ("iface", |c| c.iface.clear()),
         ("iface", |c| c.iface = "a/b".into()),
         ("iface", |c| c.iface = "sixteen-bytes-xx".into()),
@@ -211,6 +211,17 @@ fn a_value_out_of_range_is_named_with_the_range() {
             c.relay.to = "unix:/run/peer.sock".parse().expect("a peer");
             c.honeypot.listen = places(&["192.0.2.9:5060"]);
         }),
+        ("records.file", |c| c.records.file = "records.jsonl".into()),
+        ("records.file", |c| c.records.file = "/var/lib/vos/".into()),
+        ("records.max_mib", |c| c.records.max_mib = 0),
+        ("records.max_mib", |c| c.records.max_mib = 102_401),
+        ("records.keep", |c| c.records.keep = 101),
+        ("records.illegal_calls", |c| c.records.illegal_calls = vec![200]),
+        ("records.illegal_calls", |c| c.records.illegal_calls = vec![403, 403]),
+        ("records.illegal_calls", |c| c.records.illegal_calls = (400..417).collect()),
+        ("records.exchange", |c| c.records.exchange = "a b".into()),
+        ("records.exchange", |c| (c.records.exchange, c.amqp.url) = ("vos.records".into(), "amqp://broker".into())),
+        ("records.exchange", |c| (c.records.exchange, c.records.file) = ("vos.records".into(), "/r".into())),
     ];
     for (key, spoil) in spoils {
         let mut config = sound();
@@ -500,6 +511,14 @@ fn what_needs_a_restart_is_documented() {
             addresses: vec!["192.0.2.9".parse().expect("an address")],
             listen: vec!["192.0.2.9:5060".parse().expect("a place")],
             ttl: Duration::from_secs(1),
+        },
+        records: Records {
+            file: "/r".into(),
+            max_mib: 1,
+            keep: 0,
+            zero_duration: ZeroDuration::Off,
+            illegal_calls: vec![404],
+            exchange: "vos.records".into(),
         },
     };
     const NONE: Limits = Limits { all: Rate::None, register: Rate::None, invite: Rate::None, options: Rate::None };

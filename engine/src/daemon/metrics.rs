@@ -13,6 +13,7 @@ use crate::metrics::{Measured, Page};
 use crate::pipeline::Class;
 use crate::policy::RegistrationCount;
 use crate::policy::gateways::GatewayView;
+use crate::records::{Kind, Loss};
 use crate::relay::Counts;
 use crate::transmit::Sent;
 use crate::worker::Stats;
@@ -37,6 +38,7 @@ impl Measured for View {
         let help = "Writes of verified sources that the kernel refused";
         page.counter("vos_verified_failures", help, self.verified.failed())?;
         self.measure_registrations(page)?;
+        self.measure_records(page)?;
         let live = self.live.in_force();
         let attack = live.kernel.attack_until > crate::control::clock::Clock::now().mono_ns();
         page.gauge("vos_attack_mode", "Is attack mode on?", None, truth(attack))?;
@@ -153,6 +155,20 @@ impl View {
         page.counters("vos_registration_refusals", help, refusals)?;
         page.counter("vos_registration_suspensions", "Suspensions that began", suspended.load(Relaxed))?;
         page.gauge("vos_registration_suspended", "Who is suspended now", None, self.suspensions.len() as f64)
+    }
+
+    fn measure_records(&self, page: &mut Page<'_>) -> fmt::Result {
+        let counts = self.records.counts();
+        let written = Kind::ALL.map(|kind| ([("kind", kind.label())], counts.written(kind)));
+        page.counters("vos_records_written", "Lines in the file of records, by what they tell", written)?;
+        let help = "Calls that are in a summary of their source, and in no line of their own";
+        page.counter("vos_records_summarised", help, counts.summarised())?;
+        let lost = Loss::ALL.map(|why| ([("why", why.label())], counts.lost(why)));
+        page.counters(
+            "vos_records_lost",
+            "What is not in the file, or not at the broker, as it should be, by why",
+            lost,
+        )
     }
 
     fn measure_softswitch(&self, page: &mut Page<'_>) -> fmt::Result {

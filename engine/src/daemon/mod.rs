@@ -51,6 +51,7 @@ use crate::netlink::{Link, Netlink};
 use crate::policy;
 use crate::policy::gateways::{Teller, Watch as TrunkWatch};
 use crate::pressure::{Pressure, Watch};
+use crate::records::Records;
 use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
 use crate::warden::Warden;
@@ -179,6 +180,8 @@ struct Running {
     board: Option<Arc<Switchboard>>,
     health: Arc<Health>,
     asked: softswitch::Round,
+    records: Records,
+    writer: JoinHandle<()>,
     services: Services,
 }
 
@@ -221,7 +224,12 @@ impl Running {
         let workers = workers.map(|(worker, door)| spawn(worker, door, config, &stop)).collect();
         let pings = Arc::new(Pings::default());
         let (verified, suspensions) = (parts.policy.verified(), parts.policy.registrations.suspensions());
-        let warden = Warden { events: Arc::clone(&events), control: Arc::clone(&control), runtime: Handle::current() };
+        let warden = Warden {
+            events: Arc::clone(&events),
+            records: parts.records.clone(),
+            control: Arc::clone(&control),
+            runtime: Handle::current(),
+        };
         let observer = Observer {
             pings: Arc::clone(&pings),
             policy: parts.policy,
@@ -233,9 +241,12 @@ impl Running {
             live: Arc::clone(&live),
             sources: filter.sources()?,
             warden: warden.clone(),
+            records: parts.records.clone(),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
+        let (writer, in_force) = (parts.writer, Arc::clone(&live));
+        let writer = std::thread::spawn(move || writer.follow(&in_force));
         let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
         let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
         let neighbours = parts.neighbours.map(|neighbours| {
@@ -262,6 +273,7 @@ impl Running {
             events: Arc::clone(&events),
             cluster,
             runtime: Handle::current(),
+            records: parts.records.clone(),
         };
         let mut running = Self {
             config: config.clone(),
@@ -288,6 +300,8 @@ impl Running {
             board: parts.board,
             health: parts.health,
             asked: softswitch::Round::default(),
+            records: parts.records,
+            writer,
             services: Services::new(reach),
         };
         running.ask_softswitch();
@@ -331,6 +345,7 @@ impl Running {
             cluster: self.services.reach.cluster.clone(),
             board: self.board.clone(),
             health: Arc::clone(&self.health),
+            records: self.records.clone(),
             started: Clock::now().wall_ns() as f64 / 1e9,
         }
     }
@@ -371,7 +386,7 @@ impl Running {
         self.guard();
         self.ask_softswitch();
         self.services.follow(&self.live.in_force().config);
-        if self.workers.iter().chain(&self.observers).any(JoinHandle::is_finished) {
+        if self.workers.iter().chain(&self.observers).chain([&self.writer]).any(JoinHandle::is_finished) {
             return Err(StartError::WorkerDied);
         }
         Ok(())
@@ -420,6 +435,9 @@ impl Running {
         if let Err(error) = self.suspensions.save() {
             warn!("writing down who is suspended: {error}");
         }
+        // Nobody tells it anything any more.
+        self.records.close();
+        let _it_has_said_why = self.writer.join();
     }
 }
 

@@ -18,6 +18,7 @@ use crate::events::Events;
 use crate::feed::amqp::Queue;
 use crate::feed::datagram::Datagrams;
 use crate::feed::{Tallies, honeypot};
+use crate::records::{Publisher, Records};
 
 /// The services that run.
 pub(super) struct Services {
@@ -32,6 +33,7 @@ pub(super) struct Services {
     queue: Service<Queue>,
     datagrams: Service<Datagrams>,
     decoys: Service<config::Honeypot>,
+    publisher: Service<Publisher>,
 }
 
 /// What a service may speak to.
@@ -43,6 +45,7 @@ pub(super) struct Reach {
     pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) events: Arc<Events>,
     pub(super) runtime: Handle,
+    pub(super) records: Records,
 }
 
 /// One service, and what it was begun with.
@@ -91,9 +94,9 @@ impl<C: Clone + PartialEq> Service<C> {
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        let (log, tcp, queue, datagrams, decoys) = Default::default();
+        let (log, tcp, queue, datagrams, decoys, publisher) = Default::default();
         let trunks = Trunks::new(Arc::clone(&reach.control));
-        Self { files: Files::new(&reach), trunks, reach, api: None, log, tcp, queue, datagrams, decoys }
+        Self { files: Files::new(&reach), trunks, reach, api: None, log, tcp, queue, datagrams, decoys, publisher }
     }
 
     /// What the API shows.
@@ -103,7 +106,7 @@ impl Services {
 
     /// The configuration may have changed.
     pub(super) fn follow(&mut self, config: &Config) {
-        let Reach { control, cluster, tallies, events, runtime } = &self.reach;
+        let Reach { control, cluster, tallies, events, runtime, records } = &self.reach;
         control.set_widest(super::start::widest(config));
         if let Some(cluster) = cluster {
             self.log.follow(Broker::of(config), runtime, |broker| Arc::clone(cluster).run(broker));
@@ -126,6 +129,7 @@ impl Services {
             let (control, events, tallies) = (Arc::clone(control), Arc::clone(events), Arc::clone(tallies));
             honeypot::keep(config, honeypot::Reach { control, events, tallies })
         });
+        self.publisher.follow(Publisher::of(config), runtime, |publisher| publisher.follow(records.clone()));
         self.files.follow(&config.file_feed, &self.reach);
         self.trunks.follow(&config.gateway);
         if let Some((router, engine)) = &self.api {

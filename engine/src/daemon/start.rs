@@ -25,6 +25,7 @@ use crate::netlink::{Link, Netlink};
 use crate::policy::{self, Policy, Registrations, Secret, Suspensions, Verified};
 use crate::pressure::Pressure;
 use crate::reassembly::Reassembly;
+use crate::records::{Records, Writer};
 use crate::relay::{
     self, Backlog, FirewallVerdict, Local, Peer, Raw, Reentry, Relay, ReversePath, Switchboard, Tap, inspect_firewall,
 };
@@ -108,6 +109,8 @@ pub(super) struct Parts {
     pub(super) why_copy: Option<String>,
     /// The softswitches, where there are some to choose from.
     pub(super) board: Option<Arc<Switchboard>>,
+    pub(super) records: Records,
+    pub(super) writer: Writer,
 }
 
 impl Parts {
@@ -137,6 +140,7 @@ impl Parts {
         let file = config.control.state_dir.join(format!("{}.suspensions.json", config.iface));
         let suspensions = Arc::new(Suspensions::open(secret.clone(), file, Clock::now()));
         let registrations = Registrations::new(config.registration.clone(), secret.clone(), Arc::clone(&suspensions));
+        let (records, writer) = Writer::new(Box::new(filter.sources()?), &config.records);
         let mut parts = Self {
             counters: filter.counters()?,
             replies: filter.replies()?,
@@ -153,6 +157,8 @@ impl Parts {
             shape: Shape { mode: config.mode, queues, native: attachment.native, zero_copy: false, inject: None },
             why_copy: None,
             board,
+            records,
+            writer,
         };
         if config.mode != Mode::Relay {
             return Ok(parts);
@@ -232,6 +238,7 @@ impl Parts {
                 suspensions: Arc::clone(&suspensions),
                 observations: sender.clone(),
                 health: Arc::clone(&parts.health),
+                records: parts.records.clone(),
             });
         }
         Ok(parts)

@@ -20,6 +20,7 @@ use crate::live::Live;
 use crate::live::wire::Backend;
 use crate::policy;
 use crate::pressure::Pressure;
+use crate::records::Records;
 use crate::relay::Switchboard;
 use crate::warden::Warden;
 use crate::worker::Stats;
@@ -52,6 +53,7 @@ pub(super) struct View {
     pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) board: Option<Arc<Switchboard>>,
     pub(super) health: Arc<Health>,
+    pub(super) records: Records,
     /// When the engine was started, unix seconds.
     pub(super) started: f64,
 }
@@ -110,6 +112,7 @@ impl Engine for View {
         json.insert("verified".into(), self.verified.to_json());
         json.insert("suspensions".into(), self.suspensions.to_json());
         json.insert("pressure".into(), self.pressure.to_json());
+        json.insert("records".into(), self.records.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
         json.insert("workers".into(), workers.into());
         if let Some(board) = &self.board {

@@ -33,6 +33,7 @@ use crate::datagram::Udp;
 use crate::policy::{self, Ack, Attempt, CREDENTIALS_MAX, Secret, Sources, Suspensions};
 use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
+use crate::records::Invited;
 use crate::ruleset::Ruleset;
 use crate::shield::Shield;
 use crate::whole::judge_whole;
@@ -169,6 +170,8 @@ pub struct Scratch {
     pub emergencies: Emergencies,
     /// The credentials of the packet before, if that was a REGISTER with some.
     pub attempts: Attempts,
+    /// The INVITE that was handled last, if calls are written down: whoever hands it on takes it from here.
+    pub invited: Option<Box<Invited>>,
 }
 
 /// Room for what one REGISTER shows.
@@ -199,6 +202,7 @@ pub fn handle<S: Sources>(
 ) -> Outcome {
     let length = length.min(room.len());
     scratch.attempts.0.clear();
+    scratch.invited = None;
     // XDP has walked these headers already; a frame that cannot be read here was changed on the way.
     let Some(flow) = packet::flow(&&room[..length]) else { return unreadable(Kind::Unparsed, context.relay) };
     let outcome = match flow.fragment {
@@ -235,6 +239,7 @@ fn handle_datagram<S: Sources>(
         }
     };
     let mut reading = read(payload_of(udp), &flow.src, index, attempts, context, end);
+    scratch.invited = reading.invited_by(ends.as_ref());
     let checksum = offloaded(frame, flow);
     let past_kernel = context.relay == Way::Datagrams;
     let is_checked = past_kernel || matches!(reading.ending, Some(Ending::Answered(_)));
@@ -283,12 +288,14 @@ fn handle_fragment<S: Sources>(
         return reading.outcome(Checksum::Whole);
     }
     let exempt = || (!datagrams && context.rules.enforce == 0) || context.sources.is_known(&flow.src);
-    let Scratch { index, whole, emergencies, answers, attempts, .. } = scratch;
+    let Scratch { index, whole, emergencies, answers, attempts, invited, .. } = scratch;
     let (mut complete, mut of_whole) = (false, None);
     let now = now();
     let verdict = context.fragments.add(&fragment, context.relay, now, exempt, |datagram| {
         of_whole = packet::flow(&datagram);
         reading = read_whole(datagram, flow, of_whole.as_ref(), index, attempts, answers, context, now);
+        let ends = of_whole.as_ref().and_then(|flow| Udp::of(datagram, flow)).map(Ends::from);
+        *invited = reading.invited_by(ends.as_ref());
         if datagrams {
             whole.clear();
             whole.extend_from_slice(datagram);
@@ -333,6 +340,7 @@ struct Reading {
     would: Option<Reason>,
     ack: Option<Ack>,
     brief: Option<Brief>,
+    invited: Option<Box<Invited>>,
     /// What becomes of it without the softswitch, if nothing speaks against it.
     ending: Option<Ending>,
     /// It does not go on, whether or not it can be answered.
@@ -341,7 +349,15 @@ struct Reading {
 
 impl Reading {
     const fn of(kind: Kind) -> Self {
-        Self { kind, refused: None, would: None, ack: None, brief: None, ending: None, denied: None }
+        Self { kind, refused: None, would: None, ack: None, brief: None, invited: None, ending: None, denied: None }
+    }
+
+    /// The INVITE that it is, of who stands at this end.
+    fn invited_by(&mut self, ends: Option<&Ends>) -> Option<Box<Invited>> {
+        let mut invited = self.invited.take()?;
+        invited.port = ends.map_or(0, |ends| ends.caller.port);
+        invited.over = self.denied;
+        Some(invited)
     }
 
     fn outcome(self, checksum: Checksum) -> Outcome {
@@ -425,6 +441,9 @@ fn read<S: Sources>(
         reading.ack = Ack::of(&message, src, context.secret);
     }
     let rules = context.rules;
+    if rules.records && method == Method::Invite {
+        reading.invited = Invited::of(&message, src, context.secret).map(Box::new);
+    }
     // What is cheap first: the source is asked for only if the domain is foreign.
     if rules.watches(Reason::ForeignDomain) && rules.domains.refuse(&message) && !context.sources.is_known(src) {
         if rules.enforce & Reason::ForeignDomain.bit() != 0 {

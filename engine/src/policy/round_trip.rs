@@ -73,6 +73,12 @@ impl Secret {
         self.hash((7u8, nonce))
     }
 
+    /// Names an attempt to call, as INVITEs and their answers do: the caller, Call-ID and From-tag. The INVITE that answers a
+    /// challenge has the same (RFC 3261 §22.2).
+    pub fn attempt(&self, caller: &Addr, call_id: &[u8], from_tag: &[u8]) -> u64 {
+        self.hash((8u8, caller, call_id, from_tag))
+    }
+
     fn hash(&self, what: impl Hash) -> u64 {
         self.0.hash_one(what)
     }

@@ -20,6 +20,7 @@ use aya::maps::{Array, MapData};
 use crossbeam_channel::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
+use sip_parse::Mode;
 use tracing::{info, warn};
 use vos_common::packet;
 use vos_common::reason::Reason;
@@ -29,9 +30,11 @@ use crate::events::{PeerChange, What};
 use crate::health::Health;
 use crate::live::{InForce, Live};
 use crate::pipeline::{self, Action, Answers, Checksum, Context, Outcome, Scratch};
-use crate::policy::{Observation, Said, Secret, Suspensions};
+use crate::policy::gateways::Gateways;
+use crate::policy::{self, Observation, Said, Secret, Suspensions};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
+use crate::records::{Ended, Invited, Records};
 use crate::relay::{Backlog, Relay};
 use crate::samples::Door;
 use crate::shield::Shield;
@@ -80,6 +83,8 @@ pub struct Worker {
     pub observations: Sender<Observation>,
     /// Does the softswitch live?
     pub health: Arc<Health>,
+    /// Where calls are told that may come to nothing.
+    pub records: Records,
 }
 
 /// What a worker works with, made once.
@@ -234,6 +239,9 @@ impl Worker {
         for attempt in scratch.attempts.drain() {
             tell(&self.observations, &self.stats, Observation::Attempt(attempt));
         }
+        if let Some(invited) = scratch.invited.take() {
+            tell_invited(&self.records, invited, action, answered.as_ref(), &rules.gateways);
+        }
         match action {
             Action::Relay(checksum) => {
                 let held = Held { frame, flow, checksum, brief };
@@ -278,6 +286,12 @@ impl Worker {
             let Some(outgoing) = self.relay.receive(&mut desk.buffer, now) else { return done };
             let Outgoing { from, to, payload, says } = outgoing;
             let payload = desk.buffer.get(payload).unwrap_or_default();
+            let ends_call = matches!(&says, Some(Said::Answer(answer)) if answer.invite && answer.status >= 200);
+            if ends_call && self.records.is_on() {
+                let message = desk.scratch.index.parse(payload, Mode::Lenient).ok();
+                let ended = message.and_then(|message| Ended::of(&message, &to.addr, to.port, &self.secret));
+                ended.into_iter().for_each(|ended| self.records.ended(Box::new(ended)));
+            }
             let sent = match self.live.serves(from.port) {
                 true => self.transmitter.send(&mut self.queue, &from, &to, payload, now),
                 false => Sent::Foreign,
@@ -354,6 +368,26 @@ impl Worker {
 fn tell(policy: &Sender<Observation>, stats: &Stats, observation: Observation) {
     if policy.try_send(observation).is_err() {
         stats.unobserved.count();
+    }
+}
+
+/// An INVITE goes on, or is answered here.
+fn tell_invited(
+    records: &Records,
+    invited: Box<Invited>,
+    action: Action,
+    answered: Option<&policy::Answer>,
+    gateways: &Gateways,
+) {
+    match (action, answered) {
+        (Action::Relay(_) | Action::RelayWhole, _) => records.invited(invited),
+        (Action::Reply(..), Some(answer)) => {
+            let phrase = if answer.status == 503 { "Service Unavailable" } else { "" };
+            let ended = Box::new(invited.refused(answer.status, phrase, gateways));
+            records.invited(invited);
+            records.ended(ended);
+        }
+        _ => {}
     }
 }
 

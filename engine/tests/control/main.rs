@@ -23,6 +23,8 @@ mod page;
 mod push;
 /// The queue of blocks and unblocks.
 mod queue;
+/// What is written down, at the broker.
+mod records;
 /// What Prometheus reads.
 mod scrape;
 /// Hosts, wires, engines.

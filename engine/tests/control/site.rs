@@ -303,6 +303,13 @@ impl Node {
         assert_eq!(sent.unwrap_or_else(|error| panic!("as {source}: {error}")), datagram.len());
     }
 
+    /// Sends one datagram from the softswitch to port 5061 of 192.0.2.10.
+    #[track_caller]
+    pub(crate) fn answer(&self, datagram: &[u8]) {
+        let to = SocketAddr::new(IpAddr::V6(Ipv4Addr::new(192, 0, 2, 10).to_ipv6_mapped()), 5061);
+        assert_eq!(self.softswitch.send_to(datagram, to).unwrap(), datagram.len());
+    }
+
     /// What the program has counted, from its pinned map.
     #[track_caller]
     pub(crate) fn counted(&self, reason: Reason) -> u64 {

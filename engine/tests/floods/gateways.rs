@@ -21,12 +21,6 @@ fn shown(site: &Site) -> Value {
     site.json(&["gateways"])["gateways"][0].clone()
 }
 
-#[track_caller]
-fn reload(site: &Site, config: &str) {
-    std::fs::write(site.path("vos.toml"), vos_bench::patient(config)).expect("written");
-    site.tell(&["reload"]);
-}
-
 fn calls(site: &Site) -> u64 {
     shown(site)["calls"].as_u64().expect("calls")
 }
@@ -37,7 +31,8 @@ fn a_trunk_gets_as_many_calls_a_second_as_it_may() {
     if !ready(&["kamailio"]) {
         return;
     }
-    let site = Site::start(&gateway("cps = 2\nburst = 6\nmax_calls = 1000"));
+    let site = Site::start("");
+    site.reload(&(site.records_key() + &gateway("cps = 2\nburst = 6\nmax_calls = 1000")));
     let list = String::from_utf8(site.tell(&["list"]).stdout).expect("text");
     assert!(list.contains(&TRUNK.to_string()) && list.contains("config"), "{list}");
     let (mut trunk, mut callee) = (site.phone("trunk", TRUNK), site.phone("callee", CALLEE));
@@ -68,6 +63,14 @@ fn a_trunk_gets_as_many_calls_a_second_as_it_may() {
     let passed = OFFERED - refused.len();
     // one place of the burst had the call that is there
     assert!((5..=may(begun.elapsed())).contains(&passed), "{passed} of {OFFERED} in {:?}", begun.elapsed());
+    let written =
+        || site.records().into_iter().filter(|record| record["kind"] == "gateway_refusal").collect::<Vec<_>>();
+    wait_until("each refused call is written down once", || written().len() == refused.len());
+    let record = &written()[0];
+    assert_eq!(
+        (&record["gateway"], &record["limit"], &record["status"]),
+        (&"carrier-a".into(), &"cps".into(), &503.into())
+    );
     for invite in &refused {
         let (_, reply) = &answers[field(invite, "Call-ID")];
         assert!(!reply.contains("Retry-After"), "{reply}");
@@ -115,11 +118,11 @@ fn a_trunk_has_as_many_calls_at_a_time_as_it_may() {
     let (first, second) = (trunk.dials(&mut callee), trunk.dials(&mut callee));
     assert!(calls(&site) == 2 && refused(&mut trunk));
     // a reload that lowers the limits takes the calls along
-    reload(&site, &gateway("cps = 1000\nmax_calls = 1"));
+    site.reload(&gateway("cps = 1000\nmax_calls = 1"));
     trunk.asks_within(&first, "BYE", &mut callee);
     wait_until("one has ended", || calls(&site) == 1);
     assert!(refused(&mut trunk));
-    reload(&site, &gateway(limits));
+    site.reload(&gateway(limits));
     // one that was challenged has a place, and gives it back when nobody takes it
     let nobody = trunk.request("INVITE", "sip:nobody@e.com", "nobody");
     let (status, challenge) = trunk.asks(&nobody, None);
@@ -140,13 +143,13 @@ fn a_trunk_has_as_many_calls_at_a_time_as_it_may() {
     wait_until("the fourth has ended", || calls(&site) == 0);
     assert_eq!((shown(&site)["over_calls"].as_u64(), shown(&site)["over_cps"].as_u64()), (Some(3), Some(0)));
     // A call whose BYE is lost: it is told, and counts no more.
-    reload(&site, &gateway("cps = 1000\nmax_calls = 2\nmax_duration = \"1s\""));
+    site.reload(&gateway("cps = 1000\nmax_calls = 2\nmax_duration = \"1s\""));
     trunk.dials(&mut callee);
     wait_until("it lasts too long", || shown(&site)["long_calls"] == 1 && calls(&site) == 0);
     let events = String::from_utf8(site.tell(&["events"]).stdout).expect("text");
     assert!(events.contains("carrier-a: a call lasts longer than 1 s, from 198.51.100.20, Call-ID trunk-"), "{events}");
     // no trunk any more: its address is not trusted any longer
-    reload(&site, "");
+    site.reload("");
     wait_until("its address is taken back", || {
         !String::from_utf8_lossy(&site.tell(&["list"]).stdout).contains(&TRUNK.to_string())
     });

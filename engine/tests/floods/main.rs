@@ -19,6 +19,8 @@ mod ledger;
 mod phone;
 /// Floods of new addresses, and what they leave of a prefix' budget.
 mod prefixes;
+/// What is written down of calls, in peace and in an attack.
+mod records;
 /// Floods in attack mode, and in a phone's name.
 mod registers;
 /// Scans: what is captured of them, and what they learn.

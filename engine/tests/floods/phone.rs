@@ -115,6 +115,34 @@ impl Phone {
         assert_eq!(status, 200, "{reply}");
     }
 
+    /// Calls `user`, and acknowledges what it gets, which is no challenge and no success.
+    #[track_caller]
+    pub(crate) fn is_refused_by(&mut self, user: &str) -> u16 {
+        let invite = self.request("INVITE", &format!("sip:{user}@{DOMAIN}"), user);
+        let invite = invite.replacen("Content-Length", "User-Agent: A phone\r\nContent-Length", 1);
+        let (status, reply) = self.asks(&invite, None);
+        self.send(&ack(&invite, &reply));
+        status
+    }
+
+    /// Calls a user that is not there, with credentials; acknowledges what it gets.
+    #[track_caller]
+    pub(crate) fn misses(&mut self, user: &str) -> u16 {
+        let invite = self.request("INVITE", &format!("sip:{user}@{DOMAIN}"), user);
+        let (status, reply) = self.asks(&invite, None);
+        assert_eq!(status, 407, "{reply}");
+        self.send(&ack(&invite, &reply));
+        let invite = with_credentials(&self.user, PASSWORD, &invite, &reply);
+        let (status, reply) = self.asks(&invite, None);
+        self.send(&ack(&invite, &reply).replacen("2 INVITE", "2 ACK", 1));
+        status
+    }
+
+    /// The port that it sends from.
+    pub(crate) fn port(&self) -> u16 {
+        self.local.port()
+    }
+
     /// Calls the server itself, which answers unasked for a password. The ACK is the caller's to send: this is it.
     #[track_caller]
     pub(crate) fn reaches_echo(&mut self) -> String {

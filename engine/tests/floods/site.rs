@@ -183,6 +183,24 @@ impl Site {
         output
     }
 
+    /// Has the engine read this `vos.toml`.
+    #[track_caller]
+    pub(crate) fn reload(&self, config: &str) {
+        std::fs::write(self.path("vos.toml"), patient(config)).unwrap();
+        self.tell(&["reload"]);
+    }
+
+    /// The key that has records written to a file of this test's.
+    pub(crate) fn records_key(&self) -> String {
+        format!("[records]\nfile = \"{}\"\n", self.path("records.jsonl").display())
+    }
+
+    /// What is written down so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path("records.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// What `vosctl --json` with these words printed.
     #[track_caller]
     pub(crate) fn json(&self, words: &[&str]) -> Value {
@@ -286,7 +304,7 @@ fn mac_of(ns: &NetNs, iface: &str) -> [u8; 6] {
 }
 
 /// Kamailio as Debian ships it, a registrar and proxy with digest authentication. OPTIONS, MESSAGE and calls to `echo`
-/// it answers by itself, unasked for a password. One process for each address: it logs in the order of arrival.
+/// it answers by itself, unasked for a password; calls to `forbidden` it refuses. One process for each address: it logs in the order of arrival.
 fn kamailio(server: &NetNs, dir: &Path) -> Program {
     let run = dir.join("kamailio");
     std::fs::create_dir_all(&run).unwrap();
@@ -333,6 +351,11 @@ request_route {
   if (!is_method("INVITE") || $rU == "echo") {
     append_to_reply("Contact: <sip:echo@$Ri>\r\n");
     sl_send_reply("200", "OK");
+    exit;
+  }
+  if ($rU == "forbidden") {
+    append_to_reply("Reason: Q.850;cause=21;text=\"not for you\"\r\n");
+    sl_send_reply("403", "Not for you");
     exit;
   }
   if (!pv_proxy_authenticate("DOMAIN", "secret", "0")) {

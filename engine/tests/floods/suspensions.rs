@@ -158,6 +158,10 @@ fn a_suspension_ends_by_time_and_by_word_and_outlives_the_engine() {
     phone.registers();
     let events = String::from_utf8(site.tell(&["events"]).stdout).unwrap();
     assert!(events.contains("100@e.com at 198.51.100.20 is suspended no more: its time is over"), "{events}");
+    let records = site.records();
+    let [record] = &records[..] else { panic!("{records:?}") };
+    assert_eq!((&record["kind"], &record["user"]), (&json!("suspension"), &json!("100@e.com")));
+    assert_eq!((&record["refusals"], &record["seconds"]), (&json!(6), &json!(2)));
     site.balances();
 }
 
@@ -186,8 +190,7 @@ fn an_address_is_blocked_in_the_kernel_and_a_user_is_suspended_everywhere() {
         assert_eq!(phone.tries(&format!("wrong{n}")), 401);
     }
     assert_eq!((suspended(&site), site.json(&["list", "block"])["rules"].clone()), (Vec::new(), json!([])));
-    std::fs::write(site.path("vos.toml"), "[registration]\nidentity = \"user\"\n").unwrap();
-    site.tell(&["reload"]);
+    site.reload("[registration]\nidentity = \"user\"\n");
     let mut guesser = site.phone("200", PHONES[1]);
     guess(&site, &mut guesser, "200");
     let mut owner = site.phone("200", PHONES[2]);

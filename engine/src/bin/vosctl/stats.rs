@@ -54,6 +54,7 @@ fn stats_text(stats: &Value) -> String {
     if let Some(suspended) = stats.pointer("/suspensions/now").and_then(Value::as_u64).filter(|now| *now > 0) {
         lines.push(format!("{suspended:>15}  suspended: vosctl suspensions list"));
     }
+    lines.extend(stats.get("records").and_then(records_line));
     lines.extend(overload::pressure_lines(stats));
     for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(String::new());
@@ -78,6 +79,16 @@ fn worker_line(worker: &Value) -> String {
     let (queue, received, relayed, errors) =
         (number("queue"), number("received"), number("relayed"), number("relay_errors"));
     format!("queue {queue}: {received} received, {relayed} relayed, {errors} relay errors, {live}")
+}
+
+/// What is written down, once anything is, or should have been.
+fn records_line(records: &Value) -> Option<String> {
+    let sum = |key: &str| -> u64 {
+        let counts = records.get(key).and_then(Value::as_object);
+        counts.into_iter().flat_map(Map::values).filter_map(Value::as_u64).sum()
+    };
+    let (written, lost) = (sum("written"), sum("lost"));
+    (written + lost > 0).then(|| format!("{written:>15}  records written, {lost} lost or incomplete"))
 }
 
 fn peer_line(peer: &Value) -> String {
@@ -132,6 +143,12 @@ mod tests {
         );
         let suspended = stats_text(&json!({ "suspensions": { "now": 2 } }));
         assert!(suspended.contains("  2  suspended: vosctl suspensions list\n"), "{suspended}");
+        let records = |count: u64| json!({ "on": true, "written": { "summary": 2, "zero_duration": count }, "lost": { "busy": 1 } });
+        assert_eq!(
+            records_line(&records(5)).as_deref(),
+            Some("              7  records written, 1 lost or incomplete")
+        );
+        assert_eq!(records_line(&json!({ "on": true, "written": { "summary": 0 }, "lost": {} })), None);
         assert!(stats_text(&json!({ "would_drop": { "stealth": 3 } })).contains("if this were enforced"));
         assert_eq!(stats_text(&json!([])), "\n\n              0  packets judged\n");
     }
