@@ -215,6 +215,7 @@ mod tests {
         let is_wanted = |redirect, priority, shield| {
             let mut config = Config::default();
             (config.relay.redirect, config.relay.priority, config.relay.shield) = (redirect, priority, shield);
+            config.registration.suspend = false;
             wanted(&config).0
         };
         assert!(is_wanted(Redirect::All, true, false) && !is_wanted(Redirect::All, false, true));

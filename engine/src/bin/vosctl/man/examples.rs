@@ -41,6 +41,16 @@ pub(super) const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("attack", &[("attack on --ttl 15m", "All unknown sources share one budget.")]),
     ("attack-on", &[("attack on --ttl 15m", "All unknown sources share one budget, for a quarter of an hour.")]),
     ("attack-off", &[("attack off", "Back to normal.")]),
+    ("gateways", &[("gateways", "What each trunk may, what it does now, and how many of its calls were refused.")]),
+    ("suspensions", &[("suspensions list", "Who has guessed passwords, and is heard no more for how long?")]),
+    ("suspensions-list", &[("suspensions list --json", "The same, for a program.")]),
+    (
+        "suspensions-lift",
+        &[
+            ("suspensions lift 100@example.com", "This account may try again, wherever it was suspended."),
+            ("suspensions lift 203.0.113.7", "All who were suspended at this address may."),
+        ],
+    ),
     ("backend", &[("backend drain b", "No new calls for one of the softswitches.")]),
     ("cluster", &[("cluster status", "Do all nodes hold the same?")]),
     ("cluster-forget", &[("cluster forget edge-2", "It is gone for good.")]),
