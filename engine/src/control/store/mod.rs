@@ -196,6 +196,17 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    /// To close is to write, by pages that may be damaged, too.
+    fn drop(&mut self) {
+        let database = self.database.take();
+        let _it_is_told_when_it_is_opened_again = unbroken(&self.path, || {
+            drop(database);
+            Ok(())
+        });
+    }
+}
+
 /// redb trusts the pages it reads; a damaged file must be told, not crash the engine.
 fn unbroken<T>(path: &Path, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {

@@ -242,29 +242,40 @@ fn a_directory_in_the_place_of_the_file_is_an_error_with_the_path() {
     assert!(matches!(error, StoreError::Open { .. }), "{error}");
 }
 
+/// Spoils a store here and there, and opens and closes it.
+fn damage(at: f64, length: usize, byte: u8, cut: bool) -> Result<(), TestCaseError> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("eth0.redb");
+    filled(&path);
+    let mut bytes = fs::read(&path).expect("written");
+    // the beginning is where the trees are
+    let at = ((bytes.len().min(64 * 1024) - 1) as f64 * at) as usize;
+    if cut {
+        bytes.truncate(at);
+    } else {
+        let end = (at + length).min(bytes.len());
+        bytes[at..end].fill(byte);
+    }
+    fs::write(&path, &bytes).expect("written");
+    match Store::open(&path) {
+        Ok((_, loaded)) => prop_assert!(loaded.decisions.iter().all(|d| d.net.trunc() == d.net)),
+        Err(error) => prop_assert!(error.to_string().contains("eth0.redb")),
+    }
+    Ok(())
+}
+
+#[test]
+fn damage_that_shows_when_the_store_is_closed_is_no_panic() {
+    damage(0.147_2, 5, 65, false).expect("told");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     /// Bytes overwritten or the end cut off: the store opens with decisions or says what is wrong, and lives.
     #[test]
     fn damage_is_told_and_never_a_panic(at in 0.0_f64..1.0, length in 1_usize..4_096, byte: u8, cut: bool) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("eth0.redb");
-        filled(&path);
-        let mut bytes = fs::read(&path).expect("written");
-        // the beginning is where the trees are
-        let at = ((bytes.len().min(64 * 1024) - 1) as f64 * at) as usize;
-        if cut {
-            bytes.truncate(at);
-        } else {
-            let end = (at + length).min(bytes.len());
-            bytes[at..end].fill(byte);
-        }
-        fs::write(&path, &bytes).expect("written");
-        match Store::open(&path) {
-            Ok((_, loaded)) => prop_assert!(loaded.decisions.iter().all(|d| d.net.trunc() == d.net)),
-            Err(error) => prop_assert!(error.to_string().contains("eth0.redb")),
-        }
+        damage(at, length, byte, cut)?;
     }
 }
 
