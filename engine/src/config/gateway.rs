@@ -342,7 +342,9 @@ mod tests {
             let error = read(&text).expect_err(&text).to_string();
             assert!(error.contains(what) && error.contains("`gateway` takes up to 256"), "{text}\n{error}");
         }
-        for (rest, what) in [("tier = \"huge\"", "wholesale"), ("colour = \"red\"", "colour"), ("from = 5", "from")] {
+        for (rest, what) in
+            [("tier = \"huge\"", "wholesale"), ("colour = \"red\"", "colour"), ("from = 5", "duplicate")]
+        {
             let error = read(&gateway(rest)).expect_err(rest).to_string();
             assert!(error.starts_with("vos.toml:") && error.contains(what), "{error}");
         }

@@ -120,9 +120,9 @@ mod tests {
         let gateway = |auth| Gateway { name: "a".into(), auth, ..Gateway::default() };
         for (gateways, flags) in [
             (vec![], 0),
-            (vec![gateway(Auth::Ip)], BUDGETS | BYES),
-            (vec![gateway(Auth::IpPort), gateway(Auth::Password)], BYES),
-            (vec![gateway(Auth::Password), gateway(Auth::Ip)], BUDGETS | BYES),
+            (vec![gateway(Auth::Ip)], BUDGETS | BYES | PROVISIONAL),
+            (vec![gateway(Auth::IpPort), gateway(Auth::Password)], BYES | PROVISIONAL),
+            (vec![gateway(Auth::Password), gateway(Auth::Ip)], BUDGETS | BYES | PROVISIONAL),
         ] {
             let with = compiled(|config| config.gateway = gateways);
             assert_eq!(with.flags, V6_RULES | flags);
