@@ -1,0 +1,205 @@
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
+use sip_parse::{Index, Mode};
+use vos_common::cases::{Packet, config};
+use vos_common::rate::VerifiedBucket;
+use vos_common::reason::Reason;
+use vos_common::rule::Addr;
+use vos_engine::config::{Config, Gateway, Size};
+use vos_engine::control::clock::Clock;
+use vos_engine::pipeline::{self, Context, Scratch, Way};
+use vos_engine::policy::gateways::{Gateways, Watch};
+use vos_engine::policy::{
+    Policy, Registrations, SUSPENSIONS_MAX, Said, Secret, Sources, Suspensions, Verified, VerifiedMap,
+};
+use vos_engine::pressure::Pressed;
+use vos_engine::reassembly::Reassembly;
+use vos_engine::ruleset::Ruleset;
+
+use crate::grammar::message;
+
+const SECOND: u64 = 1_000_000_000;
+/// Messages that go in, in each direction.
+const CASES: u32 = 4_000;
+/// Sources that they come from: few, so that what they do belongs together more often than it makes sense.
+const SOURCES: u8 = 4;
+/// Most calls of the trunk at a time.
+const CALLS: u32 = 20;
+
+/// The kernel's map of verified sources.
+#[derive(Default)]
+struct Map(HashMap<u32, VerifiedBucket>);
+
+impl VerifiedMap for Map {
+    fn read(&self, index: u32) -> io::Result<VerifiedBucket> {
+        Ok(self.0.get(&index).copied().unwrap_or_default())
+    }
+
+    fn write(&mut self, index: u32, bucket: &VerifiedBucket) -> io::Result<()> {
+        self.0.insert(index, *bucket);
+        Ok(())
+    }
+}
+
+struct Nobody;
+
+impl Sources for Nobody {
+    fn is_known(&self, _: &Addr) -> bool {
+        false
+    }
+
+    fn is_named(&self, _: &Addr) -> bool {
+        false
+    }
+
+    fn is_trusted(&self, _: &Addr) -> bool {
+        false
+    }
+}
+
+/// What a message is made into before it is sent.
+#[derive(Clone, Copy, Debug)]
+enum Spoilt {
+    /// Nothing.
+    Not,
+    /// A byte of it is another.
+    At(prop::sample::Index, u8),
+    /// It ends early.
+    Cut(prop::sample::Index),
+    /// It speaks of the calls, requests and nonces that others speak of.
+    Shared(u8),
+}
+
+fn spoilt() -> impl Strategy<Value = Spoilt> {
+    prop_oneof![
+        2 => Just(Spoilt::Not),
+        1 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(|(at, byte)| Spoilt::At(at, byte)),
+        1 => any::<prop::sample::Index>().prop_map(Spoilt::Cut),
+        4 => (0u8..3).prop_map(Spoilt::Shared),
+    ]
+}
+
+impl Spoilt {
+    fn of(self, text: &str) -> Vec<u8> {
+        let mut bytes = text.as_bytes().to_vec();
+        match self {
+            Self::Not => {}
+            Self::At(at, byte) => {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            Self::Cut(at) => bytes.truncate(at.index(bytes.len())),
+            Self::Shared(n) => {
+                let shared =
+                    |line: &str| match line.split(':').next().unwrap_or_default().trim().to_lowercase().as_str() {
+                        "call-id" | "i" => format!("Call-ID: shared{n}"),
+                        "from" | "f" => format!("From: <sip:100@e.example>;tag=from{n}"),
+                        "to" | "t" if n > 0 => format!("To: <sip:200@e.example>;tag=to{n}"),
+                        "via" | "v" => format!("Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK{n};rport"),
+                        "authorization" | "www-authenticate" => {
+                            format!(
+                                "Authorization: Digest username=\"100\",realm=\"e\",nonce=\"n{n}\",response=\"{n}\""
+                            )
+                        }
+                        _ => line.to_owned(),
+                    };
+                bytes = text.split("\r\n").map(shared).collect::<Vec<_>>().join("\r\n").into_bytes();
+            }
+        }
+        bytes
+    }
+}
+
+/// Whatever comes and goes, in whatever order, nothing panics, and nothing grows beyond its limit.
+#[test]
+fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
+    let trunk = Gateway {
+        name: "trunk".into(),
+        from: vec!["198.51.100.0/31".parse().unwrap()],
+        tier: Some(Size::Small),
+        max_calls: Some(CALLS),
+        ..Gateway::default()
+    };
+    let mut told = Config { gateway: vec![trunk], ..Config::default() };
+    (told.registration.retry, told.records.file) = (1, "/nowhere".into());
+    let (secret, fragments, pressed) = (Secret::default(), Reassembly::default(), Pressed::default());
+    let rules = Ruleset::of(&told, &vos_engine::xdp::compile(&told, 4_000_000, config()), &Arc::<Gateways>::default());
+    let suspensions = Arc::new(Suspensions::new(secret.clone()));
+    let registrations = Registrations::new(told.registration.clone(), secret.clone(), Arc::clone(&suspensions));
+    let policy = Policy::new(Verified::open(Map::default(), 60).unwrap(), registrations, 7);
+    let context = Context {
+        rules: &rules,
+        sources: &Nobody,
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &pressed,
+        suspensions: &suspensions,
+    };
+    let state = std::cell::RefCell::new((policy, Scratch::default(), Watch::default(), 1_000 * SECOND, [0u64; 4]));
+    let mut runner = TestRunner::new_with_rng(
+        Cases { cases: CASES, failure_persistence: None, ..Cases::default() },
+        TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+    );
+    let steps = (message(), spoilt(), 0..SOURCES, message(), spoilt(), 0u64..SECOND / 2);
+    let run = |((_, comes), spoils, source, (_, goes), spoils_too, later): (
+        (_, String),
+        Spoilt,
+        u8,
+        (_, String),
+        Spoilt,
+        u64,
+    )| {
+        let (policy, scratch, watch, now, counted) = &mut *state.borrow_mut();
+        *now += later;
+        let clock = Clock::at(*now + 1_000_000 * SECOND, *now);
+        let address = [198, 51, 100, source];
+        let frame = Packet::v4(address).sip(&spoils.of(&comes)).build();
+        let mut room = frame.clone();
+        room.resize(frame.len() + 2_048, 0);
+        let outcome = pipeline::handle(&mut room, frame.len(), scratch, &context, || *now);
+        if let Some(ack) = outcome.ack {
+            policy.ack(&ack, *now);
+            counted[0] += 1;
+        }
+        for attempt in scratch.attempts.drain() {
+            policy.registrations.attempted(attempt, *now);
+            counted[1] += 1;
+        }
+        let mut index: Index = Index::new();
+        let goes = spoils_too.of(&goes);
+        let said = index.parse(&goes, Mode::Lenient).ok();
+        match said.and_then(|message| Said::of(&message, &Addr::v4(address), &secret)) {
+            Some(Said::Answer(answer)) => {
+                policy.answer(&answer, *now);
+                rules.gateways.answered(&answer.of_call(), *now);
+                counted[2] += u64::from(policy.registrations.answered(&answer, clock, |_| false).is_some());
+            }
+            Some(Said::Bye(bye)) => rules.gateways.bye_left(bye.from, bye.to, *now),
+            None => {}
+        }
+        policy.expire(*now);
+        policy.registrations.expire(*now);
+        watch.look(&rules.gateways, *now, |_| {});
+        counted[3] += u64::from(outcome.action == pipeline::Action::Drop(Reason::Suspended));
+        let calls = rules.gateways.views(*now)[0].calls;
+        prop_assert!(calls <= u64::from(CALLS).try_into().unwrap(), "{calls} calls");
+        prop_assert!(suspensions.len() <= SUSPENSIONS_MAX);
+        Ok(())
+    };
+    runner.run(&steps, run).unwrap();
+    let (_, _, _, now, [acks, attempts, suspended, refused]) = state.into_inner();
+    println!("{acks} ACKs, {attempts} credentials, {suspended} suspensions, {refused} refused");
+    assert!(acks > 10 && attempts > 10, "{acks} ACKs, {attempts} credentials: the messages do not get there");
+    // What nobody ends, time ends.
+    let (mut watch, later) = (Watch::default(), now + 3 * 3_600 * SECOND);
+    for n in 0..10_000 {
+        watch.look(&rules.gateways, later + n * SECOND, |_| {});
+    }
+    assert_eq!(rules.gateways.views(later)[0].calls, 0);
+}
