@@ -33,8 +33,9 @@ fn a_trunk_gets_as_many_calls_a_second_as_it_may() {
     }
     let site = Site::start("");
     site.reload(&(site.records_key() + &gateway("cps = 2\nburst = 6\nmax_calls = 1000")));
-    let list = String::from_utf8(site.tell(&["list"]).stdout).expect("text");
-    assert!(list.contains(&TRUNK.to_string()) && list.contains("config"), "{list}");
+    let listed = || site.json(&["list", "trust"])["rules"].to_string();
+    wait_until("the trunk is trusted", || listed().contains(&TRUNK.to_string()) && listed().contains("\"config\""));
+    wait_until("records are on", || site.stats()["records"]["on"] == true);
     let (mut trunk, mut callee) = (site.phone("trunk", TRUNK), site.phone("callee", CALLEE));
     callee.registers();
     // a call that is there goes on, whatever comes

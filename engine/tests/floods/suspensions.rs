@@ -147,9 +147,8 @@ fn a_suspension_ends_by_time_and_by_word_and_outlives_the_engine() {
     assert_eq!(suspended(&site), Vec::<Value>::new());
     phone.registers();
     // And by time.
-    std::fs::write(site.path("vos.toml"), "[registration]\nsuspend_time = \"2s\"\nsuspend_time_max = \"2s\"\n")
-        .unwrap();
-    site.tell(&["reload"]);
+    site.reload(&format!("[registration]\nsuspend_time = \"2s\"\nsuspend_time_max = \"2s\"\n{}", site.records_key()));
+    wait_until("records are on", || site.stats()["records"]["on"] == true);
     guess(&site, &mut phone, "100");
     let register = phone.register();
     phone.send(&register);
@@ -158,6 +157,7 @@ fn a_suspension_ends_by_time_and_by_word_and_outlives_the_engine() {
     phone.registers();
     let events = String::from_utf8(site.tell(&["events"]).stdout).unwrap();
     assert!(events.contains("100@e.com at 198.51.100.20 is suspended no more: its time is over"), "{events}");
+    wait_until("it is written down", || !site.records().is_empty());
     let records = site.records();
     let [record] = &records[..] else { panic!("{records:?}") };
     assert_eq!((&record["kind"], &record["user"]), (&json!("suspension"), &json!("100@e.com")));
