@@ -27,7 +27,8 @@ use vos_common::{
 use crate::{
     frame::{Packet, and, zero},
     maps::{
-        BUDGETS, CONFIG, EXACT, GATE, GLOBAL, HEART, HOMES, PORTS, PREFIX, PREFIXES, SCRATCH, SIGNATURES, SOURCES, VERIFIED,
+        BUDGETS, CONFIG, EXACT, GATE, GLOBAL, HEART, HOMES, PORTS, PREFIX, PREFIXES, SCRATCH, SIGNATURES, SOURCES,
+        VERIFIED,
     },
 };
 
