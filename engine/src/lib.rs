@@ -46,7 +46,7 @@ pub mod transmit;
 /// What the softswitch answers.
 pub mod egress;
 
-/// What has memory: proven sources, our domains.
+/// What has memory: proven sources, guessed passwords, trunks and their calls.
 pub mod policy;
 
 /// Whom the policy suspends.

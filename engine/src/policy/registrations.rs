@@ -124,7 +124,7 @@ impl Registrations {
         let (mut user, mut was_tried, mut is_shared) = (None, false, false);
         for place in 0..CREDENTIALS_MAX as u64 {
             let key = mix(answer.transaction, place);
-            let Some((tried, _)) = self.attempts.get(key, &key) else { break };
+            let Some((tried, _)) = self.attempts.get(key, &key) else { continue };
             let Tried { attempt, open } = tried;
             if open == 0 || holder(&attempt.source) != source {
                 continue;
