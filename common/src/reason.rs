@@ -80,7 +80,7 @@ reasons! {
     // counted by the engine, of what was redirected
     /// Dropped by the engine: a request from an unknown source to a domain that is not ours.
     ForeignDomain = "foreign_domain",
-    /// Dropped by the engine: a REGISTER of an identity that is suspended.
+    /// Dropped by the engine: a REGISTER of an identity that is suspended, or with more credentials than are looked at.
     Suspended = "suspended",
     /// Dropped by the engine: overlapping fragments; the kernel would discard the datagram.
     Overlap = "fragment_overlap",

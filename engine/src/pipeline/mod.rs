@@ -455,7 +455,7 @@ fn read<S: Sources>(
     let mut is_forbidden = false;
     if method == Method::Register && rules.registration.suspend && reading.refused.is_none() {
         if rules.watches(Reason::Suspended)
-            && context.suspensions.hold(&message, src)
+            && (policy::hides(&message) || context.suspensions.hold(&message, src))
             && !context.sources.is_trusted(src)
         {
             if rules.enforce & Reason::Suspended.bit() != 0 {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use sip_parse::{Auth, Message, Uri};
+use sip_parse::{Auth, Host, Message, Name as HeaderName, SipUri, Uri};
 use vos_common::rule::Addr;
 
 use super::Secret;
@@ -13,8 +13,9 @@ use crate::xdp::ip;
 
 /// Bytes of a name that count. Longer ones are one with whatever begins alike: at one address that is nobody else.
 pub const NAME_MAX: usize = 64;
-/// Credentials of one REGISTER that are looked at, in the order they are written. Phones send one for each realm.
-pub const CREDENTIALS_MAX: usize = 4;
+/// Credentials of one REGISTER, at most. Phones send one for each realm that has challenged them; more would hide the one
+/// that is meant from whoever counts refusals.
+pub const CREDENTIALS_MAX: usize = 8;
 
 /// `user@domain`: an account, or an address-of-record without its scheme and port. The domain is in lower case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,13 +28,13 @@ impl Name {
     const EMPTY: Self = Self { length: 0, bytes: [0; NAME_MAX] };
 
     /// The account in credentials: `username`, and the realm where that has no domain.
-    pub fn of_account(credentials: &Auth<'_>) -> Option<Self> {
-        let username = credentials.username()?;
+    pub(super) fn of_account(shown: &Shown<'_>) -> Option<Self> {
+        let username = shown.username?;
         let mut name = Self::EMPTY;
         name.push(username.iter().copied());
         if !username.contains(&b'@') {
             name.push(b"@".iter().copied());
-            name.push(credentials.realm().unwrap_or_default().iter().map(u8::to_ascii_lowercase));
+            name.push(shown.realm.unwrap_or_default().iter().map(u8::to_ascii_lowercase));
         }
         Some(name)
     }
@@ -41,9 +42,13 @@ impl Name {
     /// The address-of-record in To.
     pub fn of_aor(message: &Message<'_>) -> Option<Self> {
         use fmt::Write as _;
-        let uri = message.to().ok()?.uri().ok()?;
         let mut name = Self::EMPTY;
-        match uri {
+        match message.to().ok()?.uri().ok()? {
+            // Nearly all: nothing in it can be written in two ways but the case of the domain.
+            Uri::Sip(SipUri { user: Some(user), host, .. }) if is_plain(user) && is_plain_name(host) => {
+                name.push(user.iter().copied().chain([b'@']));
+                name.push(host.as_bytes().iter().map(u8::to_ascii_lowercase));
+            }
             // Whoever writes sips: or a port means the same account.
             Uri::Sip(mut sip) => {
                 (sip.secure, sip.port) = (false, None);
@@ -147,25 +152,67 @@ impl Attempt {
     /// What the REGISTER `message` shows, up to [`CREDENTIALS_MAX`] of it.
     pub fn all_of<'a>(message: &Message<'a>, source: &Addr, secret: &Secret) -> impl Iterator<Item = Self> + use<'a> {
         let (source, secret) = (*source, secret.clone());
+        let mut all = (0u8..).zip(credentials(message)).take(CREDENTIALS_MAX).peekable();
         let common = || {
             let (cseq, call_id) = (message.cseq().ok()?, message.call_id().ok()?);
             let transaction = secret.transaction(&message.top_via().ok()?, &cseq, call_id);
             Some((transaction, Name::of_aor(message)?))
         };
-        let common = credentials(message).next().and_then(|_| common());
-        (0u8..).zip(credentials(message)).take(CREDENTIALS_MAX).filter_map(move |(place, shown)| {
+        let common = all.peek().and_then(|_| common());
+        all.filter_map(move |(place, shown)| {
             let (transaction, aor) = common?;
-            let nonce = secret.nonce(shown.nonce()?);
-            let guess = secret.nonce(shown.response()?);
+            let (nonce, guess) = (secret.nonce(shown.nonce?), secret.nonce(shown.response?));
             Some(Self { source, transaction, place, nonce, guess, account: Name::of_account(&shown)?, aor })
         })
     }
 }
 
+/// Are there more credentials in a REGISTER than are looked at?
+pub(crate) fn hides(message: &Message<'_>) -> bool {
+    let headers = message.lines(HeaderName::Authorization).chain(message.lines(HeaderName::ProxyAuthorization));
+    headers.take(CREDENTIALS_MAX + 1).count() > CREDENTIALS_MAX
+}
+
+/// What digest credentials say, of what matters here (RFC 2617 §3.2.2).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shown<'a> {
+    username: Option<&'a [u8]>,
+    realm: Option<&'a [u8]>,
+    nonce: Option<&'a [u8]>,
+    response: Option<&'a [u8]>,
+}
+
+impl<'a> Shown<'a> {
+    /// Of several parameters of a name the last, as servers read it.
+    fn of(credentials: &Auth<'a>) -> Self {
+        let mut shown = Self::default();
+        for param in credentials.params() {
+            let place = match param.name {
+                name if name.eq_ignore_ascii_case(b"username") => &mut shown.username,
+                name if name.eq_ignore_ascii_case(b"realm") => &mut shown.realm,
+                name if name.eq_ignore_ascii_case(b"nonce") => &mut shown.nonce,
+                name if name.eq_ignore_ascii_case(b"response") => &mut shown.response,
+                _ => continue,
+            };
+            *place = param.value;
+        }
+        shown
+    }
+}
+
 /// The digest credentials of a request, for whoever asked.
-pub(super) fn credentials<'a>(message: &Message<'a>) -> impl Iterator<Item = Auth<'a>> + use<'a> {
+pub(super) fn credentials<'a>(message: &Message<'a>) -> impl Iterator<Item = Shown<'a>> + use<'a> {
     let all = message.authorizations().chain(message.proxy_authorizations());
-    all.filter_map(Result::ok).filter(Auth::is_digest)
+    all.filter_map(Result::ok).filter(Auth::is_digest).map(|auth| Shown::of(&auth))
+}
+
+/// Has it one form?
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(byte))
+}
+
+fn is_plain_name(host: Host<'_>) -> bool {
+    is_plain(host.as_bytes()) && host.ip().is_none()
 }
 
 #[cfg(test)]
@@ -221,7 +268,12 @@ mod tests {
         let attempts =
             told("<sip:1@x>", &headers, |message| Attempt::all_of(message, &source, &secret).collect::<Vec<_>>());
         let accounts: Vec<String> = attempts.iter().map(|attempt| attempt.account.to_string()).collect();
-        assert_eq!(accounts, ["0@r", "1@r", "2@r", "3@r"]);
+        assert_eq!(accounts, ["0@r", "1@r", "2@r", "3@r", "4@r", "5@r", "6@r", "7@r"]);
+        assert!(told("<sip:1@x>", &headers, hides));
+        assert!(!told("<sip:1@x>", &(0..8).map(one).collect::<String>(), hides));
+        let seven: String = (0..7).map(one).collect();
+        assert!(!told("<sip:1@x>", &(seven.clone() + "Proxy-Authorization: Basic abc\r\n"), hides));
+        assert!(told("<sip:1@x>", &(seven + &"Proxy-Authorization: Basic abc\r\n".repeat(2)), hides));
         let [first, second, ..] = &attempts[..] else { panic!("{attempts:?}") };
         assert!(first.nonce != second.nonce && first.guess != second.guess && first.transaction == second.transaction);
         assert_eq!((first.nonce, first.aor.as_bytes(), first.source), (secret.nonce(b"n0"), &b"1@x"[..], source));

@@ -23,6 +23,7 @@ mod verified;
 
 pub use domains::Domains;
 pub use gateways::Gateways;
+pub(crate) use identity::hides;
 pub use identity::{Attempt, CREDENTIALS_MAX, NAME_MAX, Name};
 pub use observation::{Ack, Answer, Bye, NONCES_MAX, Observation, Said};
 pub use registrations::Registrations;
