@@ -1,33 +1,16 @@
-//! What the softswitch answers, as the egress program saw it leave: who sends OPTIONS that are answered, and who has
-//! proven to be where it says it is.
+//! What the softswitch answers, as the egress program saw it leave; and who sends OPTIONS that are answered.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use aya::maps::{MapData, RingBuf};
-use crossbeam_channel::Receiver;
-use sip_parse::{Index, Mode};
 use vos_common::rule::Addr;
 use vos_common::state::REPLY_HEAD;
 
-use crate::control::clock::Clock;
-use crate::live::Live;
-use crate::policy::gateways::{Teller, Watch};
-use crate::policy::{Ack, Answer, OBSERVATIONS, Observation, Policy, Said, Secret, Sources as _, VerifiedMap};
-use crate::records::{Ended, Records};
-use crate::shield::Shield;
-use crate::warden::Warden;
-use crate::xdp::{KernelSources, ip};
+use crate::policy::Answer;
+use crate::xdp::ip;
 
-/// How often the ring is looked into. It holds 4 MiB; at 40,000 responses of 1 KB a second that is 100 ms.
-const PERIOD: Duration = Duration::from_millis(20);
-/// How often those who are verified no more are taken out. Until then they are still counted, and only that.
-const EXPIRY: Duration = Duration::from_secs(10);
-/// How often is looked for suspensions whose time is over.
-const LOOK: Duration = Duration::from_millis(200);
 /// Addresses remembered. More, and the one that was seen longest ago is forgotten.
 pub const CANDIDATES_MAX: usize = 4_096;
 
@@ -62,132 +45,8 @@ impl Pings {
     }
 }
 
-/// The policy's thread: reads the softswitch's answers and the workers' observations.
-pub struct Observer<M> {
-    /// Who sends OPTIONS.
-    pub pings: Arc<Pings>,
-    /// Who has proven what.
-    pub policy: Policy<M>,
-    /// What the workers saw.
-    pub observations: Receiver<Observation>,
-    /// What observations are hashed with.
-    pub secret: Secret,
-    /// Who is told what is answered.
-    pub shield: Arc<Shield>,
-    /// Looks after the calls of trunks.
-    pub trunks: Watch,
-    /// Tells people of them.
-    pub teller: Teller,
-    /// How long a proof is good for, and whatever else may change at any time.
-    pub live: Arc<Live>,
-    /// Who is trusted.
-    pub sources: KernelSources,
-    /// Who is told whom the policy has suspended.
-    pub warden: Warden,
-    /// Where calls that come to nothing are told.
-    pub records: Records,
-}
-
-/// What was seen, until it is its turn.
-#[derive(Default)]
-struct Seen {
-    said: Vec<Said>,
-    acks: Vec<Ack>,
-}
-
-impl<M: VerifiedMap> Observer<M> {
-    /// Works until `stop`.
-    pub fn follow(mut self, mut ring: RingBuf<MapData>, stop: &AtomicBool) {
-        let mut index = Index::new();
-        let (mut seen, mut last_expiry, mut last_look) = (Seen::default(), Instant::now(), Instant::now());
-        // What left while no engine was there: nobody knows when, so it proves nothing.
-        while ring.next().is_some() {}
-        while !stop.load(Relaxed) {
-            let in_force = self.live.in_force();
-            self.policy.set_span(in_force.config.rates.verified_for.as_secs());
-            self.policy.registrations.set_config(&in_force.config.registration);
-            drop(in_force);
-            // What an ACK acknowledges left before it came: so the ACKs of now are looked at once the answers are, and those
-            // that come meanwhile another time. What is answered came before its answer left: so that is looked at first.
-            let early = self.take(&mut seen.said);
-            while let Some(record) = ring.next() {
-                seen.said.extend(self.read(&record, &mut index));
-            }
-            let late = self.take(&mut seen.said);
-            seen.acks.extend(early);
-            for said in seen.said.drain(..) {
-                match said {
-                    Said::Answer(answer) => self.answered(&answer, Clock::now()),
-                    Said::Bye(bye) => {
-                        let gateways = &self.live.in_force().ruleset.gateways;
-                        gateways.bye_left(bye.from, bye.to, Clock::now().mono_ns());
-                    }
-                }
-            }
-            for ack in seen.acks.drain(..) {
-                self.policy.ack(&ack, Clock::now().mono_ns());
-            }
-            seen.acks.extend(late);
-            if last_look.elapsed() > LOOK {
-                let over = self.policy.registrations.expire(Clock::now().mono_ns());
-                over.iter().for_each(|over| self.warden.ended(over));
-                last_look = Instant::now();
-            }
-            let gateways = Arc::clone(&self.live.in_force().ruleset.gateways);
-            self.trunks.look(&gateways, Clock::now().mono_ns(), |news| {
-                self.records.long_call(&news);
-                self.teller.tell(news);
-            });
-            if last_expiry.elapsed() > EXPIRY {
-                self.policy.expire(Clock::now().mono_ns());
-                last_expiry = Instant::now();
-            }
-            std::thread::sleep(PERIOD);
-        }
-    }
-
-    /// What the workers have told: attempts are noted at once, ACKs are given back.
-    fn take(&mut self, said: &mut Vec<Said>) -> Vec<Ack> {
-        let (mut acks, now) = (Vec::new(), Clock::now().mono_ns());
-        for observation in self.observations.try_iter().take(OBSERVATIONS) {
-            match observation {
-                Observation::Ack(ack) => acks.push(ack),
-                Observation::Attempt(attempt) => self.policy.registrations.attempted(attempt, now),
-                Observation::Answer(answer) => said.push(Said::Answer(answer)),
-                Observation::Bye(bye) => said.push(Said::Bye(bye)),
-            }
-        }
-        acks
-    }
-
-    /// Reads a record of the egress program's.
-    fn read(&self, record: &[u8], index: &mut Index) -> Option<Said> {
-        let (to, port, said) = read(record)?;
-        let message = index.parse(said, Mode::Lenient).ok()?;
-        let said = Said::of(&message, &to, &self.secret)?;
-        if let Said::Answer(answer) = &said {
-            self.shield.answered(answer.transaction);
-            if answer.invite && answer.status >= 200 && self.records.is_on() {
-                let ended = Ended::of(&message, &to, port, &self.secret);
-                ended.into_iter().for_each(|ended| self.records.ended(Box::new(ended)));
-            }
-        }
-        Some(said)
-    }
-
-    fn answered(&mut self, answer: &Answer, clock: Clock) {
-        self.pings.observe(answer);
-        self.policy.answer(answer, clock.mono_ns());
-        self.live.in_force().ruleset.gateways.answered(&answer.of_call(), clock.mono_ns());
-        let is_trusted = |address: &Addr| self.sources.is_trusted(address);
-        if let Some(suspension) = self.policy.registrations.answered(answer, clock, is_trusted) {
-            self.warden.begun(&suspension, clock);
-        }
-    }
-}
-
 /// A record of the ring: address, port, length, payload ([`vos_common::state::Reply`]).
-fn read(record: &[u8]) -> Option<(Addr, u16, &[u8])> {
+pub(crate) fn read(record: &[u8]) -> Option<(Addr, u16, &[u8])> {
     let to = Addr::from_bytes(*record.first_chunk()?);
     let port = u32::from_ne_bytes(*record.get(16..)?.first_chunk()?) as u16;
     let length = u32::from_ne_bytes(*record.get(20..)?.first_chunk()?) as usize;

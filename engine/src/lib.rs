@@ -49,6 +49,9 @@ pub mod egress;
 /// What has memory: proven sources, guessed passwords, trunks and their calls.
 pub mod policy;
 
+/// The policy's thread.
+pub mod observer;
+
 /// Whom the policy suspends.
 pub mod warden;
 
