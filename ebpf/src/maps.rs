@@ -52,6 +52,9 @@ pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOT
 pub static WOULD_DROP: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
 #[map]
 pub static SOURCES: Array<ClockBucket> = Array::with_max_entries(SOURCE_BUCKETS, 0);
+/// Sources that were given clocks: they are new, or were forgotten.
+#[map]
+pub static NEW_SOURCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static PREFIXES: Array<ClockBucket> = Array::with_max_entries(PREFIX_BUCKETS, 0);
 /// The clock that all unknown sources share in attack mode.

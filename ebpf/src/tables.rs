@@ -27,7 +27,7 @@ use vos_common::{
 use crate::{
     frame::{Packet, and, zero},
     maps::{
-        BUDGETS, CONFIG, EXACT, GATE, GLOBAL, HEART, HOMES, PORTS, PREFIX, PREFIXES, SCRATCH, SIGNATURES, SOURCES,
+        BUDGETS, CONFIG, EXACT, GATE, GLOBAL, HEART, HOMES, NEW_SOURCES, PORTS, PREFIX, PREFIXES, SCRATCH, SIGNATURES, SOURCES,
         VERIFIED,
     },
 };
@@ -109,9 +109,9 @@ fn longest<V>(map: &'static LpmTrie<Addr, V>, src: &Addr) -> Option<&'static V> 
     map.get(key)
 }
 
-/// The clocks of `key` in its bucket, or in the place of those that were quiet longest.
+/// The clocks of `key` in its bucket, or in the place of those that were quiet longest; of sources that is counted.
 #[inline(always)]
-fn clocks(bucket: *mut ClockBucket, key: u64) -> *mut Clocks {
+fn clocks(bucket: *mut ClockBucket, key: u64, scope: Scope) -> *mut Clocks {
     // SAFETY: a value of the map, indices are constants. Two CPUs may take one slot at once; then one source begins
     // anew.
     unsafe {
@@ -132,6 +132,11 @@ fn clocks(bucket: *mut ClockBucket, key: u64) -> *mut Clocks {
         // One path from here on.
         let oldest = and::<3>(oldest as u64 | zero()).min(CLOCK_WAYS - 1);
         *keys.add(oldest) = key;
+        if matches!(scope, Scope::Source)
+            && let Some(count) = NEW_SOURCES.get_ptr_mut(0)
+        {
+            *count += 1;
+        }
         let clocks = clocks.add(oldest);
         *clocks = [0; KINDS];
         clocks
@@ -338,7 +343,7 @@ impl Tables for Maps {
             Scope::Source => SOURCES.get_ptr_mut(rate::bucket(key, SOURCE_BUCKETS)),
             Scope::Prefix => PREFIXES.get_ptr_mut(rate::bucket(key, PREFIX_BUCKETS)),
         };
-        (bucket.map(|bucket| clocks(bucket, key)), scope)
+        (bucket.map(|bucket| clocks(bucket, key, scope)), scope)
     }
 
     #[inline(always)]

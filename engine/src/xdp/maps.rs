@@ -164,6 +164,7 @@ pub struct Counters {
     reasons: PerCpuArray<MapData, u64>,
     would_drop: PerCpuArray<MapData, u64>,
     replies_lost: PerCpuArray<MapData, u64>,
+    new_sources: PerCpuArray<MapData, u64>,
 }
 
 impl Counters {
@@ -172,6 +173,7 @@ impl Counters {
             reasons: take(ebpf, "REASONS")?,
             would_drop: take(ebpf, "WOULD_DROP")?,
             replies_lost: take(ebpf, "REPLIES_LOST")?,
+            new_sources: take(ebpf, "NEW_SOURCES")?,
         })
     }
 
@@ -188,6 +190,11 @@ impl Counters {
     /// Responses that found no room on their way to user space.
     pub fn replies_lost(&self) -> u64 {
         total(&self.replies_lost, 0)
+    }
+
+    /// Sources that nothing was known of, or no more: each time one was given clocks for its rates.
+    pub fn new_sources(&self) -> u64 {
+        total(&self.new_sources, 0)
     }
 
     /// Both arrays as JSON: `judged`, `reasons`, `would_drop`.
