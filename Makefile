@@ -72,6 +72,7 @@ install:
 	$(SUDO) target/release/vosctl man --dir $(DESTDIR)$(PREFIX)/share/man/man8
 	target/release/vosctl completions bash | $(SUDO) install -D -m 644 /dev/stdin \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vosctl
+	$(SUDO) install -D -t $(DESTDIR)$(PREFIX)/share/vos/hooks configs/hooks/*
 	[ -e $(DESTDIR)/etc/vos/vos.toml ] || $(SUDO) install -D -m 644 -t $(DESTDIR)/etc/vos configs/vos.toml
 
 bpf:

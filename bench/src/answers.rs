@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vos_bench::process::output;
-use vos_bench::{Error, Program, Result, Stop};
+use vos_bench::{Error, Program, QUIET, Result, Stop};
 
 use crate::demo::engine::{self, Engine};
 use crate::demo::site::{self, Site};
@@ -118,7 +118,7 @@ fn kamailio(site: &Site, stop: &Stop) -> Result<Program> {
 
 fn start(programs: &[PathBuf; 2], site: &Site, config: &str, stop: &Stop) -> Result<Engine> {
     let file = site.dir("config")?.join("vos.toml");
-    fs::write(&file, config).map_err(Error::io(format!("write {}", file.display())))?;
+    fs::write(&file, format!("{config}{QUIET}")).map_err(Error::io(format!("write {}", file.display())))?;
     let words = ["--config".to_owned(), file.display().to_string()];
     let engine = Engine::start(&programs[0], &programs[1], site, &words, stop)?;
     engine.let_monitor_flood()?;

@@ -65,7 +65,7 @@ pub use call::{CallOptions, CallReport};
 pub use error::{Error, Result};
 pub use load::{Kind, LoadOptions, LoadReport};
 pub use netns::NetNs;
-pub use patient::patient;
+pub use patient::{QUIET, patient};
 pub use process::Program;
 pub use responder::{Listen, Responder, ServerStats};
 pub use stop::Stop;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use vos_bench::{CallOptions, CallReport, Error, Program, Result, Stop, call};
+use vos_bench::{CallOptions, CallReport, Error, Program, QUIET, Result, Stop, call};
 
 use crate::demo::engine::{self, Engine};
 use crate::demo::site::{self, Site};
@@ -103,7 +103,7 @@ fn measure(
     stop: &Stop,
 ) -> Result<(CallReport, u64, u64)> {
     let config = site.dir("overload")?.join("vos.toml");
-    write(&config, &format!("[relay]\nshield = {shield}\npriority = {priority}\n"))?;
+    write(&config, &format!("[relay]\nshield = {shield}\npriority = {priority}\n{QUIET}"))?;
     let _kamailio = kamailio(options, site, stop)?;
     let words = ["--config".to_owned(), config.display().to_string()];
     let engine = Engine::start(engine, vosctl, site, &words, stop)?;

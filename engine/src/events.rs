@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::control::clock::Clock;
 use crate::control::decision::{Decision, Kind};
+use crate::detector::Transition;
 use crate::policy;
 
 /// Events that a watcher may be behind before it loses the oldest. Fewer: a terminal that scrolls loses some. More: only
@@ -53,6 +54,8 @@ pub enum What {
     Suspension(Suspended),
     /// A trunk calls more than it may, or no longer does; or one of its calls lasts too long.
     Gateway(GatewayChange),
+    /// An attack begins, recovers or is over.
+    Attack(Transition),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -374,6 +377,7 @@ impl Events {
             What::Decoy(_) => "decoy",
             What::Suspension(_) => "suspension",
             What::Gateway(_) => "gateway",
+            What::Attack(_) => "attack",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -55,6 +55,9 @@ pub mod observer;
 /// Whom the policy suspends.
 pub mod warden;
 
+/// Is this an attack?
+pub mod detector;
+
 /// What is written down.
 pub mod records;
 
@@ -106,6 +109,9 @@ mod recent;
 
 /// Log lines that do not fill the log.
 mod seldom;
+
+/// Small files that outlive the engine.
+mod kept;
 
 /// Counters with one writer.
 pub mod counter;

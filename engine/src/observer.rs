@@ -10,6 +10,7 @@ use sip_parse::{Index, Mode};
 use vos_common::rule::Addr;
 
 use crate::control::clock::Clock;
+use crate::detector;
 use crate::egress::{self, Pings};
 use crate::live::Live;
 use crate::policy::gateways::{Teller, Watch};
@@ -45,6 +46,8 @@ pub struct Observer<M> {
     pub live: Arc<Live>,
     /// Who is trusted.
     pub sources: KernelSources,
+    /// Counted for whoever looks for attacks.
+    pub answers: Arc<detector::Answers>,
     /// Who is told whom the policy has suspended.
     pub warden: Warden,
     /// Where calls that come to nothing are told.
@@ -140,6 +143,7 @@ impl<M: VerifiedMap> Observer<M> {
 
     fn answered(&mut self, answer: &Answer, clock: Clock) {
         self.pings.observe(answer);
+        self.answers.count(answer);
         self.policy.answer(answer, clock.mono_ns());
         self.live.in_force().ruleset.gateways.answered(&answer.of_call(), clock.mono_ns());
         let is_trusted = |address: &Addr| self.sources.is_trusted(address);

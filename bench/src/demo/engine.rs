@@ -1,11 +1,12 @@
 //! The engine and its tool, as an operator uses them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use vos_bench::process::output;
-use vos_bench::{Error, Program, Result, Stop};
+use vos_bench::{Error, Program, QUIET, Result, Stop};
 
 use super::counters::Counters;
 use super::ledger::Check;
@@ -40,13 +41,18 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts it and waits until it says that it is ready.
+    /// Starts it and waits until it says that it is ready. No flood is an attack to it, unless a configuration is given.
     pub(crate) fn start(engine: &Path, vosctl: &Path, site: &Site, more: &[String], stop: &Stop) -> Result<Self> {
         let inside = |program: &Path| words(&site.server.command(program));
         let (state, run) = (site.dir("state")?, site.dir("run")?);
         let mut command = site.server.command(engine);
         command.args(["--iface", &site.iface, "--queues", &site.queues.to_string()]);
         command.arg("--state-dir").arg(&state).arg("--run-dir").arg(&run).args(more);
+        if !more.iter().any(|word| word == "--config") {
+            let config = site.dir("quiet")?.join("vos.toml");
+            fs::write(&config, QUIET).map_err(Error::io(format!("write {}", config.display())))?;
+            command.arg("--config").arg(&config);
+        }
         let mut vosctl = inside(vosctl);
         vosctl.extend(["--iface", &site.iface, "--run-dir", &run.display().to_string()].map(str::to_owned));
         let mut unload = inside(engine);

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 81] = [
+const FIXED: [(&str, &str); 97] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -66,6 +66,25 @@ const FIXED: [(&str, &str); 81] = [
     ("registration.identity", "\"ip+user\", \"ip\" or \"user\""),
     ("registration.refusals", "1 to 16 different statuses from 400 to 699, such as [401, 403, 407]"),
     ("registration.answer", "\"none\" or \"403\""),
+    ("attack.detect", "true or false"),
+    ("attack.factor", "2 to 100 (times)"),
+    ("attack.requests", FLOOR),
+    ("attack.drops", FLOOR),
+    ("attack.new_sources", FLOOR),
+    ("attack.registrations", FLOOR),
+    ("attack.failures", "0 (not looked at) to 100 (percent)"),
+    ("attack.trip", "a time from 1s to 1min, such as \"3s\""),
+    ("attack.calm", UP_TO_A_DAY),
+    ("attack.recover", UP_TO_A_DAY),
+    ("attack.retry", "1 to 1000"),
+    ("attack.suspend_time", UP_TO_A_DAY),
+    ("attack.profile", "\"\", \"default\", \"internet-edge\", \"vos3000\" or the absolute path of a file"),
+    (
+        "attack.hook",
+        "up to 16 words, of which the first is the absolute path of a program, such as [\"/usr/local/sbin/attack\"], or []",
+    ),
+    ("attack.hook_timeout", "a time from 1s to 5min, such as \"10s\""),
+    ("attack.hook_every", UP_TO_A_DAY),
     ("health.interval", "a time from 100ms to 1min, such as \"1s\""),
     ("health.failures", "1 to 100"),
     (
@@ -120,6 +139,8 @@ const FIXED: [(&str, &str); 81] = [
     ),
 ];
 
+const FLOOR: &str = "0 (not looked at) to 100000000 (a second)";
+const UP_TO_A_DAY: &str = "a time from 1s to 1day, such as \"10min\"";
 const TTL: &str = "a time from 1s to 100years, such as \"1h\"";
 const RULE: &str = "\"enforce\", \"monitor\" or \"off\"";
 const RATE: &str = "a limit such as \"5/s burst 10\" or \"20/min burst 20\", or \"none\"";

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+/// From when on it is an attack.
+mod attack;
 /// Everything that is wrong with a file.
 mod check;
 /// Keys that take one of several words.
@@ -52,10 +54,12 @@ mod stealth;
 /// Ranges, and values that must fit each other.
 mod validate;
 
+use attack::Stricter;
 use layer::Layer;
 use profile::{DEFAULTS, Defaults};
 use validate::{check, is_interface_name, within};
 
+pub use attack::Attack;
 pub use choice::{Admission, Attach, Bind, Inject, Mode, Wait};
 pub use cores::{CoreList, CoreListError};
 pub use domains::MAX_DOMAINS;
@@ -128,6 +132,8 @@ pub struct Config {
     pub answer: Answer,
     /// What becomes of whoever guesses passwords.
     pub registration: Registration,
+    /// From when on it is an attack, and what is stricter then.
+    pub attack: Attack,
     /// How the softswitch is found dead.
     pub health: Health,
     /// Where the softswitch's replies leave.
@@ -245,6 +251,7 @@ impl Default for Config {
             gateway: Vec::new(),
             answer: Answer::default(),
             registration: Registration::default(),
+            attack: Attack::default(),
             health: Health::default(),
             egress: Egress::default(),
             control: ControlPlane::default(),
@@ -346,7 +353,19 @@ impl Config {
         chosen.over(&base)?.validate_profile().map_err(|error| error.placed_in(&chosen))?;
         let mut below = base;
         chosen.lie_over(&mut below);
-        own.over(&below)
+        let mut config = own.over(&below)?;
+        if let Some(profile) = &config.attack.profile {
+            let (text, path) =
+                profile.text().map_err(|(path, source)| ConfigError::UnreadableProfile { path, source })?;
+            let over = Layer::read(&text, &path)?;
+            over.check_profile()?;
+            own.lie_over(&mut below);
+            let hard = over.over(&below)?;
+            hard.validate_profile().map_err(|error| error.placed_in(&over))?;
+            let Self { xdp: Xdp { stealth, .. }, rules, scanners, rates, .. } = hard;
+            config.attack.stricter = Some(Box::new(Stricter { stealth, rules, scanners, rates }));
+        }
+        Ok(config)
     }
 
     /// What every rule does, `closed` among them; nothing is enforced in `mode = "monitor"`.
@@ -391,7 +410,7 @@ impl Config {
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
         let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, registration, .. } = new.clone();
-        let Self { health, control, .. } = new.clone();
+        let Self { attack, health, control, .. } = new.clone();
         let ControlPlane { widest_v4, widest_v6, widest_feed_v4, .. } = control;
         let Self { gateway, file_feed, datagram_feed, amqp, api, honeypot, records, .. } = new.clone();
         let Relay { redirect, priority, shield, emergency, .. } = relay;
@@ -406,6 +425,7 @@ impl Config {
             gateway,
             answer,
             registration,
+            attack,
             health,
             control: ControlPlane { widest_v4, widest_v6, widest_feed_v4, ..self.control.clone() },
             file_feed,
@@ -438,6 +458,7 @@ impl Config {
         })?;
         self.validate_relay()?;
         self.validate_registration()?;
+        self.validate_attack()?;
         check("egress.ifaces", self.egress.ifaces.len() <= 16, || format!("there are {}", self.egress.ifaces.len()))?;
         for name in &self.egress.ifaces {
             check("egress.ifaces", is_interface_name(name), || format!("{name:?} cannot be one"))?;

@@ -24,6 +24,7 @@
 //! | `GET /v1/suspensions` | [`Suspensions`](crate::control::wire::Suspensions) |
 //! | `DELETE /v1/suspensions` [`Lift`](crate::control::wire::Lift) | [`Suspensions`](crate::control::wire::Suspensions): those that were |
 //! | `GET /v1/gateways` | [`Gateways`](crate::live::wire::Gateways) |
+//! | `GET /v1/attack` | [`View`](crate::detector::View): how it stands, and why |
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
@@ -78,6 +79,7 @@ use crate::cluster::Cluster;
 use crate::control::decide::Control;
 use crate::control::socket::Socket;
 use crate::control::stream;
+use crate::detector;
 use crate::events::{Events, SoftswitchState};
 use crate::feed;
 use crate::live::Live;
@@ -119,6 +121,11 @@ pub trait Engine: Measured {
     /// Who decides without an operator.
     fn feeds(&self) -> Vec<feed::View> {
         Vec::new()
+    }
+
+    /// Is it an attack, and why?
+    fn attack(&self) -> detector::View {
+        detector::View::default()
     }
 
     /// This node in its cluster; `None`: it is in none.

@@ -19,6 +19,7 @@ use crate::control::wire::{
     Failure, History, Import, Imported, Lift, Listing, Made, NewRule, NewVerify, OldRule, Remembered, Removed, Rules,
     Suspensions, Undo, Undone, Verified,
 };
+use crate::detector;
 use crate::feed;
 use crate::live::wire::{Attack, Backends, Drain, Gateways, NewAttack, Reloaded, Status, Switch, Switched};
 
@@ -187,6 +188,11 @@ impl Client {
     /// Ends suspensions; gives those that were.
     pub async fn lift(&self, lift: &Lift) -> Result<Suspensions, ClientError> {
         self.call(Method::DELETE, "/v1/suspensions", Some(lift)).await
+    }
+
+    /// Is it an attack, what is seen and what is usual?
+    pub async fn attacked(&self) -> Result<detector::View, ClientError> {
+        self.call(Method::GET, "/v1/attack", None::<&()>).await
     }
 
     /// Switches attack mode on, for a time, or off.

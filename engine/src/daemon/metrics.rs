@@ -8,6 +8,7 @@ use vos_common::reason::Reason;
 
 use super::view::{Shape, View};
 use crate::control::metrics::{measure_cluster, measure_feeds};
+use crate::detector::{Reading, State};
 use crate::events::SoftswitchState;
 use crate::metrics::{Measured, Page};
 use crate::pipeline::Class;
@@ -42,6 +43,7 @@ impl Measured for View {
         let live = self.live.in_force();
         let attack = live.kernel.attack_until > crate::control::clock::Clock::now().mono_ns();
         page.gauge("vos_attack_mode", "Is attack mode on?", None, truth(attack))?;
+        self.measure_attack(page)?;
         self.measure_gateways(page)?;
         measure_cluster(self.cluster.as_ref().map(|cluster| cluster.progress()), page)?;
         measure_feeds(&self.tallies.views(), page)
@@ -79,6 +81,23 @@ impl View {
         let help =
             "Responses of the softswitch that found no room on their way to user space: what they prove is not seen";
         page.counter("vos_replies_unseen", help, self.counters.replies_lost())
+    }
+
+    fn measure_attack(&self, page: &mut Page<'_>) -> fmt::Result {
+        let view = self.detector.lock().clone();
+        let states = [State::Normal, State::Attack, State::Recovering];
+        let each = states.map(|state| ([("state", state.word())], truth(state == view.state)));
+        page.gauges("vos_attack_state", "How it stands: one of these is 1", None, each)?;
+        page.counter("vos_attacks", "Attacks that were found", view.attacks)?;
+        let readings = |get: fn(&Reading) -> f64| {
+            view.readings.iter().map(move |reading| ([("signal", reading.signal.label())], get(reading)))
+        };
+        let help =
+            "What attacks show themselves by, in the last second: packets, sources and answers a second, percent";
+        page.gauges("vos_attack_signal", help, None, readings(|it| it.value))?;
+        page.gauges("vos_attack_usual", "What of it is usual at this time", None, readings(|it| it.usual))?;
+        let help = "From when on it is an attack; infinite: it is not looked at";
+        page.gauges("vos_attack_limit", help, None, readings(|it| it.limit.unwrap_or(f64::INFINITY)))
     }
 
     /// Each worker with the number of its queue, in words.

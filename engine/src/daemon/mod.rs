@@ -42,6 +42,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::clock::Clock;
 use crate::control::{Control, Engine, api, socket};
+use crate::detector;
 use crate::egress::Pings;
 use crate::events::Events;
 use crate::feed::Tallies;
@@ -155,6 +156,9 @@ pub fn run(
 /// Reads the configuration, at the start and for each reload.
 type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
 
+/// How it stands: attacked or not.
+type Detector = parking_lot::Mutex<detector::View>;
+
 struct Running {
     /// As the engine was started with; what is in force now is `live`'s to say.
     config: Config,
@@ -181,6 +185,7 @@ struct Running {
     board: Option<Arc<Switchboard>>,
     health: Arc<Health>,
     asked: softswitch::Round,
+    detector: Arc<Detector>,
     records: Records,
     writer: JoinHandle<()>,
     services: Services,
@@ -231,6 +236,7 @@ impl Running {
             control: Arc::clone(&control),
             runtime: Handle::current(),
         };
+        let answers = Arc::<detector::Answers>::default();
         let observer = Observer {
             pings: Arc::clone(&pings),
             policy: parts.policy,
@@ -241,6 +247,7 @@ impl Running {
             teller: Teller::new(Arc::clone(&events)),
             live: Arc::clone(&live),
             sources: filter.sources()?,
+            answers: Arc::clone(&answers),
             warden: warden.clone(),
             records: parts.records.clone(),
         };
@@ -263,6 +270,20 @@ impl Running {
             let stop = Arc::clone(&stop);
             observers.push(std::thread::spawn(move || watch.follow(&stop)));
         }
+        let (counters, detector) = (Arc::new(parts.counters), Arc::<Detector>::default());
+        let looker = detector::Watch {
+            iface: config.iface.clone(),
+            counters: Arc::clone(&counters),
+            stats: stats.clone(),
+            answers,
+            live: Arc::clone(&live),
+            events: Arc::clone(&events),
+            records: parts.records.clone(),
+            view: Arc::clone(&detector),
+            file: config.control.state_dir.join(format!("{}.usual.json", config.iface)),
+        };
+        let looker_stop = Arc::clone(&stop);
+        observers.push(std::thread::spawn(move || looker.follow(&looker_stop)));
         let tallies = Arc::<Tallies>::default();
         let cluster = start::member(config).map(|member| {
             let tally = tallies.of(&format!("cluster {}", member.log));
@@ -283,7 +304,7 @@ impl Running {
             filter,
             control,
             live,
-            counters: Arc::new(parts.counters),
+            counters,
             pings,
             pressure: parts.pressure,
             verified,
@@ -301,6 +322,7 @@ impl Running {
             board: parts.board,
             health: parts.health,
             asked: softswitch::Round::default(),
+            detector,
             records: parts.records,
             writer,
             services: Services::new(reach),
@@ -346,6 +368,7 @@ impl Running {
             cluster: self.services.reach.cluster.clone(),
             board: self.board.clone(),
             health: Arc::clone(&self.health),
+            detector: Arc::clone(&self.detector),
             records: self.records.clone(),
             started: Clock::now().wall_ns() as f64 / 1e9,
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -12,6 +13,7 @@ use crate::control::clock::Clock;
 use crate::control::decide::Filter;
 use crate::control::decision::Kind;
 use crate::control::{Control, Engine};
+use crate::detector;
 use crate::egress::Pings;
 use crate::events::{Events, SoftswitchState};
 use crate::feed::{self, Tallies};
@@ -54,6 +56,7 @@ pub(super) struct View {
     pub(super) board: Option<Arc<Switchboard>>,
     pub(super) health: Arc<Health>,
     pub(super) records: Records,
+    pub(super) detector: Arc<Mutex<detector::View>>,
     /// When the engine was started, unix seconds.
     pub(super) started: f64,
 }
@@ -149,6 +152,10 @@ impl Engine for View {
         lifted.iter().for_each(|lifted| self.warden.lifted(lifted));
         self.suspensions.save()?;
         Ok(lifted.iter().map(|lifted| lifted.shown(Clock::now())).collect())
+    }
+
+    fn attack(&self) -> detector::View {
+        self.detector.lock().clone()
     }
 
     fn events(&self) -> &Events {

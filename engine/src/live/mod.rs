@@ -140,6 +140,10 @@ pub struct Live {
 struct State {
     /// As it was read last, before run-time switches.
     read: Config,
+    /// With them.
+    switched: Config,
+    /// Is what is stricter in an attack in force?
+    is_hard: bool,
     own: Vec<IpAddr>,
     kernel: Box<dyn Kernel>,
 }
@@ -156,7 +160,8 @@ impl Live {
         warn_of_blindness(config);
         let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config(), &Arc::default()));
         let addresses = Arc::new(Own::new(&own));
-        let state = Mutex::new(State { read: config.clone(), own, kernel });
+        let (read, switched) = (config.clone(), config.clone());
+        let state = Mutex::new(State { read, switched, is_hard: false, own, kernel });
         Self { reader: Mutex::new(reader), state, in_force, own: addresses, clock }
     }
 
@@ -202,16 +207,29 @@ impl Live {
                 "{error}: so it is as long as {waiting} wait for a restart; restart the engine"
             ))
         })?;
-        let changed = self.in_force().config.difference(&config);
+        let changed = state.switched.difference(&config);
         self.put(&mut state, config.clone())?;
         state.read = config;
         Ok(Reloaded { changed, restart })
     }
 
-    fn put(&self, state: &mut State, config: Config) -> Result<(), ChangeError> {
+    fn put(&self, state: &mut State, switched: Config) -> Result<(), ChangeError> {
+        let config = if state.is_hard { switched.hardened() } else { switched.clone() };
         let kernel = state.kernel.reload(&config, &state.own)?;
+        state.switched = switched;
         self.follow(config, kernel);
         Ok(())
+    }
+
+    /// Puts what is stricter in an attack in force, or takes it back.
+    pub fn harden(&self, is_hard: bool) -> Result<(), ChangeError> {
+        let mut state = lock(&self.state);
+        if state.is_hard == is_hard {
+            return Ok(());
+        }
+        state.is_hard = is_hard;
+        let switched = state.switched.clone();
+        self.put(&mut state, switched).inspect_err(|_| state.is_hard = !is_hard)
     }
 
     /// Has workers go by it.
@@ -229,7 +247,7 @@ impl Live {
             None => return Err(ChangeError::NoSuchRule { name: name.to_owned() }),
         };
         let mut state = lock(&self.state);
-        let mut config = self.in_force().config.clone();
+        let mut config = state.switched.clone();
         rules.iter().for_each(|rule| config.set_rule(*rule, mode));
         self.put(&mut state, config)?;
         let in_force = self.in_force();
@@ -241,7 +259,7 @@ impl Live {
     /// Gives a backend no new calls, or again some, until the next reload or restart.
     pub fn drain(&self, name: &str, drain: bool) -> Result<(), ChangeError> {
         let mut state = lock(&self.state);
-        let mut config = self.in_force().config.clone();
+        let mut config = state.switched.clone();
         let Some(backend) = config.backend.iter_mut().find(|backend| backend.name == name) else {
             let names: Vec<&str> = config.backend.iter().map(|backend| &*backend.name).collect();
             let all = match names.as_slice() {
@@ -262,15 +280,25 @@ impl Live {
         if !ttl.is_none_or(sound) {
             return Err(ChangeError::Ttl);
         }
-        let mut state = lock(&self.state);
-        let until = ttl.map_or(0, |ttl| (self.clock)().mono_ns().saturating_add(ttl.as_nanos() as u64));
-        let kernel = state.kernel.attack(until)?;
-        self.follow(self.in_force().config.clone(), kernel);
+        let until = self.set_attack(ttl)?;
         match ttl {
             Some(ttl) => warn!("attack mode on for {}", humantime::format_duration(ttl)),
             None => info!("attack mode off"),
         }
-        Ok(self.attack_left(kernel.attack_until))
+        Ok(self.attack_left(until))
+    }
+
+    /// Keeps attack mode on for so long from now on, without a word; gives when it ends, ns of `CLOCK_MONOTONIC`.
+    pub fn keep_attack(&self, ttl: Duration) -> Result<u64, ChangeError> {
+        self.set_attack(Some(ttl))
+    }
+
+    fn set_attack(&self, ttl: Option<Duration>) -> Result<u64, ChangeError> {
+        let mut state = lock(&self.state);
+        let until = ttl.map_or(0, |ttl| (self.clock)().mono_ns().saturating_add(ttl.as_nanos() as u64));
+        let kernel = state.kernel.attack(until)?;
+        self.follow(self.in_force().config.clone(), kernel);
+        Ok(kernel.attack_until)
     }
 
     /// This host's addresses have changed.
@@ -304,7 +332,8 @@ impl Live {
             stealth: config.xdp.stealth,
             domains: config.xdp.domains.clone(),
             rules: Rules::all().map(|rule| (rule.label().to_owned(), rules.mode(rule))).collect(),
-            switched: config.difference(&state.read),
+            switched: state.switched.difference(&state.read),
+            hardened: state.switched.difference(config),
             redirect: config.relay.redirect,
             redirected: redirected.into_iter().map(str::to_owned).collect(),
             relay: config.relay.to.to_string(),

@@ -118,6 +118,9 @@ pub struct Status {
     pub rules: BTreeMap<String, RuleMode>,
     /// Keys that were changed at run time, until the next reload or restart.
     pub switched: Vec<String>,
+    /// Keys that are stricter while there is an attack, and for a while afterwards.
+    #[serde(default)]
+    pub hardened: Vec<String>,
     /// Which survivors go to the engine.
     #[schema(value_type = String)]
     pub redirect: Redirect,

@@ -1,7 +1,6 @@
 //! Who is suspended: one writer, the policy's thread, and workers that ask for every REGISTER.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -11,7 +10,6 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sip_parse::Message;
-use tracing::warn;
 use utoipa::ToSchema;
 use vos_common::rule::Addr;
 
@@ -19,6 +17,7 @@ use super::Secret;
 use super::identity::{Name, credentials, holder, holder_of, net_of};
 use crate::control::address::show;
 use crate::control::clock::Clock;
+use crate::kept;
 
 /// Most that are suspended at a time; of more, those go first that would end first. Each has six times guessed at a nonce
 /// that nobody else has: more at once are no guessers but an outage of the user table, and it is better to let them try.
@@ -180,18 +179,7 @@ impl Suspensions {
     /// cannot be read is put aside, and that is said: nobody is kept from starting by it.
     pub fn open(secret: Secret, file: PathBuf, clock: Clock) -> Self {
         let all = Self::new(secret);
-        let read = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice::<Vec<Shown>>(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
-        };
-        let read = read.unwrap_or_else(|error| {
-            let aside = file.with_extension("unreadable");
-            let moved =
-                fs::rename(&file, &aside).map_or_else(|error| error.to_string(), |()| "it lies beside".to_owned());
-            warn!("{}: {error}: nobody is suspended any more; {} ({moved})", file.display(), aside.display());
-            Vec::new()
-        });
+        let read: Vec<Shown> = kept::read(&file, |_| true, "nobody is suspended any more").unwrap_or_default();
         for held in
             read.iter().filter_map(|shown| Suspension::of(shown, clock)).filter(|held| held.until > clock.mono_ns())
         {
@@ -294,7 +282,7 @@ impl Suspensions {
             return Ok(());
         }
         let all: Vec<Shown> = self.list().iter().map(|held| held.shown(Clock::now())).collect();
-        let written = write(file, &serde_json::to_vec(&all)?);
+        let written = kept::write(file, &serde_json::to_vec(&all)?);
         if written.is_err() {
             self.changed.store(true, Relaxed);
         }
@@ -306,18 +294,5 @@ impl Suspensions {
         let RegistrationCount { failures, unproven, suspended } = &self.count;
         let [failures, unproven, suspended] = [failures, unproven, suspended].map(|n| n.load(Relaxed));
         json!({ "now": self.len(), "begun": suspended, "failures": failures, "unproven": unproven })
-    }
-}
-
-/// All of it in the place of what is there, or nothing, whenever the power fails.
-fn write(file: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = file.with_extension("json.new");
-    let mut new = fs::File::create(&beside)?;
-    io::Write::write_all(&mut new, bytes)?;
-    new.sync_all()?;
-    fs::rename(&beside, file)?;
-    match file.parent() {
-        Some(directory) => fs::File::open(directory)?.sync_all(),
-        None => Ok(()),
     }
 }

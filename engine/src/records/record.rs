@@ -3,6 +3,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::detector::Transition;
+
 /// One line: when, and what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -29,6 +31,8 @@ pub enum What {
     LongCall(Box<LongCall>),
     /// What one source, or many, did within a minute of an attack.
     Summary(Box<Summary>),
+    /// An attack begins, recovers or is over.
+    Attack(Box<Transition>),
 }
 
 /// What kinds there are.
@@ -48,12 +52,21 @@ pub enum Kind {
     LongCall,
     /// [`What::Summary`]
     Summary,
+    /// [`What::Attack`]
+    Attack,
 }
 
 impl Kind {
     /// All kinds; the position of each is its counter's.
-    pub const ALL: [Self; 6] =
-        [Self::IllegalCall, Self::ZeroDuration, Self::Suspension, Self::GatewayRefusal, Self::LongCall, Self::Summary];
+    pub const ALL: [Self; 7] = [
+        Self::IllegalCall,
+        Self::ZeroDuration,
+        Self::Suspension,
+        Self::GatewayRefusal,
+        Self::LongCall,
+        Self::Summary,
+        Self::Attack,
+    ];
 
     /// The word for it in JSON, metrics and routing keys.
     pub const fn label(self) -> &'static str {
@@ -64,6 +77,7 @@ impl Kind {
             Self::GatewayRefusal => "gateway_refusal",
             Self::LongCall => "long_call",
             Self::Summary => "summary",
+            Self::Attack => "attack",
         }
     }
 }
@@ -210,6 +224,7 @@ impl Record {
             What::GatewayRefusal(_) => Kind::GatewayRefusal,
             What::LongCall(_) => Kind::LongCall,
             What::Summary(_) => Kind::Summary,
+            What::Attack(_) => Kind::Attack,
         }
     }
 
@@ -219,7 +234,7 @@ impl Record {
             What::IllegalCall(illegal) => Some(&illegal.call),
             What::ZeroDuration(call) => Some(call),
             What::GatewayRefusal(refusal) => Some(&refusal.call),
-            What::Suspension(_) | What::LongCall(_) | What::Summary(_) => None,
+            What::Suspension(_) | What::LongCall(_) | What::Summary(_) | What::Attack(_) => None,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! own maps. Needs root; each test makes namespaces of its own and removes them. Every limit is checked as an upper
 //! bound that follows from its rate and burst, so a slow machine fails no test.
 
+/// An attack on a running site, found by itself.
+mod attack;
 /// What ends, ends without the engine.
 mod expiry;
 /// Datagrams in fragments.

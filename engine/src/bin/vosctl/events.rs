@@ -12,6 +12,7 @@ use vos_common::reason::Reason;
 use vos_engine::control::client::Client;
 use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
+use vos_engine::detector::Transition;
 use vos_engine::events::{
     Change, Decoy, Dropped, Event, GatewayChange, GatewayState, PeerChange, Pressure, RuleChange, SoftswitchChange,
     SoftswitchState, Suspended, SuspensionChange, Wanted, What,
@@ -101,6 +102,7 @@ fn line(event: &Event) -> String {
         What::Decoy(decoy) => decoy_line(decoy),
         What::Suspension(suspended) => suspension_line(suspended),
         What::Gateway(change) => gateway_line(change),
+        What::Attack(transition) => attack_line(transition),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -194,6 +196,12 @@ fn gateway_line(change: &GatewayChange) -> String {
         }
     };
     format!("{:16}  {gateway}: {what}", "gateway")
+}
+
+fn attack_line(transition: &Transition) -> String {
+    let (word, before) = (transition.state.word(), transition.before.word());
+    let seconds = Duration::from_secs(transition.seconds);
+    format!("{word:16}  after {} of {before}: {}", humantime::format_duration(seconds), transition.in_words())
 }
 
 fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {

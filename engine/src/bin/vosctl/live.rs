@@ -8,11 +8,12 @@ use vos_common::reason::Reason;
 use vos_engine::config::{Config, Fallback, Limits, RuleMode, Rules};
 use vos_engine::control::client::Client;
 use vos_engine::control::terminal::printable;
+use vos_engine::detector::{Reading, View};
 use vos_engine::events::SoftswitchState;
-use vos_engine::feed::View;
+use vos_engine::feed;
 use vos_engine::live::wire::{Attack, NewAttack, Reloaded, Status, Switch, Switched};
 
-use crate::answer::{Failure, span, tell};
+use crate::answer::{Failure, Table, date, span, tell};
 use crate::{Cli, feeds, time};
 
 #[derive(Args, Debug)]
@@ -32,8 +33,10 @@ pub(super) enum AttackSwitch {
         #[arg(long, value_name = "TIME", value_parser = time::span, default_value = "15m")]
         ttl: Duration,
     },
-    /// Back to normal.
+    /// Back to normal; for a quarter of an hour no attack is found.
     Off,
+    /// Show whether it is an attack, what is seen, what is usual, and from when on it is too much.
+    Show,
 }
 
 fn parse_rule(name: &str) -> Result<String, String> {
@@ -58,6 +61,7 @@ pub(super) async fn attack(client: &Client, cli: &Cli, switch: &AttackSwitch) ->
     let on = match switch {
         AttackSwitch::On { ttl } => Some(NewAttack { ttl_s: Some(ttl.as_secs()) }),
         AttackSwitch::Off => None,
+        AttackSwitch::Show => return tell(cli.json, &client.attacked().await?, shown_text),
     };
     let answer = client.attack(on.as_ref()).await?;
     tell(cli.json, &answer, attack_text)
@@ -73,7 +77,7 @@ pub(super) async fn status(client: &Client, cli: &Cli) -> Result<u8, Failure> {
 struct Told {
     #[serde(flatten)]
     status: Status,
-    feeds: Vec<View>,
+    feeds: Vec<feed::View>,
 }
 
 fn told_text(Told { status, feeds }: &Told) -> String {
@@ -119,6 +123,23 @@ fn attack_text(Attack { left_s }: &Attack) -> String {
     }
 }
 
+fn shown_text(View { detect, state, since, attacks, readings }: &View) -> String {
+    let mut text = match detect {
+        true => format!("{} since {}; {attacks} attacks since the start\n", state.word(), date(*since)),
+        false => "it is not looked: attack.detect = false\n".to_owned(),
+    };
+    let head = ["SIGNAL", "NOW", "USUAL", "LIMIT"].map(str::to_owned);
+    let row = |reading: &Reading| {
+        let unit = reading.signal.unit();
+        let number = |number: f64| format!("{number:.0}{unit}");
+        let limit = reading.limit.map_or_else(|| "-".to_owned(), number);
+        [reading.signal.label().to_owned(), number(reading.value), number(reading.usual), limit]
+    };
+    let rows: Vec<_> = [head].into_iter().chain(readings.iter().map(row)).collect();
+    text += &Table::new().lines(&rows);
+    text
+}
+
 /// For people: what is as the default profile has it is left out.
 fn status_text(status: &Status) -> String {
     let mut lines = vec![
@@ -146,6 +167,9 @@ fn status_text(status: &Status) -> String {
     lines.push(("rules", list_or(&unusual, "as in the default profile")));
     if !status.switched.is_empty() {
         lines.push(("switched", format!("{} (until the next reload or restart)", status.switched.join(", "))));
+    }
+    if !status.hardened.is_empty() {
+        lines.push(("stricter", format!("{} (in an attack, and for a while afterwards)", status.hardened.join(", "))));
     }
     let rates = &status.rates;
     let limits = |Limits { all, register, invite, options }: &Limits| {
@@ -213,6 +237,7 @@ mod tests {
             domains: Vec::new(),
             rules: Rules::all().map(|rule| (rule.label().to_owned(), rules.mode(rule))).collect(),
             switched: Vec::new(),
+            hardened: Vec::new(),
             redirect: Redirect::All,
             redirected: vec!["all that survives the rules".to_owned()],
             relay: "local".to_owned(),
@@ -266,7 +291,7 @@ mod tests {
 
     #[test]
     fn feeds_have_a_line_each_behind_the_rest() {
-        let feed = |name: &str, error: &str| View {
+        let feed = |name: &str, error: &str| feed::View {
             name: name.to_owned(),
             state: vos_engine::feed::State::Up,
             error: error.to_owned(),

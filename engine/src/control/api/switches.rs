@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 use super::{Answer, Json, Problem, Shared, blocking, read};
 use crate::control::clock::Clock;
 use crate::control::wire::Failure;
+use crate::detector;
 use crate::live::wire::{Attack, Backends, Drain, Gateways, NewAttack, Reloaded, Status, Switch, Switched};
 use crate::live::{ATTACK_DEFAULT, ChangeError};
 
@@ -20,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(switch))
         .routes(routes!(backends, drain))
         .routes(routes!(gateways))
-        .routes(routes!(attack, calm))
+        .routes(routes!(attacked, attack, calm))
 }
 
 impl From<ChangeError> for Problem {
@@ -98,6 +99,12 @@ async fn gateways(State(shared): State<Shared>) -> Answer<Gateways> {
         Json(Gateways { gateways: gateways.views(Clock::now().mono_ns()), evicted: gateways.evicted() })
     };
     blocking(of).await
+}
+
+/// Is it an attack, what is seen and what is usual?
+#[utoipa::path(get, path = "/v1/attack", responses((status = 200, description = "How it stands", body = detector::View)))]
+async fn attacked(State(shared): State<Shared>) -> Answer<detector::View> {
+    blocking(move || Json(shared.engine.attack())).await
 }
 
 /// Switches attack mode on, for a time.

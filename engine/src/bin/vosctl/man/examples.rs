@@ -39,6 +39,13 @@ pub(super) const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("reload", &[("reload", "After a change of vos.toml.")]),
     ("rule", &[("rule scanner monitor", "Only count what this rule would drop, until the next reload.")]),
     ("attack", &[("attack on --ttl 15m", "All unknown sources share one budget.")]),
+    (
+        "attack-show",
+        &[
+            ("attack show", "Is it an attack, what is seen, what is usual, and from when on it is too much?"),
+            ("attack show --json | jq .state", "For a script: normal, attack or recovering."),
+        ],
+    ),
     ("attack-on", &[("attack on --ttl 15m", "All unknown sources share one budget, for a quarter of an hour.")]),
     ("attack-off", &[("attack off", "Back to normal.")]),
     ("gateways", &[("gateways", "What each trunk may, what it does now, and how many of its calls were refused.")]),

@@ -19,6 +19,7 @@ fn status() -> Status {
         domains: Vec::new(),
         rules: std::collections::BTreeMap::new(),
         switched: Vec::new(),
+        hardened: Vec::new(),
         redirect: Redirect::All,
         redirected: Vec::new(),
         relay: "local".into(),
