@@ -121,6 +121,9 @@ reasons! {
     GatewayCps = "gateway_cps",
     /// The same: beyond its calls at a time.
     GatewayCalls = "gateway_calls",
+    // of sources that have asked for too much that is not there
+    /// Dropped by the engine: a request that begins something, of an unknown source that is slowed and has sent its share.
+    Slowed = "slowed",
 }
 
 impl Reason {
@@ -136,7 +139,7 @@ impl Reason {
         let slot = self as u8;
         (slot >= Self::Blocked as u8 && slot <= Self::RateGlobal as u8)
             || (slot >= Self::ForeignDomain as u8 && slot <= Self::Suspended as u8)
-            || matches!(self, Self::GatewayCps | Self::GatewayCalls)
+            || matches!(self, Self::GatewayCps | Self::GatewayCalls | Self::Slowed)
     }
 
     /// Was the packet answered by the engine?

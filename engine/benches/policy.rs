@@ -3,7 +3,6 @@
 //! `cargo bench -p vos-engine --bench policy`. All rows in turn, round by round, so that what else the machine does
 //! meanwhile hits all of them; medians of the rounds, and how much more each is than the same packet without policy.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use vos_common::cases::{self, Packet};
@@ -82,7 +81,7 @@ fn main() -> Result<()> {
     let (secret, fragments, pressed) = (Secret::default(), Reassembly::default(), Pressed::default());
     let (nobody, many) = (Suspensions::new(secret.clone()), full(&secret)?);
     let ruleset = |config: &Config| {
-        Ruleset::of(config, &vos_engine::xdp::compile(config, 4_000_000, cases::config()), &Arc::default())
+        Ruleset::of(config, &vos_engine::xdp::compile(config, 4_000_000, cases::config()), &Ruleset::default())
     };
     let mut without = Config::default();
     (without.registration.suspend, without.relay.redirect) = (false, Redirect::All);

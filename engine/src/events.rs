@@ -56,6 +56,10 @@ pub enum What {
     Gateway(GatewayChange),
     /// An attack begins, recovers or is over.
     Attack(Transition),
+    /// Somebody asks over and over for what is not there.
+    Enumeration(Enumeration),
+    /// Somebody has offended too often, and is blocked.
+    Offender(Offender),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -227,6 +231,39 @@ pub struct Suspended {
     pub suspension: policy::Shown,
 }
 
+/// Somebody who asks over and over for what is not there, as svwar does. Names are the sender's words, with whatever a
+/// terminal would obey made visible.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Enumeration {
+    /// Where it says it comes from.
+    pub source: String,
+    /// Answers that something is not there.
+    pub answers: u32,
+    /// In this time, seconds.
+    pub seconds: f64,
+    /// The last users that it has asked for and that are not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<String>,
+    /// The first users that it was answered otherwise for: as far as it can tell, they are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<String>,
+    /// Is it slowed? Not where the rule is not enforced, or requests do not go through the engine.
+    pub slowed: bool,
+}
+
+/// Somebody who has offended too often, and is blocked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Offender {
+    /// Where: an address, or an IPv6 /64.
+    pub source: String,
+    /// Its points by kind, as `[blacklist.weights]` calls them.
+    pub points: BTreeMap<String, u64>,
+    /// The limit that they have reached.
+    pub limit: u64,
+    /// For how long it is blocked.
+    pub seconds: u64,
+}
+
 /// What has become of a trunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -378,6 +415,8 @@ impl Events {
             What::Suspension(_) => "suspension",
             What::Gateway(_) => "gateway",
             What::Attack(_) => "attack",
+            What::Enumeration(_) => "enumeration",
+            What::Offender(_) => "offender",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -58,6 +58,9 @@ pub mod warden;
 /// Is this an attack?
 pub mod detector;
 
+/// Whom the policy slows and blocks.
+pub mod offenders;
+
 /// What is written down.
 pub mod records;
 

@@ -13,6 +13,7 @@ use crate::control::clock::Clock;
 use crate::detector;
 use crate::egress::{self, Pings};
 use crate::live::Live;
+use crate::offenders::Offenders;
 use crate::policy::gateways::{Teller, Watch};
 use crate::policy::{Ack, Answer, OBSERVATIONS, Observation, Policy, Said, Secret, Sources as _, VerifiedMap};
 use crate::records::{Ended, Records};
@@ -50,6 +51,8 @@ pub struct Observer<M> {
     pub answers: Arc<detector::Answers>,
     /// Who is told whom the policy has suspended.
     pub warden: Warden,
+    /// Who hears of offences.
+    pub offenders: Offenders,
     /// Where calls that come to nothing are told.
     pub records: Records,
 }
@@ -97,6 +100,7 @@ impl<M: VerifiedMap> Observer<M> {
             if last_look.elapsed() > LOOK {
                 let over = self.policy.registrations.expire(Clock::now().mono_ns());
                 over.iter().for_each(|over| self.warden.ended(over));
+                self.offenders.follow(&self.live.in_force(), Clock::now());
                 last_look = Instant::now();
             }
             let gateways = Arc::clone(&self.live.in_force().ruleset.gateways);
@@ -121,6 +125,9 @@ impl<M: VerifiedMap> Observer<M> {
                 Observation::Attempt(attempt) => self.policy.registrations.attempted(attempt, now),
                 Observation::Answer(answer) => said.push(Said::Answer(answer)),
                 Observation::Bye(bye) => said.push(Said::Bye(bye)),
+                Observation::Dropped(evidence, source) => {
+                    self.offenders.offended(evidence, &source, &self.sources, Clock::now());
+                }
             }
         }
         acks
@@ -147,8 +154,11 @@ impl<M: VerifiedMap> Observer<M> {
         self.policy.answer(answer, clock.mono_ns());
         self.live.in_force().ruleset.gateways.answered(&answer.of_call(), clock.mono_ns());
         let is_trusted = |address: &Addr| self.sources.is_trusted(address);
-        if let Some(suspension) = self.policy.registrations.answered(answer, clock, is_trusted) {
-            self.warden.begun(&suspension, clock);
+        let suspension = self.policy.registrations.answered(answer, clock, is_trusted);
+        if let Some(suspension) = &suspension {
+            self.warden.begun(suspension, clock);
         }
+        let proven = (self.policy.registrations.take_proof(), suspension.is_some());
+        self.offenders.answered(answer, proven, &self.live.in_force(), &self.sources, clock);
     }
 }

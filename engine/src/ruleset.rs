@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use vos_common::rate::Limit;
 use vos_common::reason::Reason;
 use vos_common::signature::Signatures;
 use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Answer, Config, Registration, Relay, RelayTo};
 use crate::pipeline::Emergency;
-use crate::policy::{Domains, Gateways};
+use crate::policy::{Domains, Gateways, Slowed};
 
 /// The snapshot.
 #[derive(Clone, Debug)]
@@ -40,6 +41,10 @@ pub struct Ruleset {
     pub gateways: Arc<Gateways>,
     /// Are calls that come to nothing written down?
     pub records: bool,
+    /// Who is slowed.
+    pub slowed: Arc<Slowed>,
+    /// What they may send.
+    pub slow_to: Limit,
 }
 
 impl Default for Ruleset {
@@ -50,6 +55,7 @@ impl Default for Ruleset {
         let (briefs, priority, shield, records) = (false, false, false, false);
         let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
         let registration = Registration { suspend: false, ..Registration::default() };
+        let (slowed, slow_to) = (Arc::default(), Limit::NONE);
         Self {
             enforce: 0,
             monitor: 0,
@@ -64,13 +70,15 @@ impl Default for Ruleset {
             emergency,
             gateways,
             records,
+            slowed,
+            slow_to,
         }
     }
 }
 
 impl Ruleset {
-    /// Of a configuration, and of what the kernel holds of it; the calls of `before` go on.
-    pub fn of(config: &Config, kernel: &KernelConfig, before: &Arc<Gateways>) -> Self {
+    /// Of a configuration, and of what the kernel holds of it; the calls of `before` go on, and who is slowed stays so.
+    pub fn of(config: &Config, kernel: &KernelConfig, before: &Self) -> Self {
         let KernelConfig { enforce, monitor, silent, .. } = *kernel;
         // The kernel's patterns were compiled from the same text: there is no error left to meet.
         let signatures = config.scanners.compile().unwrap_or_else(|_| Box::new(Signatures::EMPTY));
@@ -80,7 +88,8 @@ impl Ruleset {
         let briefs = *to != RelayTo::Local || shield;
         let (answer, emergency) = (config.answer.clone(), Emergency::of(emergency));
         let registration = config.registration.clone();
-        let gateways = Gateways::of(&config.gateway, before);
+        let gateways = Gateways::of(&config.gateway, &before.gateways);
+        let (slowed, slow_to) = (Arc::clone(&before.slowed), config.enumeration.slow_to.limit(0));
         let records = config.records.is_on();
         Self {
             enforce,
@@ -96,6 +105,8 @@ impl Ruleset {
             emergency,
             gateways,
             records,
+            slowed,
+            slow_to,
         }
     }
 

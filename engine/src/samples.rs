@@ -20,6 +20,7 @@ use vos_common::state::{SAMPLE_HEAD, SAMPLE_MAX, Sample};
 use crate::control::clock::Clock;
 use crate::control::terminal::printable;
 use crate::events::{Dropped, Event, Events, Frame, What};
+use crate::policy::{Evidence, Observation};
 use crate::xdp::ip;
 
 /// How often the ring is looked into. It holds 1 MiB: 500 frames of 2 KB, five times what arrives in this time when
@@ -80,13 +81,20 @@ pub struct Samples {
     door: SyncSender<Sample>,
     own: Receiver<Sample>,
     index: Index,
+    policy: Option<crossbeam_channel::Sender<Observation>>,
 }
 
 impl Samples {
     /// For `events`.
     pub fn new(events: Arc<Events>) -> Self {
         let (door, own) = sync_channel(QUEUED_MAX);
-        Self { events, door, own, index: Index::new() }
+        Self { events, door, own, index: Index::new(), policy: None }
+    }
+
+    /// Tells the policy what dropped packets say of their sources.
+    #[must_use]
+    pub fn telling(self, policy: crossbeam_channel::Sender<Observation>) -> Self {
+        Self { policy: Some(policy), ..self }
     }
 
     /// A door for the worker of `queue`.
@@ -119,6 +127,10 @@ impl Samples {
     }
 
     fn publish(&mut self, seen: &Seen<'_>, clock: Clock) {
+        let told = self.policy.as_ref().zip(Evidence::of_drop(seen.reason)).zip(packet::flow(&seen.frame));
+        if let Some(((policy, evidence), flow)) = told {
+            let _one_hint_less = policy.try_send(Observation::Dropped(evidence, flow.src));
+        }
         if let Some(dropped) = dropped(seen, &mut self.index) {
             self.events.publish(Event::at(clock.wall_ns_of(seen.at), What::Drop(Box::new(dropped))));
         }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 97] = [
+const FIXED: [(&str, &str); 115] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -85,6 +85,24 @@ const FIXED: [(&str, &str); 97] = [
     ),
     ("attack.hook_timeout", "a time from 1s to 5min, such as \"10s\""),
     ("attack.hook_every", UP_TO_A_DAY),
+    ("enumeration.not_found", "2 to 100000"),
+    ("enumeration.within", "a time from 1s to 1day, such as \"10min\""),
+    ("enumeration.statuses", "1 to 16 different statuses from 400 to 699, such as [404, 604]"),
+    ("enumeration.slow_for", "a time from 1s to 1day, such as \"10min\""),
+    ("enumeration.slow_to", "a limit such as \"1/s burst 5\""),
+    ("blacklist.block", "true or false"),
+    ("blacklist.limit", "1 to 1000000 (points)"),
+    ("blacklist.half_life", "a time from 1s to 1day, such as \"10min\""),
+    ("blacklist.ttl", "a time from 1s to 30days, such as \"15min\""),
+    ("blacklist.ttl_max", "a time from blacklist.ttl to 30days, such as \"7days\""),
+    ("blacklist.forget", "a time from 1min to 365days, such as \"7days\""),
+    ("blacklist.weights.refused_credentials", POINTS),
+    ("blacklist.weights.suspension", POINTS),
+    ("blacklist.weights.forbidden_call", POINTS),
+    ("blacklist.weights.not_found", POINTS),
+    ("blacklist.weights.scanner", POINTS),
+    ("blacklist.weights.malformed", POINTS),
+    ("blacklist.weights.stealth", POINTS),
     ("health.interval", "a time from 100ms to 1min, such as \"1s\""),
     ("health.failures", "1 to 100"),
     (
@@ -142,6 +160,7 @@ const FIXED: [(&str, &str); 97] = [
 const FLOOR: &str = "0 (not looked at) to 100000000 (a second)";
 const UP_TO_A_DAY: &str = "a time from 1s to 1day, such as \"10min\"";
 const TTL: &str = "a time from 1s to 100years, such as \"1h\"";
+const POINTS: &str = "0 (none) to 1000000 (points)";
 const RULE: &str = "\"enforce\", \"monitor\" or \"off\"";
 const RATE: &str = "a limit such as \"5/s burst 10\" or \"20/min burst 20\", or \"none\"";
 

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// From when on it is an attack.
 mod attack;
+/// Who is blocked for what was offended.
+mod blacklist;
 /// Everything that is wrong with a file.
 mod check;
 /// Keys that take one of several words.
@@ -17,6 +19,8 @@ mod choice;
 mod cores;
 /// Names and addresses of this server.
 mod domains;
+/// Who asks for what is not there.
+mod enumeration;
 /// Why a configuration is not taken.
 mod error;
 /// Who else may decide, and who is told.
@@ -60,9 +64,11 @@ use profile::{DEFAULTS, Defaults};
 use validate::{check, is_interface_name, within};
 
 pub use attack::Attack;
+pub use blacklist::{Blacklist, Weights};
 pub use choice::{Admission, Attach, Bind, Inject, Mode, Wait};
 pub use cores::{CoreList, CoreListError};
 pub use domains::MAX_DOMAINS;
+pub use enumeration::Enumeration;
 pub use error::ConfigError;
 pub use feeds::{
     Amqp, Api, Cluster, DatagramFeed, FileFeed, Honeypot, Listen, MAX_API_ALLOW, MAX_DECOYS, MAX_FILE_FEEDS, NAME_MAX,
@@ -134,6 +140,10 @@ pub struct Config {
     pub registration: Registration,
     /// From when on it is an attack, and what is stricter then.
     pub attack: Attack,
+    /// Who is slowed for asking for what is not there.
+    pub enumeration: Enumeration,
+    /// Who is blocked for what was offended.
+    pub blacklist: Blacklist,
     /// How the softswitch is found dead.
     pub health: Health,
     /// Where the softswitch's replies leave.
@@ -252,6 +262,8 @@ impl Default for Config {
             answer: Answer::default(),
             registration: Registration::default(),
             attack: Attack::default(),
+            enumeration: Enumeration::default(),
+            blacklist: Blacklist::default(),
             health: Health::default(),
             egress: Egress::default(),
             control: ControlPlane::default(),
@@ -410,7 +422,7 @@ impl Config {
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
         let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, registration, .. } = new.clone();
-        let Self { attack, health, control, .. } = new.clone();
+        let Self { attack, enumeration, blacklist, health, control, .. } = new.clone();
         let ControlPlane { widest_v4, widest_v6, widest_feed_v4, .. } = control;
         let Self { gateway, file_feed, datagram_feed, amqp, api, honeypot, records, .. } = new.clone();
         let Relay { redirect, priority, shield, emergency, .. } = relay;
@@ -426,6 +438,8 @@ impl Config {
             answer,
             registration,
             attack,
+            enumeration,
+            blacklist,
             health,
             control: ControlPlane { widest_v4, widest_v6, widest_feed_v4, ..self.control.clone() },
             file_feed,
@@ -459,6 +473,8 @@ impl Config {
         self.validate_relay()?;
         self.validate_registration()?;
         self.validate_attack()?;
+        self.validate_enumeration()?;
+        self.validate_blacklist()?;
         check("egress.ifaces", self.egress.ifaces.len() <= 16, || format!("there are {}", self.egress.ifaces.len()))?;
         for name in &self.egress.ifaces {
             check("egress.ifaces", is_interface_name(name), || format!("{name:?} cannot be one"))?;

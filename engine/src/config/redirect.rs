@@ -92,6 +92,11 @@ const fn of_calls() -> u64 {
 const REQUESTS: Share =
     Share { words: "requests of unknown sources: their domain is looked at (xdp.domains)", bits: requests() };
 
+const STRANGERS: Share = Share {
+    words: "requests of unknown sources: who asks for what is not there is slowed ([enumeration], rules.slowed)",
+    bits: requests(),
+};
+
 const REGISTERS: Share = Share {
     words: "REGISTER of all sources: refused credentials are counted (registration.suspend)",
     bits: 1 << Payload::Request(Class::Register).code() | 1 << (Payload::Request(Class::Register).code() + KNOWN_SHIFT),
@@ -123,6 +128,9 @@ fn needed(config: &Config) -> Vec<Share> {
     let mut shares = vec![FRAGMENTS, ACKS];
     if !config.xdp.domains.is_empty() && config.rules.mode(Reason::ForeignDomain) != RuleMode::Off {
         shares.push(REQUESTS);
+    }
+    if config.rules.mode(Reason::Slowed) != RuleMode::Off {
+        shares.push(STRANGERS);
     }
     let answer = &config.answer;
     if answer.keep_alives {
@@ -209,6 +217,7 @@ mod tests {
         let mut config = Config::default();
         config.answer.keep_alives = false;
         config.registration.suspend = false;
+        config.rules.set(Reason::Slowed, RuleMode::Off);
         config.relay.redirect = redirect;
         config.xdp.domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
         config
@@ -279,6 +288,19 @@ mod tests {
         assert!(sees_registers(&suspending, true) && !sees_registers(&suspending, false));
         suspending.relay.redirect = Redirect::None;
         assert!(!sees_registers(&suspending, true));
+    }
+
+    #[test]
+    fn requests_of_strangers_are_needed_where_somebody_may_be_slowed() {
+        for mode in [RuleMode::Enforce, RuleMode::Monitor] {
+            let mut slowing = config(Redirect::Needed, &[]);
+            let before = sent(&slowing);
+            slowing.rules.set(Reason::Slowed, mode);
+            let more: Vec<_> = sent(&slowing).into_iter().filter(|one| !before.contains(one)).collect();
+            // but for ACKs, which are needed anyway
+            assert_eq!(more.len(), Class::ALL.len() - 1);
+            assert!(more.iter().all(|(payload, known)| matches!(payload, Some(Payload::Request(_))) && !known));
+        }
     }
 
     #[test]

@@ -492,6 +492,30 @@ fn what_needs_a_restart_is_documented() {
             hook_every: Duration::from_secs(1),
             ..Attack::default()
         },
+        enumeration: Enumeration {
+            not_found: 2,
+            within: Duration::from_secs(1),
+            statuses: vec![404],
+            slow_for: Duration::from_secs(1),
+            slow_to: Rate::per_second(9, 9),
+        },
+        blacklist: Blacklist {
+            block: false,
+            limit: 1,
+            half_life: Duration::from_secs(1),
+            ttl: Duration::from_secs(1),
+            ttl_max: Duration::from_secs(1),
+            forget: Duration::from_secs(60),
+            weights: Weights {
+                refused_credentials: 0,
+                suspension: 0,
+                forbidden_call: 0,
+                not_found: 0,
+                scanner: 0,
+                malformed: 0,
+                stealth: 0,
+            },
+        },
         health: Health {
             interval: Duration::from_secs(2),
             failures: 1,

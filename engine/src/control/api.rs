@@ -23,13 +23,15 @@
 //! | `GET /v1/backends`, `PUT /v1/backends` [`Drain`](crate::live::wire::Drain) | [`Backends`](crate::live::wire::Backends) |
 //! | `GET /v1/suspensions` | [`Suspensions`](crate::control::wire::Suspensions) |
 //! | `DELETE /v1/suspensions` [`Lift`](crate::control::wire::Lift) | [`Suspensions`](crate::control::wire::Suspensions): those that were |
+//! | `GET /v1/slowed` | [`SlowedList`](crate::control::wire::SlowedList) |
+//! | `DELETE /v1/slowed` [`Lift`](crate::control::wire::Lift) | [`SlowedList`](crate::control::wire::SlowedList): those that were |
 //! | `GET /v1/gateways` | [`Gateways`](crate::live::wire::Gateways) |
 //! | `GET /v1/attack` | [`View`](crate::detector::View): how it stands, and why |
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
 //!
 //! Anything but 200 is a [`Failure`](crate::control::wire::Failure) with a stable code: 400 `bad_request`,
 //! `bad_address`, `bad_ttl`, `bad_reason`, `no_such_reason`, `bad_config`, `bad_rule`; 401 `unauthorized` (over TCP);
-//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `no_such_node`, `no_such_suspension`, `covered`, `no_cluster`,
+//! 403 `not_for_feeds`; 404 `no_such_rule`, `no_such_change`, `no_such_backend`, `no_such_node`, `no_such_suspension`, `not_slowed`, `covered`, `no_cluster`,
 //! `no_such_path`; 405 `bad_method`; 408 `too_slow`; 409 `guarded`, `trusted`, `allowed`, `too_wide`, `undone`, `busy`,
 //! `node_is_there`; 413 `too_large`; 500 `store`, `maps`, `internal`; 503 `no_log`; 507 `map_full`.
 
@@ -64,6 +66,8 @@ mod list;
 mod peer;
 /// A decision, taken or taken back.
 mod rules;
+/// Who is slowed.
+mod slowed;
 /// Who is suspended.
 mod suspensions;
 /// Reload, run-time switches, status.
@@ -148,6 +152,17 @@ pub trait Engine: Measured {
         Ok(Vec::new())
     }
 
+    /// Who is slowed.
+    fn slowed(&self) -> Vec<policy::ShownSlowed> {
+        Vec::new()
+    }
+
+    /// Slows who has this address no longer, or nobody, and gives those that were.
+    fn hurry(&self, whom: Option<&str>) -> Vec<policy::ShownSlowed> {
+        let _nobody_is = whom;
+        Vec::new()
+    }
+
     /// How is the softswitch? `None`: it is not asked.
     fn softswitch(&self) -> Option<SoftswitchState> {
         None
@@ -209,6 +224,7 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .merge(cluster::routes())
         .merge(import::routes())
         .merge(verify::routes())
+        .merge(slowed::routes())
         .merge(suspensions::routes())
         .merge(switches::routes())
         .split_for_parts();

@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use crate::cluster;
 use crate::control::wire::{
     Failure, History, Import, Imported, Lift, Listing, Made, NewRule, NewVerify, OldRule, Remembered, Removed, Rules,
-    Suspensions, Undo, Undone, Verified,
+    SlowedList, Suspensions, Undo, Undone, Verified,
 };
 use crate::detector;
 use crate::feed;
@@ -183,6 +183,16 @@ impl Client {
     /// Who is suspended.
     pub async fn suspensions(&self) -> Result<Suspensions, ClientError> {
         self.call(Method::GET, "/v1/suspensions", None::<&()>).await
+    }
+
+    /// Who is slowed.
+    pub async fn slowed(&self) -> Result<SlowedList, ClientError> {
+        self.call(Method::GET, "/v1/slowed", None::<&()>).await
+    }
+
+    /// Slows them no longer; gives those that were.
+    pub async fn hurry(&self, lift: &Lift) -> Result<SlowedList, ClientError> {
+        self.call(Method::DELETE, "/v1/slowed", Some(lift)).await
     }
 
     /// Ends suspensions; gives those that were.

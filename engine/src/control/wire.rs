@@ -55,11 +55,18 @@ pub struct Suspensions {
     pub suspensions: Vec<policy::Shown>,
 }
 
-/// Body of `DELETE /v1/suspensions`: one of the two.
+/// Answer to `GET` and `DELETE /v1/slowed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SlowedList {
+    /// Who is slowed, or was.
+    pub slowed: Vec<policy::ShownSlowed>,
+}
+
+/// Body of `DELETE /v1/suspensions` and `DELETE /v1/slowed`: one of the two.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lift {
-    /// An address, an account, an address-of-record, or the user part of one of these.
+    /// An address or, of who is suspended, an account, an address-of-record, or the user part of one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whom: Option<String>,
     /// Everybody.

@@ -39,6 +39,7 @@ impl Measured for View {
         let help = "Writes of verified sources that the kernel refused";
         page.counter("vos_verified_failures", help, self.verified.failed())?;
         self.measure_registrations(page)?;
+        self.measure_offences(page)?;
         self.measure_records(page)?;
         let live = self.live.in_force();
         let attack = live.kernel.attack_until > crate::control::clock::Clock::now().mono_ns();
@@ -174,6 +175,17 @@ impl View {
         page.counters("vos_registration_refusals", help, refusals)?;
         page.counter("vos_registration_suspensions", "Suspensions that began", suspended.load(Relaxed))?;
         page.gauge("vos_registration_suspended", "Who is suspended now", None, self.suspensions.len() as f64)
+    }
+
+    fn measure_offences(&self, page: &mut Page<'_>) -> fmt::Result {
+        let slowed = &self.live.in_force().ruleset.slowed;
+        page.gauge("vos_slowed_sources", "Sources that are slowed now ([enumeration])", None, slowed.len() as f64)?;
+        page.counter("vos_slowed", "How often a source has been slowed", slowed.begun())?;
+        let offences = self.offences.offences();
+        let offences = offences.map(|(evidence, n)| ([("kind", evidence.label())], n));
+        page.counters("vos_blacklist_offences", "Offences that give points, by kind ([blacklist])", offences)?;
+        let help = "Blocks that were asked for because of too many points";
+        page.counter("vos_blacklist_blocks", help, self.offences.blocks.load(Relaxed))
     }
 
     fn measure_records(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -50,6 +50,7 @@ use crate::health::Health;
 use crate::live::Live;
 use crate::netlink::{Link, Netlink};
 use crate::observer::Observer;
+use crate::offenders::{self, Offenders};
 use crate::policy;
 use crate::policy::gateways::{Teller, Watch as TrunkWatch};
 use crate::pressure::{Pressure, Watch};
@@ -172,6 +173,7 @@ struct Running {
     pressure: Arc<Pressure>,
     verified: Arc<policy::Count>,
     suspensions: Arc<policy::Suspensions>,
+    offences: Arc<policy::BlacklistCount>,
     warden: Warden,
     events: Arc<Events>,
     shape: Shape,
@@ -224,7 +226,7 @@ impl Running {
         let stats: Vec<_> = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let events = Arc::new(Events::default());
         control.tell(Arc::clone(&events));
-        let samples = Samples::new(Arc::clone(&events));
+        let samples = Samples::new(Arc::clone(&events)).telling(parts.observed);
         let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
         let workers = parts.workers.into_iter().zip(doors);
         let workers = workers.map(|(worker, door)| spawn(worker, door, config, &stop)).collect();
@@ -237,6 +239,10 @@ impl Running {
             runtime: Handle::current(),
         };
         let answers = Arc::<detector::Answers>::default();
+        let reach =
+            offenders::Reach { events: Arc::clone(&events), control: Arc::clone(&control), runtime: Handle::current() };
+        let offenders = Offenders::new(config, &parts.secret, reach);
+        let offences = offenders.count();
         let observer = Observer {
             pings: Arc::clone(&pings),
             policy: parts.policy,
@@ -249,6 +255,7 @@ impl Running {
             sources: filter.sources()?,
             answers: Arc::clone(&answers),
             warden: warden.clone(),
+            offenders,
             records: parts.records.clone(),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
@@ -309,6 +316,7 @@ impl Running {
             pressure: parts.pressure,
             verified,
             suspensions,
+            offences,
             warden,
             events,
             shape: parts.shape,
@@ -360,6 +368,7 @@ impl Running {
             pressure: Arc::clone(&self.pressure),
             verified: Arc::clone(&self.verified),
             suspensions: Arc::clone(&self.suspensions),
+            offences: Arc::clone(&self.offences),
             warden: self.warden.clone(),
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),

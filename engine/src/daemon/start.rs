@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use tracing::{info, warn};
 
 use super::backends::{Followers, resolving};
@@ -97,6 +97,8 @@ pub(super) struct Parts {
     pub(super) replies: aya::maps::RingBuf<aya::maps::MapData>,
     pub(super) policy: Policy<KernelVerified>,
     pub(super) observations: Receiver<policy::Observation>,
+    /// The other end.
+    pub(super) observed: Sender<policy::Observation>,
     pub(super) secret: Secret,
     pub(super) shield: Arc<Shield>,
     pub(super) pressure: Arc<Pressure>,
@@ -146,6 +148,7 @@ impl Parts {
             replies: filter.replies()?,
             policy: Policy::new(verified, registrations, filter.seed()),
             observations,
+            observed: sender.clone(),
             secret: secret.clone(),
             shield: Arc::default(),
             pressure: Arc::default(),

@@ -47,6 +47,7 @@ pub(super) struct View {
     pub(super) pressure: Arc<Pressure>,
     pub(super) verified: Arc<policy::Count>,
     pub(super) suspensions: Arc<policy::Suspensions>,
+    pub(super) offences: Arc<policy::BlacklistCount>,
     pub(super) warden: Warden,
     pub(super) events: Arc<Events>,
     pub(super) control: Arc<Control>,
@@ -114,6 +115,8 @@ impl Engine for View {
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
         json.insert("verified".into(), self.verified.to_json());
         json.insert("suspensions".into(), self.suspensions.to_json());
+        json.insert("slowed".into(), self.live.in_force().ruleset.slowed.to_json());
+        json.insert("blacklist".into(), self.offences.to_json());
         json.insert("pressure".into(), self.pressure.to_json());
         json.insert("records".into(), self.records.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
@@ -156,6 +159,14 @@ impl Engine for View {
 
     fn attack(&self) -> detector::View {
         self.detector.lock().clone()
+    }
+
+    fn slowed(&self) -> Vec<policy::ShownSlowed> {
+        self.live.in_force().ruleset.slowed.list(Clock::now())
+    }
+
+    fn hurry(&self, whom: Option<&str>) -> Vec<policy::ShownSlowed> {
+        self.live.in_force().ruleset.slowed.lift(whom, Clock::now())
     }
 
     fn events(&self) -> &Events {

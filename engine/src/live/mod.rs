@@ -17,7 +17,6 @@ use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Config, Mode, RuleMode, Rules, redirect};
 use crate::control::clock::Clock;
-use crate::policy::Gateways;
 use crate::ruleset::Ruleset;
 use crate::transmit::Own;
 use crate::xdp::{LoadError, Settings};
@@ -121,7 +120,7 @@ pub struct InForce {
 
 impl InForce {
     /// In the place of what was in force until now, whose calls go on.
-    fn of(config: Config, kernel: KernelConfig, before: &Arc<Gateways>) -> Arc<Self> {
+    fn of(config: Config, kernel: KernelConfig, before: &Ruleset) -> Arc<Self> {
         let (rules, ruleset) = (config.rules_in_force(), Ruleset::of(&config, &kernel, before));
         Arc::new(Self { rules, ruleset, config, kernel })
     }
@@ -158,7 +157,7 @@ impl Live {
         clock: fn() -> Clock,
     ) -> Self {
         warn_of_blindness(config);
-        let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config(), &Arc::default()));
+        let in_force = ArcSwap::new(InForce::of(config.clone(), kernel.config(), &Ruleset::default()));
         let addresses = Arc::new(Own::new(&own));
         let (read, switched) = (config.clone(), config.clone());
         let state = Mutex::new(State { read, switched, is_hard: false, own, kernel });
@@ -234,7 +233,7 @@ impl Live {
 
     /// Has workers go by it.
     fn follow(&self, config: Config, kernel: KernelConfig) {
-        let new = InForce::of(config, kernel, &self.in_force().ruleset.gateways);
+        let new = InForce::of(config, kernel, &self.in_force().ruleset);
         self.in_force.store(new);
     }
 

@@ -189,6 +189,7 @@ impl Answers {
             asker: secret.call(call_id, message.from().ok()?.tag.unwrap_or_default()),
             cseq: cseq.number,
             bye: cseq.method == Method::Bye,
+            asked: None,
         };
         Some(Ending::Answered(Answered { length, from: here, to: End { port, ..caller }, reason, seen }))
     }

@@ -11,6 +11,8 @@ mod checksums;
 mod emergency;
 /// A fragment, taken apart.
 mod fragments;
+/// What slowed sources may send.
+mod slow;
 /// What a softswitch that is behind is spared.
 mod spare;
 /// How many calls a trunk may make.
@@ -238,7 +240,7 @@ fn handle_datagram<S: Sources>(
             ending => Becomes { ending, ..Becomes::default() },
         }
     };
-    let mut reading = read(payload_of(udp), &flow.src, index, attempts, context, end);
+    let mut reading = read(payload_of(udp), &flow.src, index, attempts, context, &now, end);
     scratch.invited = reading.invited_by(ends.as_ref());
     let checksum = offloaded(frame, flow);
     let past_kernel = context.relay == Way::Datagrams;
@@ -389,7 +391,7 @@ fn read_whole<S: Sources>(
         Some(ends) if survives && !is_suspended => trunk::judge(message, &ends, answers, context, || now),
         _ => Becomes::default(),
     };
-    let mut reading = read(payload_of(udp), &flow.src, index, attempts, context, end);
+    let mut reading = read(payload_of(udp), &flow.src, index, attempts, context, || now, end);
     if reading.denied.is_none() {
         // Its other fragments may be with the kernel already, which waits for the last.
         reading.ending = None;
@@ -412,6 +414,7 @@ fn read<S: Sources>(
     index: &mut Index,
     attempts: &mut Attempts,
     context: &Context<'_, S>,
+    now: impl Fn() -> u64,
     end: impl FnOnce(&Message<'_>, bool) -> Becomes,
 ) -> Reading {
     let keep_alive = || {
@@ -450,6 +453,13 @@ fn read<S: Sources>(
             reading.refused = Some(Reason::ForeignDomain);
         } else {
             reading.would = Some(Reason::ForeignDomain);
+        }
+    }
+    if reading.refused.is_none() && slow::is_beyond(&message, method, src, context, now) {
+        if rules.enforce & Reason::Slowed.bit() != 0 {
+            reading.refused = Some(Reason::Slowed);
+        } else {
+            reading.would = reading.would.or(Some(Reason::Slowed));
         }
     }
     let mut is_forbidden = false;

@@ -4,8 +4,12 @@
 //! Workers never wait for anyone. What they see goes to the policy's thread as small observations over a bounded
 //! channel; what comes of it goes back through the kernel's maps.
 
+/// Who keeps offending.
+mod blacklist;
 /// Which domains are ours.
 mod domains;
+/// Who asks for what is not there.
+mod enumeration;
 /// Trunks: their calls, and how many they may make.
 pub mod gateways;
 /// Whom a REGISTER is about.
@@ -16,18 +20,27 @@ mod observation;
 mod registrations;
 /// Round trips that cannot be spoofed.
 mod round_trip;
+/// Who is slowed.
+mod slowed;
 /// Who is suspended.
 mod suspensions;
 /// The kernel's table of sources that have proven themselves, and its one writer.
 mod verified;
 
+pub use blacklist::{
+    Blacklist, BlacklistCount, EVIDENCE, Evidence, HINTS_PART, Offender, Standing, Standings, VERIFIED_TIMES,
+};
 pub use domains::Domains;
+pub(crate) use enumeration::begins;
+pub use enumeration::{Asked, Enumeration, Enumerator};
 pub use gateways::Gateways;
 pub(crate) use identity::hides;
+pub(crate) use identity::net_of;
 pub use identity::{Attempt, CREDENTIALS_MAX, NAME_MAX, Name};
 pub use observation::{Ack, Answer, Bye, NONCES_MAX, Observation, Said};
-pub use registrations::Registrations;
+pub use registrations::{Proof, Registrations};
 pub use round_trip::{ANSWERS, CHALLENGES, RoundTrips, Secret};
+pub use slowed::{SLOWED_MAX, ShownSlowed, Slowed};
 pub use suspensions::{RegistrationCount, SUSPENSIONS_MAX, Shown, Suspension, Suspensions};
 pub use verified::{Count, Verified, VerifiedMap};
 

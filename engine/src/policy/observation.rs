@@ -4,8 +4,10 @@ use sip_parse::{Auth, Message, Method, StartLine};
 use vos_common::rule::Addr;
 
 use super::Secret;
+use super::blacklist::Evidence;
+use super::enumeration::begins;
 use super::gateways::{Answered, Asked};
-use super::identity::Attempt;
+use super::identity::{Attempt, Name};
 
 /// One thing that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Observation {
     Answer(Answer),
     /// A BYE of the softswitch's went out.
     Bye(Bye),
+    /// A packet was dropped that says something of its source: what it says, where it says it came from.
+    Dropped(Evidence, Addr),
 }
 
 /// What the softswitch has said.
@@ -98,6 +102,8 @@ pub struct Answer {
     pub cseq: u32,
     /// Does it answer a BYE?
     pub bye: bool,
+    /// Whom the request named that it answers at last (the address-of-record in To), if that may have begun something.
+    pub asked: Option<Name>,
 }
 
 /// A BYE on its way out: who sends it and who is to get it, as [`Secret::call`] names ends.
@@ -155,6 +161,7 @@ impl Answer {
             asker: secret.call(call_id, asker),
             cseq: cseq.number,
             bye: cseq.method == Method::Bye,
+            asked: (status >= 200 && begins(cseq.method)).then(|| Name::of_aor(message)).flatten(),
         })
     }
 

@@ -71,6 +71,17 @@ pub struct Registrations {
     suspensions: Arc<Suspensions>,
     /// Refusals that did not count because several have had the nonce.
     shared: u32,
+    /// What the last answer has proven.
+    proof: Option<Proof>,
+}
+
+/// What an answer proves of who gets it: it has read a nonce of its own, and was refused or accepted with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Its password is wrong.
+    Refused,
+    /// Its password is right, for this account.
+    Accepted(Name),
 }
 
 /// Names whoever has an address.
@@ -82,7 +93,7 @@ impl Registrations {
     /// Nobody has failed yet.
     pub fn new(config: Registration, secret: Secret, suspensions: Arc<Suspensions>) -> Self {
         let (nonces, attempts, behind) = (Recent::of(NONCES), Recent::of(ATTEMPTS), Recent::of(IDENTITIES));
-        Self { config, secret, nonces, attempts, behind, suspensions, shared: 0 }
+        Self { config, secret, nonces, attempts, behind, suspensions, shared: 0, proof: None }
     }
 
     /// Who is suspended.
@@ -95,6 +106,11 @@ impl Registrations {
         if self.config != *config {
             self.config = config.clone();
         }
+    }
+
+    /// What the answer that was seen last has proven.
+    pub fn take_proof(&mut self) -> Option<Proof> {
+        self.proof.take()
     }
 
     /// A REGISTER with credentials came in, seen before `now` (ns of `CLOCK_MONOTONIC`).
@@ -151,10 +167,14 @@ impl Registrations {
             self.nonces.put(nonce, nonce, has, now);
         }
         match answer.status {
-            200..=299 => self.accepted(&source, &names),
+            200..=299 => {
+                self.proof = user.map(|(account, _)| Proof::Accepted(account));
+                self.accepted(&source, &names);
+            }
             status if was_tried && !answer.stale && self.config.refusals.contains(&status) => {
                 let count = &self.suspensions.count;
                 if is_proven {
+                    self.proof = Some(Proof::Refused);
                     count.failures.fetch_add(1, Relaxed);
                     return self.failed(source, &names, user, clock, is_trusted);
                 }

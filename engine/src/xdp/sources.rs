@@ -34,6 +34,11 @@ impl KernelSources {
         exact.or_else(|| self.prefix.get(&Key::new(ADDRESS_BITS, *src), 0).ok()).unwrap_or_default()
     }
 
+    /// Is a rule in force that blocks this source?
+    pub fn blocks(&self, src: &Addr) -> bool {
+        self.rule(src).at(Clock::now().mono_ns()) == RuleKind::Blocked as u32
+    }
+
     fn is_verified(&self, src: &Addr, now: u64) -> bool {
         let key = source_key(src, self.seed);
         let Ok(bucket) = self.verified.get(&bucket(key, VERIFIED_BUCKETS), 0) else { return false };

@@ -12,7 +12,7 @@ use vos_common::rule::Addr;
 use vos_engine::config::{Config, Gateway, Size};
 use vos_engine::control::clock::Clock;
 use vos_engine::pipeline::{self, Context, Scratch, Way};
-use vos_engine::policy::gateways::{Gateways, Watch};
+use vos_engine::policy::gateways::Watch;
 use vos_engine::policy::{
     Policy, Registrations, SUSPENSIONS_MAX, Said, Secret, Sources, Suspensions, Verified, VerifiedMap,
 };
@@ -139,7 +139,7 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
     let mut told = Config { gateway: vec![trunk], ..Config::default() };
     (told.registration.retry, told.records.file) = (1, "/nowhere".into());
     let (secret, fragments, pressed) = (Secret::default(), Reassembly::default(), Pressed::default());
-    let rules = Ruleset::of(&told, &vos_engine::xdp::compile(&told, 4_000_000, config()), &Arc::<Gateways>::default());
+    let rules = Ruleset::of(&told, &vos_engine::xdp::compile(&told, 4_000_000, config()), &Ruleset::default());
     let suspensions = Arc::new(Suspensions::new(secret.clone()));
     let registrations = Registrations::new(told.registration.clone(), secret.clone(), Arc::clone(&suspensions));
     let policy = Policy::new(Verified::open(Map::default(), 60).unwrap(), registrations, 7);

@@ -14,8 +14,8 @@ use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
 use vos_engine::detector::Transition;
 use vos_engine::events::{
-    Change, Decoy, Dropped, Event, GatewayChange, GatewayState, PeerChange, Pressure, RuleChange, SoftswitchChange,
-    SoftswitchState, Suspended, SuspensionChange, Wanted, What,
+    Change, Decoy, Dropped, Enumeration, Event, GatewayChange, GatewayState, Offender, PeerChange, Pressure,
+    RuleChange, SoftswitchChange, SoftswitchState, Suspended, SuspensionChange, Wanted, What,
 };
 use vos_engine::pcap::Writer;
 
@@ -103,6 +103,8 @@ fn line(event: &Event) -> String {
         What::Suspension(suspended) => suspension_line(suspended),
         What::Gateway(change) => gateway_line(change),
         What::Attack(transition) => attack_line(transition),
+        What::Enumeration(enumeration) => enumeration_line(enumeration),
+        What::Offender(offender) => offender_line(offender),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -202,6 +204,24 @@ fn attack_line(transition: &Transition) -> String {
     let (word, before) = (transition.state.word(), transition.before.word());
     let seconds = Duration::from_secs(transition.seconds);
     format!("{word:16}  after {} of {before}: {}", humantime::format_duration(seconds), transition.in_words())
+}
+
+fn enumeration_line(Enumeration { source, answers, seconds, asked, found, slowed }: &Enumeration) -> String {
+    let is = if *slowed { "is slowed" } else { "would be slowed" };
+    let names = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("; {what} {}", names.join(", ")),
+    };
+    let (asked, found) = (names("not there:", asked), names("found:", found));
+    format!(
+        "{:16}  {source} {is}: {answers} times in {seconds:.0} s it asked for what is not there{asked}{found}",
+        "enumeration"
+    )
+}
+
+fn offender_line(Offender { source, points, limit, seconds }: &Offender) -> String {
+    let points: Vec<String> = points.iter().map(|(kind, points)| format!("{kind} {points}")).collect();
+    format!("{:16}  {source} is blocked for {seconds} s: {} of {limit} points", "offender", points.join(", "))
 }
 
 fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {

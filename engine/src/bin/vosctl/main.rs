@@ -48,6 +48,8 @@ mod gateways;
 mod live;
 /// `vosctl completions`, `vosctl man`.
 mod man;
+/// `vosctl slowed`.
+mod slowed;
 /// `vosctl suspensions`.
 mod suspensions;
 
@@ -142,6 +144,11 @@ enum Command {
         #[command(subcommand)]
         command: suspensions::SuspensionsCommand,
     },
+    /// List who is slowed for asking for what is not there, and end that.
+    Slowed {
+        #[command(subcommand)]
+        command: slowed::SlowedCommand,
+    },
     /// List the softswitches behind relay.to = "proxy", give one no new calls, or again some.
     Backend {
         #[command(subcommand)]
@@ -228,6 +235,7 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::Reload => live::reload(client, cli).await,
         Command::Rule(switch) => live::switch(client, cli, switch).await,
         Command::Attack { switch } => live::attack(client, cli, switch).await,
+        Command::Slowed { command } => slowed::run(client, cli, command).await,
         Command::Suspensions { command } => suspensions::run(client, cli, command).await,
         Command::Backend { command } => backend::run(client, cli, command).await,
         Command::Gateways => gateways::run(client, cli).await,

@@ -54,6 +54,9 @@ fn stats_text(stats: &Value) -> String {
     if let Some(suspended) = stats.pointer("/suspensions/now").and_then(Value::as_u64).filter(|now| *now > 0) {
         lines.push(format!("{suspended:>15}  suspended: vosctl suspensions list"));
     }
+    if let Some(slowed) = stats.pointer("/slowed/now").and_then(Value::as_u64).filter(|now| *now > 0) {
+        lines.push(format!("{slowed:>15}  slowed: vosctl slowed list"));
+    }
     lines.extend(stats.get("records").and_then(records_line));
     lines.extend(overload::pressure_lines(stats));
     for worker in stats.get("workers").and_then(Value::as_array).into_iter().flatten() {
@@ -141,6 +144,8 @@ mod tests {
              peer is there: 140 sent to it, 2 refused by it as busy, 7 sent to this host instead; 130 received of it, 0 unfit\n             \
              30  answered (20.0 %)\n             15  keep_alive (10.0 %)\n              1  evil\\u{1b}[2J (0.7 %)\n"
         );
+        let slowed = stats_text(&json!({ "slowed": { "now": 3 } }));
+        assert!(slowed.contains("  3  slowed: vosctl slowed list\n"), "{slowed}");
         let suspended = stats_text(&json!({ "suspensions": { "now": 2 } }));
         assert!(suspended.contains("  2  suspended: vosctl suspensions list\n"), "{suspended}");
         let records = |count: u64| json!({ "on": true, "written": { "summary": 2, "zero_duration": count }, "lost": { "busy": 1 } });
