@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
+use vos_common::rate::Limit;
 use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 
@@ -32,6 +33,9 @@ use crate::xdp::{KernelSources, ip};
 const WHO: &str = "blacklist";
 /// Says to an INVITE that its sender may not call (RFC 3261 §21.4.4).
 const FORBIDDEN: u16 = 403;
+/// Sources that are told of in events: ten a second, and as many at once as are kept of a kind. Who spoofs chooses
+/// how many there are.
+const TOLD: Limit = Limit::per_second(10, events::RECENT_MAX as u32, 0);
 /// How often the log tells of sources that are slowed: who spoofs chooses how many there are.
 const SELDOM: Duration = Duration::from_secs(60);
 
@@ -41,6 +45,8 @@ pub struct Offenders {
     blacklist: Blacklist,
     reach: Reach,
     slowed: Seldom,
+    /// How far [`TOLD`] is used up.
+    told: u64,
 }
 
 /// Whom it speaks to.
@@ -76,7 +82,7 @@ impl Offenders {
         let blocks = Filter { kind: Some(Kind::Block), origin: Some(Origin::Detector), ..Filter::default() };
         let blocks = reach.control.list(&blocks).into_iter().map(|listed| listed.decision);
         blocks.filter(|block| &*block.who == WHO).for_each(|block| blacklist.remember(&block, Clock::now()));
-        Self { enumeration, blacklist, reach, slowed: Seldom::default() }
+        Self { enumeration, blacklist, reach, slowed: Seldom::default(), told: 0 }
     }
 
     /// What is counted of offences.
@@ -113,7 +119,7 @@ impl Offenders {
         let is_known = |source: &Addr| sources.is_known(source);
         let asked = self.enumeration.answered(answer, &in_force.ruleset.slowed, clock, is_known);
         if let Some(Asked::TooOften(enumerator)) = &asked {
-            self.slows(enumerator, in_force);
+            self.slows(enumerator, in_force, clock);
         }
         if asked.is_some() {
             self.offended(Evidence::NotFound, &answer.to, sources, clock);
@@ -129,7 +135,7 @@ impl Offenders {
         }
     }
 
-    fn slows(&mut self, enumerator: &Enumerator, InForce { config, ruleset, .. }: &InForce) {
+    fn slows(&mut self, enumerator: &Enumerator, InForce { config, ruleset, .. }: &InForce, clock: Clock) {
         let Enumerator { source, answers, within, asked, found } = enumerator;
         let names = |names: &[Name]| names.iter().map(|name| text(name.as_bytes())).collect::<Vec<_>>();
         let goes_through = config.mode == Mode::Relay && config.relay.redirect != Redirect::None;
@@ -142,6 +148,8 @@ impl Offenders {
                 "enumeration: {source}{others} {is}: it asked {answers} times in {seconds:.0} s for what is not there"
             );
         }
+        let Some(told) = TOLD.claim(self.told, clock.mono_ns()) else { return };
+        self.told = told;
         let told = events::Enumeration {
             source: source.to_string(),
             answers: *answers,

@@ -252,6 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn what_dropped_packets_say_of_their_sources_is_told_to_the_policy() {
+        let (policy, told) = crossbeam_channel::bounded(4);
+        let mut samples = Samples::new(Arc::default()).telling(policy);
+        let frame = scan();
+        for reason in [Reason::Scanner, Reason::Blocked, Reason::Malformed, Reason::Stealth] {
+            let record = record(7, reason as u32, &frame, frame.len() as u32);
+            samples.publish(&Seen::of_record(&record).expect("a sample"), Clock::now());
+        }
+        let expected = [Evidence::Scanner, Evidence::Malformed, Evidence::Stealth]
+            .map(|evidence| Observation::Dropped(evidence, vos_common::rule::Addr::v4([203, 0, 113, 66])));
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), expected);
+        // a policy that does not keep up, or has ended, loses hints and no events
+        drop(told);
+        let record = record(7, Reason::Scanner as u32, &frame, frame.len() as u32);
+        samples.publish(&Seen::of_record(&record).expect("a sample"), Clock::now());
+    }
+
+    #[test]
     fn records_that_are_cut_or_strange_are_none() {
         let frame = scan();
         let whole = record(7, Reason::Stealth as u32, &frame, frame.len() as u32);

@@ -40,8 +40,9 @@ pub const VERIFIED_TIMES: u32 = 10;
 const GROWTH: u32 = 4;
 /// An account counts for one to two such times, ns: phones register every hour, or every day.
 const ACCOUNTS_KEPT: u64 = Duration::from_secs(12 * 3_600).as_nanos() as u64;
-/// What is seen of a source in this time after it was blocked was on its way, ns: the disk may be slow.
-const SETTLE: u64 = Duration::from_secs(5).as_nanos() as u64;
+/// What is seen of a source in this time after it was blocked was on its way, ns. Where the disk takes longer, it is asked
+/// for once more, which changes nothing.
+const SETTLE: u64 = Duration::from_secs(2).as_nanos() as u64;
 
 /// What a source did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

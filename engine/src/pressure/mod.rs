@@ -216,6 +216,7 @@ mod tests {
             let mut config = Config::default();
             (config.relay.redirect, config.relay.priority, config.relay.shield) = (redirect, priority, shield);
             config.registration.suspend = false;
+            config.rules.set(vos_common::reason::Reason::Slowed, crate::config::RuleMode::Off);
             wanted(&config).0
         };
         assert!(is_wanted(Redirect::All, true, false) && !is_wanted(Redirect::All, false, true));

@@ -17,6 +17,8 @@ mod frames;
 mod gateways;
 /// The kernel's maps as they are pinned, and the ledgers.
 mod ledger;
+/// Who asks for what is not there, and who tries one password on many accounts.
+mod offenders;
 /// Phones that register and call.
 mod phone;
 /// Floods of new addresses, and what they leave of a prefix' budget.

@@ -304,7 +304,8 @@ fn mac_of(ns: &NetNs, iface: &str) -> [u8; 6] {
 }
 
 /// Kamailio as Debian ships it, a registrar and proxy with digest authentication. OPTIONS, MESSAGE and calls to `echo`
-/// it answers by itself, unasked for a password; calls to `forbidden` it refuses. One process for each address: it logs in the order of arrival.
+/// it answers by itself, unasked for a password; calls to `forbidden` it refuses. Numbers of five digits and more
+/// are not there, but for 70005. One process for each address: it logs in the order of arrival.
 fn kamailio(server: &NetNs, dir: &Path) -> Program {
     let run = dir.join("kamailio");
     std::fs::create_dir_all(&run).unwrap();
@@ -340,6 +341,10 @@ request_route {
     exit;
   }
   if (is_method("ACK|CANCEL")) exit;
+  if ($tU =~ "^[0-9]{5,}$" && $tU != "70005") {
+    sl_send_reply("404", "Not Found");
+    exit;
+  }
   if (is_method("REGISTER")) {
     if (!pv_www_authenticate("DOMAIN", "secret", "0")) {
       www_challenge("DOMAIN", "0");

@@ -14,9 +14,10 @@ use crate::site::{
 const FAMILIES: [(IpAddr, IpAddr, IpAddr); 2] =
     [(IpAddr::V4(CALLER), IpAddr::V4(OTHER), SERVER4), (IpAddr::V6(CALLER6), IpAddr::V6(OTHER6), SERVER6)];
 
-/// `needed`, and what is answered besides; nobody is suspended, so that REGISTERs are nothing to decide about.
+/// `needed`, and what is answered besides; nobody is suspended or slowed, so that requests are nothing to decide about.
 fn needed(answer: &str) -> String {
-    format!("[relay]\nredirect = \"needed\"\n[registration]\nsuspend = false\n[answer]\n{answer}")
+    let off = "[registration]\nsuspend = false\n[rules]\nslowed = \"off\"\n";
+    format!("[relay]\nredirect = \"needed\"\n{off}[answer]\n{answer}")
 }
 
 /// A site of this configuration, with the peers allowed.

@@ -14,7 +14,8 @@ use vos_engine::control::clock::Clock;
 use vos_engine::pipeline::{self, Context, Scratch, Way};
 use vos_engine::policy::gateways::Watch;
 use vos_engine::policy::{
-    Policy, Registrations, SUSPENSIONS_MAX, Said, Secret, Sources, Suspensions, Verified, VerifiedMap,
+    Asked, Blacklist, EVIDENCE, Enumeration, Evidence, Policy, Proof, Registrations, SLOWED_MAX, SUSPENSIONS_MAX, Said,
+    Secret, Sources, Standing, Standings, Suspensions, Verified, VerifiedMap,
 };
 use vos_engine::pressure::Pressed;
 use vos_engine::reassembly::Reassembly;
@@ -59,6 +60,16 @@ impl Sources for Nobody {
     }
 
     fn is_trusted(&self, _: &Addr) -> bool {
+        false
+    }
+}
+
+impl Standings for Nobody {
+    fn standing(&self, _: &Addr) -> Standing {
+        Standing::Unknown
+    }
+
+    fn is_blocked(&self, _: &Addr) -> bool {
         false
     }
 }
@@ -138,6 +149,7 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
     };
     let mut told = Config { gateway: vec![trunk], ..Config::default() };
     (told.registration.retry, told.records.file) = (1, "/nowhere".into());
+    (told.enumeration.not_found, told.enumeration.statuses) = (2, vec![400, 404, 420, 486, 500]);
     let (secret, fragments, pressed) = (Secret::default(), Reassembly::default(), Pressed::default());
     let rules = Ruleset::of(&told, &vos_engine::xdp::compile(&told, 4_000_000, config()), &Ruleset::default());
     let suspensions = Arc::new(Suspensions::new(secret.clone()));
@@ -153,7 +165,11 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
         pressed: &pressed,
         suspensions: &suspensions,
     };
-    let state = std::cell::RefCell::new((policy, Scratch::default(), Watch::default(), 1_000 * SECOND, [0u64; 4]));
+    let enumeration = Enumeration::new(told.enumeration.clone(), secret.clone());
+    let blacklist = Blacklist::new(told.blacklist.clone(), secret.clone());
+    let offences = (enumeration, blacklist);
+    let state =
+        std::cell::RefCell::new((policy, offences, Scratch::default(), Watch::default(), 1_000 * SECOND, [0u64; 6]));
     let mut runner = TestRunner::new_with_rng(
         Cases { cases: CASES, failure_persistence: None, ..Cases::default() },
         TestRng::deterministic_rng(RngAlgorithm::ChaCha),
@@ -167,7 +183,7 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
         Spoilt,
         u64,
     )| {
-        let (policy, scratch, watch, now, counted) = &mut *state.borrow_mut();
+        let (policy, (enumeration, blacklist), scratch, watch, now, counted) = &mut *state.borrow_mut();
         *now += later;
         let clock = Clock::at(*now + 1_000_000 * SECOND, *now);
         let address = [198, 51, 100, source];
@@ -191,23 +207,34 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
                 policy.answer(&answer, *now);
                 rules.gateways.answered(&answer.of_call(), *now);
                 counted[2] += u64::from(policy.registrations.answered(&answer, clock, |_| false).is_some());
+                if let Some(Proof::Accepted(account)) = policy.registrations.take_proof() {
+                    blacklist.registered(&answer.to, account.as_bytes(), *now);
+                }
+                let asked = enumeration.answered(&answer, &rules.slowed, clock, |_| false);
+                counted[4] += u64::from(matches!(asked, Some(Asked::TooOften(_))));
+                // whatever it is, it comes from nowhere
+                let evidence = Evidence::ALL[usize::from(source) % EVIDENCE];
+                counted[5] += u64::from(blacklist.offended(evidence, &answer.to, clock, &Nobody).is_some());
             }
             Some(Said::Bye(bye)) => rules.gateways.bye_left(bye.from, bye.to, *now),
             None => {}
         }
         policy.expire(*now);
         policy.registrations.expire(*now);
+        enumeration.expire(&rules.slowed, *now);
         watch.look(&rules.gateways, *now, |_| {});
         counted[3] += u64::from(outcome.action == pipeline::Action::Drop(Reason::Suspended));
         let calls = rules.gateways.views(*now)[0].calls;
         prop_assert!(calls <= u64::from(CALLS).try_into().unwrap(), "{calls} calls");
-        prop_assert!(suspensions.len() <= SUSPENSIONS_MAX);
+        prop_assert!(suspensions.len() <= SUSPENSIONS_MAX && rules.slowed.len() <= SLOWED_MAX);
         Ok(())
     };
     runner.run(&steps, run).unwrap();
-    let (_, _, _, now, [acks, attempts, suspended, refused]) = state.into_inner();
-    println!("{acks} ACKs, {attempts} credentials, {suspended} suspensions, {refused} refused");
-    assert!(acks > 10 && attempts > 100 && suspended > 0, "the messages do not get there");
+    let (_, _, _, _, now, [acks, attempts, suspended, refused, slowed, blocked]) = state.into_inner();
+    println!(
+        "{acks} ACKs, {attempts} credentials, {suspended} suspensions, {refused} refused, {slowed} slowed, {blocked} blocked"
+    );
+    assert!(acks > 10 && attempts > 100 && suspended > 0 && slowed > 0 && blocked > 0, "the messages do not get there");
     // What nobody ends, time ends.
     let (mut watch, later) = (Watch::default(), now + 3 * 3_600 * SECOND);
     for n in 0..10_000 {

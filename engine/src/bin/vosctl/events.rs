@@ -328,6 +328,24 @@ mod tests {
             of(rule),
             "1970-01-01T00:00:00.000Z  rule              203.0.113.7 is blocked until 2023-11-14T22:13:20Z, api uid 0, guessing"
         );
+        let enumeration = json!({
+            "time": 0.0, "kind": "enumeration", "source": "203.0.113.66", "answers": 20, "seconds": 1.25,
+            "asked": ["1001@x\u{1b}[2J", "1002@x"], "found": ["1003@x"], "slowed": true,
+        });
+        assert_eq!(
+            of(enumeration),
+            "1970-01-01T00:00:00.000Z  enumeration       203.0.113.66 is slowed: 20 times in 1 s it asked for what is not there; \
+             not there: 1001@x\\u{1b}[2J, 1002@x; found: 1003@x"
+        );
+        let offender = json!({
+            "time": 0.0, "kind": "offender", "source": "2001:db8::/64", "limit": 100, "seconds": 900,
+            "points": { "refused_credentials": 80, "not_found": 30 },
+        });
+        assert_eq!(
+            of(offender),
+            "1970-01-01T00:00:00.000Z  offender          2001:db8::/64 is blocked for 900 s: not_found 30, \
+             refused_credentials 80 of 100 points"
+        );
         let suspended = json!({
             "time": 0.0, "kind": "suspension", "change": "begun", "address": "203.0.113.7", "user": "100@e.com", "aor": "1@x",
             "since": 0, "until": 180, "failures": 6, "times": 1,
