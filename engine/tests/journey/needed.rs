@@ -123,7 +123,7 @@ fn switching_between_all_needed_and_none_loses_nothing() {
     let config = |redirect: &str| {
         format!(
             "[relay]\nredirect = \"{redirect}\"\n[registration]\nsuspend = false\n\
-             [rules]\nrate_register = \"off\"\nrate_source = \"off\"\nrate_prefix = \"off\"\n"
+             [rules]\nslowed = \"off\"\nrate_register = \"off\"\nrate_source = \"off\"\nrate_prefix = \"off\"\n"
         )
     };
     let site = site_of(&config("all"));
