@@ -169,10 +169,12 @@ fn attack_mode_ends_by_itself_and_outlives_a_reload() {
 #[test]
 fn status_says_what_goes_to_the_engine() {
     let site = Site::start("[relay]\nredirect = \"needed\"\n[xdp]\ndomains = [\"a.example\"]\n");
-    assert_eq!(site.live.status(true).redirected.len(), 5);
+    assert_eq!(site.live.status(true).redirected.len(), 6);
     assert!(site.live.status(false).redirected.is_empty(), "no worker, nothing goes anywhere");
     assert_eq!(site.live.status(true).signatures, Config::default().scanners.patterns.len());
     site.live.switch("foreign_domain", RuleMode::Off).expect("a rule");
+    assert_eq!(site.live.status(true).redirected.len(), 5);
+    site.live.switch("slowed", RuleMode::Off).expect("a rule");
     assert_eq!(site.live.status(true).redirected.len(), 4);
 }
 
