@@ -1,18 +1,21 @@
 //! The loop allocates nothing, counted by the allocator: `pipeline::handle` over the verdict table and over SIP, answers
-//! among it, the calls of a trunk, and a unix socket's datagrams both ways.
+//! among it, the calls of a trunk, a source that is slowed, and a unix socket's datagrams both ways.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
+use sip_parse::{Index, Mode};
 use vos_common::cases::{self, Packet};
+use vos_common::rate::Limit;
 use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_engine::config::{Answer, Gateway};
+use vos_engine::control::clock::Clock;
 use vos_engine::pipeline::{self, Action, Context, Emergency, Kind, Outcome, Scratch, Way};
 use vos_engine::policy::gateways::{Answered, Asked};
-use vos_engine::policy::{Gateways, Secret, Sources, Suspensions};
+use vos_engine::policy::{self, Enumeration, Gateways, Secret, Sources, Suspensions};
 use vos_engine::pressure::{Gauge, Pressed, UdpSocket};
 use vos_engine::reassembly::Reassembly;
 use vos_engine::relay::{Datagram, Unix};
@@ -274,4 +277,50 @@ fn no_call_of_a_trunk_makes_the_pipeline_allocate() {
     let view = &gateways.views(0)[0];
     assert_eq!((view.calls, view.passed + view.over_calls + view.over_cps), (50, CALLS));
     assert!(view.passed > 24_000 && view.over_calls > 20_000, "{view:?}");
+}
+
+/// A source that is slowed sends on: what passes and what does not.
+#[test]
+fn no_request_of_a_slowed_source_makes_the_pipeline_allocate() {
+    const REQUESTS: u64 = 10_000;
+    const SECOND: u64 = 1_000_000_000;
+    let (mut scratch, fragments, secret) = (Scratch::default(), Reassembly::default(), Secret::default());
+    let (enforce, slow_to) = (Reason::Slowed.bit(), Limit::per_second(1, 5, 0));
+    let rules = Ruleset { enforce, slow_to, ..Ruleset::default() };
+    let config = vos_engine::config::Enumeration { not_found: 2, ..Default::default() };
+    let mut enumeration = Enumeration::new(config, secret.clone());
+    for n in 0..2 {
+        let text = format!(
+            "SIP/2.0 404 x\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK{n}\r\nFrom: <sip:1@x>;tag=1\r\nTo: <sip:{n}@e.com>;tag=2\r\n\
+             Call-ID: {n}\r\nCSeq: 1 INVITE\r\n\r\n"
+        );
+        let mut index: Index = Index::new();
+        let message = index.parse(text.as_bytes(), Mode::Lenient).expect("a response");
+        let answer = policy::Answer::of(&message, &Addr::v4(PEER), &secret).expect("an answer");
+        enumeration.answered(&answer, &rules.slowed, Clock::at(0, 0), |_| false).expect("it is counted");
+    }
+    let context = Context {
+        rules: &rules,
+        sources: &Strangers,
+        fragments: &fragments,
+        secret: &secret,
+        relay: Way::Frames,
+        shield: None,
+        pressed: &Pressed::default(),
+        suspensions: &Suspensions::new(Secret::default()),
+    };
+    let (mut room, mut made, mut relayed) = (vec![0; 2_048], 0, 0);
+    for n in 0..REQUESTS {
+        let frame = Packet::v4(PEER).sip(&cases::request("INVITE")).build();
+        room[..frame.len()].copy_from_slice(&frame);
+        let before = MADE.get();
+        // one each millisecond
+        let Outcome { action, .. } =
+            pipeline::handle(&mut room, frame.len(), &mut scratch, &context, || SECOND + n * 1_000_000);
+        // The first warms up.
+        made += if n == 0 { 0 } else { MADE.get() - before };
+        relayed += u64::from(matches!(action, Action::Relay(_)));
+    }
+    // five at once, and one a second
+    assert_eq!((made, relayed), (0, 5 + 9));
 }
