@@ -108,7 +108,7 @@ impl Offenders {
     ) {
         match proof {
             Some(Proof::Accepted(account)) => {
-                self.blacklist.registered(&answer.to, account.as_bytes(), clock.mono_ns())
+                self.blacklist.registered(&answer.to, account.as_bytes(), clock.mono_ns());
             }
             Some(Proof::Refused) => self.offended(Evidence::RefusedCredentials, &answer.to, sources, clock),
             None => {}

@@ -51,6 +51,7 @@ impl From<Udp<'_>> for Ends {
 
 /// What becomes of a datagram that does not go on to the softswitch.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is made and taken apart in place: a box would allocate for a packet")]
 pub(super) enum Ending {
     /// It is taken.
     Taken(Reason),
