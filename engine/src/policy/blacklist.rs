@@ -20,13 +20,13 @@ use crate::control::clock::Clock;
 use crate::control::decision::Decision;
 use crate::recent::Recent;
 
-/// Sources with proven offences, 1 MiB: each has answered a nonce of its own, no flood displaces them.
+/// Sources with proven offences, 0.5 MiB: each has answered a nonce of its own, no flood displaces them.
 const PROVEN: usize = 1 << 14;
-/// Sources of which others say that they offend, 4 MiB. Floods displace them: they are worth little.
+/// Sources of which others say that they offend, 1.8 MiB. Floods displace them: they are worth little.
 const HINTS: usize = 1 << 15;
-/// Sources from which somebody has registered, 2.5 MiB; the others have no accounts.
+/// Sources from which somebody has registered, 2 MiB; the others have no accounts.
 const HOMES: usize = 1 << 15;
-/// Sources that were blocked, 0.7 MiB.
+/// Sources that were blocked, 0.6 MiB.
 const BLOCKED: usize = 1 << 14;
 /// Ways of a bucket; the oldest goes.
 const WAYS: usize = 8;
@@ -291,14 +291,17 @@ impl Blacklist {
             }
         }
         let limit = self.reached(key, source, &proven, &hints, now, standings)?;
-        let (_, _) = (self.proven.take(key, &key), self.hints.take(key, &key));
+        let _it_begins_anew = (self.proven.take(key, &key), self.hints.take(key, &key));
         let ttl = self.ttl(before.map(|(blocked, _)| blocked), source, now, standings)?;
         let until = now.saturating_add(ttl.as_nanos() as u64);
         self.blocked.put(key, key, Blocked { ttl, until }, now);
         self.count.blocks.fetch_add(1, Relaxed);
         let mut points = [0.0; EVIDENCE];
         points[..PROOFS].copy_from_slice(&proven);
-        points[PROOFS..].copy_from_slice(&hints);
+        // Of who has proven its address they did not count.
+        if limit == u64::from(self.config.limit) {
+            points[PROOFS..].copy_from_slice(&hints);
+        }
         Some(Offender { source: holder(source), points, limit, ttl })
     }
 

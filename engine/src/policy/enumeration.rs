@@ -16,12 +16,12 @@ use crate::config::Enumeration as Config;
 use crate::control::clock::Clock;
 use crate::recent::Recent;
 
-/// Answers remembered so that none counts twice, 1.5 MiB: 1,000 a second for longer than one is repeated (RFC 3261,
+/// Answers remembered so that none counts twice, 1 MiB: 1,000 a second for longer than one is repeated (RFC 3261,
 /// timers G and H).
 const ANSWERED: usize = 1 << 16;
-/// Sources whose answers are counted, 2.5 MiB. A flood of spoofed ones displaces others, which are then counted anew.
+/// Sources whose answers are counted, 2 MiB. A flood of spoofed ones displaces others, which are then counted anew.
 const TALLIES: usize = 1 << 16;
-/// Sources of which is remembered what they have asked for, 1.9 MiB; of others only how much.
+/// Sources of which is remembered what they have asked for, 1.6 MiB; of others only how much.
 const LEARNT: usize = 1 << 11;
 /// Ways of a bucket; the oldest goes.
 const WAYS: usize = 8;
