@@ -43,7 +43,7 @@ pub(super) const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "attack-show",
         &[
             ("attack show", "Is it an attack, what is seen, what is usual, and from when on it is too much?"),
-            ("attack show --json | jq .state", "For a script: normal, attack or recovering."),
+            ("attack show --json", "For a script: state is normal, attack or recovering."),
         ],
     ),
     ("attack-on", &[("attack on --ttl 15m", "All unknown sources share one budget, for a quarter of an hour.")]),
