@@ -124,6 +124,11 @@ reasons! {
     // of sources that have asked for too much that is not there
     /// Dropped by the engine: a request that begins something, of an unknown source that is slowed and has sent its share.
     Slowed = "slowed",
+    // of registrations and of who is asked whether it is there
+    /// Dropped by the engine: a REGISTER with more or longer Contacts than `[registration]` grants.
+    Contacts = "contacts",
+    /// Taken: the reply to an OPTIONS of the engine's own, which asked an endpoint whether it is there.
+    OnlineReply = "online_reply",
 }
 
 impl Reason {
@@ -139,7 +144,7 @@ impl Reason {
         let slot = self as u8;
         (slot >= Self::Blocked as u8 && slot <= Self::RateGlobal as u8)
             || (slot >= Self::ForeignDomain as u8 && slot <= Self::Suspended as u8)
-            || matches!(self, Self::GatewayCps | Self::GatewayCalls | Self::Slowed)
+            || matches!(self, Self::GatewayCps | Self::GatewayCalls | Self::Slowed | Self::Contacts)
     }
 
     /// Was the packet answered by the engine?
@@ -149,7 +154,10 @@ impl Reason {
 
     /// Was it taken by the engine, and nothing is lost with it?
     pub const fn is_taken(self) -> bool {
-        matches!(self, Self::KeepAlive | Self::Retransmission | Self::InFragments | Self::Acknowledged)
+        matches!(
+            self,
+            Self::KeepAlive | Self::Retransmission | Self::InFragments | Self::Acknowledged | Self::OnlineReply
+        )
     }
 
     /// The reason with this label.

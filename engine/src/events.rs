@@ -60,6 +60,10 @@ pub enum What {
     Enumeration(Enumeration),
     /// Somebody has offended too often, and is blocked.
     Offender(Offender),
+    /// An address-of-record is registered from elsewhere.
+    Registration(RegistrationChange),
+    /// An endpoint does not answer any more, or does again.
+    Endpoint(EndpointChange),
     /// The watcher was too slow.
     Lost {
         /// Events that it did not get, of all kinds.
@@ -307,6 +311,47 @@ impl GatewayChange {
     }
 }
 
+/// What has become of an address-of-record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistrationMove {
+    /// It is registered at another address, and no longer where it was.
+    Moved,
+    /// It is registered at another address as well.
+    Added,
+    /// One of these, and `registration.moves_max` of them within an hour.
+    Contended,
+}
+
+/// An address-of-record that is registered from another address while it still was from one: a phone that has moved, or
+/// somebody who has its password. Up to 20 such events a second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegistrationChange {
+    /// What has become of it.
+    pub change: RegistrationMove,
+    /// Which: `user@domain`. Text of unknown origin.
+    pub aor: String,
+    /// The address that it was registered from.
+    pub from: String,
+    /// The address that it is registered from.
+    pub to: String,
+    /// How often its address has changed within an hour, this time included.
+    pub moves: u32,
+}
+
+/// An endpoint that does not answer any more, or does again. Up to 20 such events a second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EndpointChange {
+    /// Where it is.
+    pub address: String,
+    /// UDP port.
+    pub port: u16,
+    /// How it is.
+    pub state: policy::EndpointState,
+    /// How many endpoints at its address (IPv6: its /64) have never answered.
+    pub silent_here: u32,
+}
+
 /// The relay's peer has come, or has gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerChange {
@@ -417,6 +462,8 @@ impl Events {
             What::Attack(_) => "attack",
             What::Enumeration(_) => "enumeration",
             What::Offender(_) => "offender",
+            What::Registration(_) => "registration",
+            What::Endpoint(_) => "endpoint",
             _ => "other",
         });
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

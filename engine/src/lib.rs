@@ -61,11 +61,17 @@ pub mod detector;
 /// Whom the policy slows and blocks.
 pub mod offenders;
 
+/// Who is registered from elsewhere.
+pub mod moves;
+
 /// What is written down.
 pub mod records;
 
 /// Is the softswitch alive?
 pub mod health;
+
+/// Are they there who are registered?
+pub mod asker;
 
 /// Dropped packets, as they arrived.
 pub mod samples;
@@ -115,6 +121,9 @@ mod seldom;
 
 /// Small files that outlive the engine.
 mod kept;
+
+/// Events that do not crowd out others.
+mod told;
 
 /// Counters with one writer.
 pub mod counter;

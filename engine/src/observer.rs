@@ -10,12 +10,16 @@ use sip_parse::{Index, Mode};
 use vos_common::rule::Addr;
 
 use crate::control::clock::Clock;
+use crate::datagram::End;
 use crate::detector;
 use crate::egress::{self, Pings};
 use crate::live::Live;
+use crate::moves::Moves;
 use crate::offenders::Offenders;
 use crate::policy::gateways::{Teller, Watch};
-use crate::policy::{Ack, Answer, OBSERVATIONS, Observation, Policy, Said, Secret, Sources as _, VerifiedMap};
+use crate::policy::{
+    Ack, Answer, Granted, OBSERVATIONS, Observation, Online, Policy, Registrar, Said, Secret, Sources as _, VerifiedMap,
+};
 use crate::records::{Ended, Records};
 use crate::shield::Shield;
 use crate::warden::Warden;
@@ -55,6 +59,12 @@ pub struct Observer<M> {
     pub offenders: Offenders,
     /// Where calls that come to nothing are told.
     pub records: Records,
+    /// Who is registered.
+    pub registrar: Registrar,
+    /// Who answers.
+    pub online: Arc<Online>,
+    /// Tells people who has moved.
+    pub moves: Moves,
 }
 
 /// What was seen, until it is its turn.
@@ -62,6 +72,7 @@ pub struct Observer<M> {
 struct Seen {
     said: Vec<Said>,
     acks: Vec<Ack>,
+    granted: Vec<Granted>,
 }
 
 impl<M: VerifiedMap> Observer<M> {
@@ -78,11 +89,12 @@ impl<M: VerifiedMap> Observer<M> {
             drop(in_force);
             // What an ACK acknowledges left before it came: so the ACKs of now are looked at once the answers are, and those
             // that come meanwhile another time. What is answered came before its answer left: so that is looked at first.
-            let early = self.take(&mut seen.said);
+            let early = self.take(&mut seen);
             while let Some(record) = ring.next() {
-                seen.said.extend(self.read(&record, &mut index));
+                let said = self.read(&record, &mut index, &mut seen.granted);
+                seen.said.extend(said);
             }
-            let late = self.take(&mut seen.said);
+            let late = self.take(&mut seen);
             seen.acks.extend(early);
             for said in seen.said.drain(..) {
                 match said {
@@ -92,6 +104,12 @@ impl<M: VerifiedMap> Observer<M> {
                         gateways.bye_left(bye.from, bye.to, Clock::now().mono_ns());
                     }
                 }
+            }
+            let moves_max = self.live.in_force().config.registration.moves_max;
+            for granted in seen.granted.drain(..) {
+                let now = Clock::now().mono_ns();
+                let moved = self.registrar.granted(&granted, moves_max, now);
+                moved.into_iter().for_each(|moved| self.moves.tell(&moved, now));
             }
             for ack in seen.acks.drain(..) {
                 self.policy.ack(&ack, Clock::now().mono_ns());
@@ -110,6 +128,7 @@ impl<M: VerifiedMap> Observer<M> {
             });
             if last_expiry.elapsed() > EXPIRY {
                 self.policy.expire(Clock::now().mono_ns());
+                self.registrar.expire(Clock::now().mono_ns());
                 last_expiry = Instant::now();
             }
             std::thread::sleep(PERIOD);
@@ -117,14 +136,17 @@ impl<M: VerifiedMap> Observer<M> {
     }
 
     /// What the workers have told: attempts are noted at once, ACKs are given back.
-    fn take(&mut self, said: &mut Vec<Said>) -> Vec<Ack> {
+    fn take(&mut self, seen: &mut Seen) -> Vec<Ack> {
         let (mut acks, now) = (Vec::new(), Clock::now().mono_ns());
         for observation in self.observations.try_iter().take(OBSERVATIONS) {
             match observation {
                 Observation::Ack(ack) => acks.push(ack),
                 Observation::Attempt(attempt) => self.policy.registrations.attempted(attempt, now),
-                Observation::Answer(answer) => said.push(Said::Answer(answer)),
-                Observation::Bye(bye) => said.push(Said::Bye(bye)),
+                Observation::Answer(answer) => seen.said.push(Said::Answer(answer)),
+                Observation::Bye(bye) => seen.said.push(Said::Bye(bye)),
+                Observation::Registering(registering) => self.registrar.asked(registering, now),
+                Observation::Granted(granted) => seen.granted.push(granted),
+                Observation::Heard(heard) => self.online.heard(heard),
                 Observation::Dropped(evidence, source) => {
                     self.offenders.offended(evidence, &source, &self.sources, Clock::now());
                 }
@@ -134,12 +156,15 @@ impl<M: VerifiedMap> Observer<M> {
     }
 
     /// Reads a record of the egress program's.
-    fn read(&self, record: &[u8], index: &mut Index) -> Option<Said> {
+    fn read(&self, record: &[u8], index: &mut Index, granted: &mut Vec<Granted>) -> Option<Said> {
         let (to, port, said) = egress::read(record)?;
         let message = index.parse(said, Mode::Lenient).ok()?;
         let said = Said::of(&message, &to, &self.secret)?;
         if let Said::Answer(answer) = &said {
             self.shield.answered(answer.transaction);
+            if answer.grants() && self.live.in_force().config.registration.watch {
+                granted.extend(Granted::of(&message, &End { addr: to, port }, &self.secret));
+            }
             if answer.invite && answer.status >= 200 && self.records.is_on() {
                 let ended = Ended::of(&message, &to, port, &self.secret);
                 ended.into_iter().for_each(|ended| self.records.ended(Box::new(ended)));

@@ -45,6 +45,8 @@ pub struct Ruleset {
     pub slowed: Arc<Slowed>,
     /// What they may send.
     pub slow_to: Limit,
+    /// Does the engine ask endpoints whether they are there?
+    pub online: bool,
 }
 
 impl Default for Ruleset {
@@ -52,9 +54,9 @@ impl Default for Ruleset {
     fn default() -> Self {
         let (signatures, domains) = (Box::new(Signatures::EMPTY), Domains::default());
         let (emergency, gateways) = (Emergency::default(), Arc::default());
-        let (briefs, priority, shield, records) = (false, false, false, false);
+        let (briefs, priority, shield, records, online) = (false, false, false, false, false);
         let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
-        let registration = Registration { suspend: false, ..Registration::default() };
+        let registration = Registration { suspend: false, watch: false, ..Registration::default() };
         let (slowed, slow_to) = (Arc::default(), Limit::NONE);
         Self {
             enforce: 0,
@@ -72,6 +74,7 @@ impl Default for Ruleset {
             records,
             slowed,
             slow_to,
+            online,
         }
     }
 }
@@ -90,7 +93,7 @@ impl Ruleset {
         let registration = config.registration.clone();
         let gateways = Gateways::of(&config.gateway, &before.gateways);
         let (slowed, slow_to) = (Arc::clone(&before.slowed), config.enumeration.slow_to.limit(0));
-        let records = config.records.is_on();
+        let (records, online) = (config.records.is_on(), config.online.is_on());
         Self {
             enforce,
             monitor,
@@ -107,6 +110,7 @@ impl Ruleset {
             records,
             slowed,
             slow_to,
+            online,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 115] = [
+const FIXED: [(&str, &str); 122] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -66,6 +66,10 @@ const FIXED: [(&str, &str); 115] = [
     ("registration.identity", "\"ip+user\", \"ip\" or \"user\""),
     ("registration.refusals", "1 to 16 different statuses from 400 to 699, such as [401, 403, 407]"),
     ("registration.answer", "\"none\" or \"403\""),
+    ("registration.watch", "true or false"),
+    ("registration.moves_max", "0 (never) to 1000"),
+    ("registration.contacts_max", "1 to 1000"),
+    ("registration.contact_bytes_max", "200 to 65535"),
     ("attack.detect", "true or false"),
     ("attack.factor", "2 to 100 (times)"),
     ("attack.requests", FLOOR),
@@ -103,6 +107,9 @@ const FIXED: [(&str, &str); 115] = [
     ("blacklist.weights.scanner", POINTS),
     ("blacklist.weights.malformed", POINTS),
     ("blacklist.weights.stealth", POINTS),
+    ("online.interval", "\"0s\" (nobody is asked) or a time from 1s to 1h, such as \"60s\""),
+    ("online.misses", "1 to 100"),
+    ("online.rate", RATE),
     ("health.interval", "a time from 100ms to 1min, such as \"1s\""),
     ("health.failures", "1 to 100"),
     (

@@ -31,6 +31,8 @@ mod gateway;
 mod keys;
 /// One file of several that lie over each other.
 mod layer;
+/// Whether endpoints still answer.
+mod online;
 /// Files of defaults.
 mod profile;
 /// A limit as people write it.
@@ -77,6 +79,7 @@ pub use gateway::{
     ALL_CALLS_MAX, Auth, CALLS_MAX, CPS_MAX, CallLimits, GATEWAY_NAME_MAX, Gateway, MAX_GATEWAY_NETS, MAX_GATEWAYS,
     Size,
 };
+pub use online::Online;
 pub use profile::Profile;
 pub use rate::{BURST_MAX, PERIOD_MAX, RATE_MAX, Rate, RateError};
 pub use rates::{Limits, Rates};
@@ -144,6 +147,8 @@ pub struct Config {
     pub enumeration: Enumeration,
     /// Who is blocked for what was offended.
     pub blacklist: Blacklist,
+    /// Whether endpoints still answer.
+    pub online: Online,
     /// How the softswitch is found dead.
     pub health: Health,
     /// Where the softswitch's replies leave.
@@ -264,6 +269,7 @@ impl Default for Config {
             attack: Attack::default(),
             enumeration: Enumeration::default(),
             blacklist: Blacklist::default(),
+            online: Online::default(),
             health: Health::default(),
             egress: Egress::default(),
             control: ControlPlane::default(),
@@ -422,7 +428,7 @@ impl Config {
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
         let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, registration, .. } = new.clone();
-        let Self { attack, enumeration, blacklist, health, control, .. } = new.clone();
+        let Self { attack, enumeration, blacklist, online, health, control, .. } = new.clone();
         let ControlPlane { widest_v4, widest_v6, widest_feed_v4, .. } = control;
         let Self { gateway, file_feed, datagram_feed, amqp, api, honeypot, records, .. } = new.clone();
         let Relay { redirect, priority, shield, emergency, .. } = relay;
@@ -440,6 +446,7 @@ impl Config {
             attack,
             enumeration,
             blacklist,
+            online,
             health,
             control: ControlPlane { widest_v4, widest_v6, widest_feed_v4, ..self.control.clone() },
             file_feed,
@@ -475,6 +482,7 @@ impl Config {
         self.validate_attack()?;
         self.validate_enumeration()?;
         self.validate_blacklist()?;
+        self.validate_online()?;
         check("egress.ifaces", self.egress.ifaces.len() <= 16, || format!("there are {}", self.egress.ifaces.len()))?;
         for name in &self.egress.ifaces {
             check("egress.ifaces", is_interface_name(name), || format!("{name:?} cannot be one"))?;

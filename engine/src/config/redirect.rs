@@ -98,7 +98,8 @@ const STRANGERS: Share = Share {
 };
 
 const REGISTERS: Share = Share {
-    words: "REGISTER of all sources: refused credentials are counted (registration.suspend)",
+    words: "REGISTER of all sources: refused credentials are counted (registration.suspend), and who is registered is \
+            watched (registration.watch)",
     bits: 1 << Payload::Request(Class::Register).code() | 1 << (Payload::Request(Class::Register).code() + KNOWN_SHIFT),
 };
 
@@ -112,6 +113,12 @@ const COPIES: Share = Share {
 const RECORDED: Share = Share {
     words: "INVITE of all sources: calls that come to nothing are written down (records.file)",
     bits: 1 << Payload::Request(Class::Invite).code() | 1 << (Payload::Request(Class::Invite).code() + KNOWN_SHIFT),
+};
+
+/// Those to the engine's own OPTIONS are among them.
+const RESPONSES: Share = Share {
+    words: "responses of all sources: those to the engine's own OPTIONS are taken (online.interval)",
+    bits: 1 << Payload::Response.code() | 1 << (Payload::Response.code() + KNOWN_SHIFT),
 };
 
 const fn requests() -> u64 {
@@ -142,7 +149,7 @@ fn needed(config: &Config) -> Vec<Share> {
     if answer.options && answer.refuse_calls {
         shares.push(KNOWN_CALLS);
     }
-    if config.registration.suspend {
+    if config.registration.suspend || config.registration.watch {
         shares.push(REGISTERS);
     }
     if !config.gateway.is_empty() {
@@ -156,6 +163,9 @@ fn needed(config: &Config) -> Vec<Share> {
     }
     if config.records.is_on() {
         shares.push(RECORDED);
+    }
+    if config.online.is_on() {
+        shares.push(RESPONSES);
     }
     shares
 }
@@ -178,6 +188,11 @@ pub fn sees_new_calls(config: &Config) -> bool {
 /// Does the engine see all REGISTERs? `relaying`: do survivors go to it at all?
 pub fn sees_registers(config: &Config, relaying: bool) -> bool {
     relaying && mask(config) & REGISTERS.bits == REGISTERS.bits
+}
+
+/// Do all responses go to the engine? `relaying`: do survivors go to it at all?
+pub fn sees_responses(config: &Config, relaying: bool) -> bool {
+    relaying && mask(config) & RESPONSES.bits == RESPONSES.bits
 }
 
 /// Do the calls of trunks go to the engine? What does not is not counted.
@@ -216,7 +231,7 @@ mod tests {
     fn config(redirect: Redirect, domains: &[&str]) -> Config {
         let mut config = Config::default();
         config.answer.keep_alives = false;
-        config.registration.suspend = false;
+        (config.registration.suspend, config.registration.watch) = (false, false);
         config.rules.set(Reason::Slowed, RuleMode::Off);
         config.relay.redirect = redirect;
         config.xdp.domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
@@ -301,6 +316,25 @@ mod tests {
             assert_eq!(more.len(), Class::ALL.len() - 1);
             assert!(more.iter().all(|(payload, known)| matches!(payload, Some(Payload::Request(_))) && !known));
         }
+    }
+
+    #[test]
+    fn what_is_watched_and_what_is_asked_is_needed() {
+        let bare = config(Redirect::Needed, &[]);
+        let before = sent(&bare);
+        let more = |change: fn(&mut Config)| {
+            let mut config = bare.clone();
+            change(&mut config);
+            let more: Vec<_> = sent(&config).into_iter().filter(|one| !before.contains(one)).collect();
+            (more, sees_responses(&config, true))
+        };
+        let both = |payload| vec![(Some(payload), false), (Some(payload), true)];
+        let watching = more(|config| config.registration.watch = true);
+        assert_eq!(watching, (both(Payload::Request(Class::Register)), false));
+        let asking = more(|config| config.online.interval = std::time::Duration::from_secs(60));
+        assert_eq!(asking, (both(Payload::Response), true));
+        let all = config(Redirect::All, &[]);
+        assert!(sees_responses(&all, true) && !sees_responses(&all, false));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `[registration]`: what becomes of whoever guesses passwords.
+//! `[registration]`: what becomes of whoever guesses passwords, and what is watched of who registers.
 
 use std::time::Duration;
 
@@ -34,6 +34,15 @@ pub struct Registration {
     pub refusals: Vec<u16>,
     /// What the suspended hear.
     pub answer: SuspendedAnswer,
+    /// Is it watched who is registered, and from where?
+    pub watch: bool,
+    /// Changes of address of one address-of-record within an hour from which on two are taken to contend for it, up to
+    /// 1,000; 0: that is never said.
+    pub moves_max: u32,
+    /// `Contact` values of one REGISTER, 1 to 1,000.
+    pub contacts_max: u32,
+    /// Bytes of the `Contact` lines of one REGISTER, 200 to 65,535.
+    pub contact_bytes_max: u32,
 }
 
 /// Who is counted, and suspended.
@@ -74,6 +83,10 @@ impl Default for Registration {
             identity: Identity::IpUser,
             refusals: vec![401, 403, 407],
             answer: SuspendedAnswer::None,
+            watch: true,
+            moves_max: 0,
+            contacts_max: 16,
+            contact_bytes_max: 2_048,
         }
     }
 }
@@ -96,7 +109,10 @@ impl Config {
             check("registration.refusals", (400..=699).contains(status), || format!("{status} refuses nothing"))?;
             check("registration.refusals", !refusals[..at].contains(status), || format!("{status} is there twice"))?;
         }
-        Ok(())
+        let Registration { moves_max, contacts_max, contact_bytes_max, .. } = &self.registration;
+        within("registration.moves_max", *moves_max, 0, 1_000)?;
+        within("registration.contacts_max", *contacts_max, 1, 1_000)?;
+        within("registration.contact_bytes_max", *contact_bytes_max, 200, 65_535)
     }
 }
 
@@ -123,6 +139,9 @@ mod tests {
             (refused(|it| it.refusals = Vec::new()), "`registration.refusals` takes"),
             (refused(|it| it.refusals = vec![200]), "`registration.refusals` takes"),
             (refused(|it| it.refusals = vec![403, 403]), "`registration.refusals` takes"),
+            (refused(|it| it.moves_max = 1_001), "`registration.moves_max` takes 0 (never) to 1000"),
+            (refused(|it| it.contacts_max = 0), "`registration.contacts_max` takes 1 to 1000"),
+            (refused(|it| it.contact_bytes_max = 199), "`registration.contact_bytes_max` takes 200 to 65535"),
         ] {
             assert!(error.starts_with(begin), "{error}");
         }

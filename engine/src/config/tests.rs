@@ -472,6 +472,10 @@ fn what_needs_a_restart_is_documented() {
             identity: Identity::User,
             refusals: vec![403],
             answer: SuspendedAnswer::Forbidden,
+            watch: false,
+            moves_max: 1,
+            contacts_max: 1,
+            contact_bytes_max: 200,
         },
         attack: Attack {
             detect: false,
@@ -516,6 +520,7 @@ fn what_needs_a_restart_is_documented() {
                 stealth: 0,
             },
         },
+        online: Online { interval: Duration::from_secs(60), misses: 1, rate: Rate::None },
         health: Health {
             interval: Duration::from_secs(2),
             failures: 1,

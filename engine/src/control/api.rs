@@ -25,6 +25,7 @@
 //! | `DELETE /v1/suspensions` [`Lift`](crate::control::wire::Lift) | [`Suspensions`](crate::control::wire::Suspensions): those that were |
 //! | `GET /v1/slowed` | [`SlowedList`](crate::control::wire::SlowedList) |
 //! | `DELETE /v1/slowed` [`Lift`](crate::control::wire::Lift) | [`SlowedList`](crate::control::wire::SlowedList): those that were |
+//! | `GET /v1/registrations` with [`Registered`](crate::control::wire::Registered) as query | [`Registrations`](crate::control::wire::Registrations) |
 //! | `GET /v1/gateways` | [`Gateways`](crate::live::wire::Gateways) |
 //! | `GET /v1/attack` | [`View`](crate::detector::View): how it stands, and why |
 //! | `PUT /v1/attack` [`NewAttack`](crate::live::wire::NewAttack), `DELETE /v1/attack` | [`Attack`](crate::live::wire::Attack) |
@@ -64,6 +65,8 @@ mod import;
 mod list;
 /// Who asks.
 mod peer;
+/// Who is registered.
+mod registrations;
 /// A decision, taken or taken back.
 mod rules;
 /// Who is slowed.
@@ -163,6 +166,17 @@ pub trait Engine: Measured {
         Vec::new()
     }
 
+    /// So many of those who are registered and sought, from place `skip` on.
+    fn registrations(&self, sought: &policy::Sought, skip: usize, limit: usize) -> policy::Page {
+        let _nobody_is = (sought, skip, limit);
+        policy::Page::default()
+    }
+
+    /// Who answers OPTIONS of the engine's own; `None`: nobody is asked.
+    fn online(&self) -> Option<&policy::Online> {
+        None
+    }
+
     /// How is the softswitch? `None`: it is not asked.
     fn softswitch(&self) -> Option<SoftswitchState> {
         None
@@ -226,6 +240,7 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .merge(verify::routes())
         .merge(slowed::routes())
         .merge(suspensions::routes())
+        .merge(registrations::routes())
         .merge(switches::routes())
         .split_for_parts();
     router

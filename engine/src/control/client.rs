@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 
 use crate::cluster;
 use crate::control::wire::{
-    Failure, History, Import, Imported, Lift, Listing, Made, NewRule, NewVerify, OldRule, Remembered, Removed, Rules,
-    SlowedList, Suspensions, Undo, Undone, Verified,
+    Failure, History, Import, Imported, Lift, Listing, Made, NewRule, NewVerify, OldRule, Registered, Registrations,
+    Remembered, Removed, Rules, SlowedList, Suspensions, Undo, Undone, Verified,
 };
 use crate::detector;
 use crate::feed;
@@ -193,6 +193,11 @@ impl Client {
     /// Slows them no longer; gives those that were.
     pub async fn hurry(&self, lift: &Lift) -> Result<SlowedList, ClientError> {
         self.call(Method::DELETE, "/v1/slowed", Some(lift)).await
+    }
+
+    /// Who is registered.
+    pub async fn registrations(&self, wanted: &Registered) -> Result<Registrations, ClientError> {
+        self.call(Method::GET, &self.target("/v1/registrations", wanted)?, None::<&()>).await
     }
 
     /// Ends suspensions; gives those that were.

@@ -62,6 +62,35 @@ pub struct SlowedList {
     pub slowed: Vec<policy::ShownSlowed>,
 }
 
+/// Query of `GET /v1/registrations`. Each that is given narrows the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Registered {
+    /// Only this address-of-record, user or address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whom: Option<String>,
+    /// Only those that do not answer the engine's OPTIONS.
+    #[serde(default)]
+    pub offline: bool,
+    /// How many at most, 1 to 10,000; 1,000 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 10_000)]
+    pub limit: Option<usize>,
+    /// From which place on, 0 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<usize>,
+}
+
+/// Answer to `GET /v1/registrations`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Registrations {
+    /// A page of who is registered, as far as the engine has seen since its start.
+    pub registrations: Vec<policy::BindingView>,
+    /// How many are sought, those on other pages among them.
+    pub total: usize,
+}
+
 /// Body of `DELETE /v1/suspensions` and `DELETE /v1/slowed`: one of the two.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -12,8 +12,8 @@ use crate::detector::{Reading, State};
 use crate::events::SoftswitchState;
 use crate::metrics::{Measured, Page};
 use crate::pipeline::Class;
-use crate::policy::RegistrationCount;
 use crate::policy::gateways::GatewayView;
+use crate::policy::{BindingCount, EndpointState, RegistrationCount};
 use crate::records::{Kind, Loss};
 use crate::relay::Counts;
 use crate::transmit::Sent;
@@ -40,6 +40,7 @@ impl Measured for View {
         page.counter("vos_verified_failures", help, self.verified.failed())?;
         self.measure_registrations(page)?;
         self.measure_offences(page)?;
+        self.measure_bindings(page)?;
         self.measure_records(page)?;
         let live = self.live.in_force();
         let attack = live.kernel.attack_until > crate::control::clock::Clock::now().mono_ns();
@@ -186,6 +187,21 @@ impl View {
         page.counters("vos_blacklist_offences", "Offences that give points, by kind ([blacklist])", offences)?;
         let help = "Blocks that were asked for because of too many points";
         page.counter("vos_blacklist_blocks", help, self.offences.blocks.load(Relaxed))
+    }
+
+    fn measure_bindings(&self, page: &mut Page<'_>) -> fmt::Result {
+        let help = "Bindings of who is registered, as far as the engine has seen since its start";
+        page.gauge("vos_registration_bindings", help, None, self.bindings.live() as f64)?;
+        let BindingCount { moves: [moved, added], unwatched, .. } = &self.bindings.count;
+        let moves = [("moved", moved), ("added", added)].map(|(word, n)| ([("change", word)], n.load(Relaxed)));
+        let help = "Addresses-of-record that were registered from another address while they still were from one, by whether the \
+                    one before went";
+        page.counters("vos_registration_moves", help, moves)?;
+        let help = "Registrations of addresses-of-record that there was no room to watch";
+        page.counter("vos_registration_unwatched", help, unwatched.load(Relaxed))?;
+        let states = EndpointState::ALL.iter().zip(self.online.counts());
+        let states = states.map(|(state, n)| ([("state", state.label())], n as f64));
+        page.gauges("vos_endpoints", "Endpoints that are asked whether they are there, by what is known", None, states)
     }
 
     fn measure_records(&self, page: &mut Page<'_>) -> fmt::Result {

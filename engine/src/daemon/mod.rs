@@ -38,6 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+use crate::asker::Asker;
 use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError, RelayTo};
 use crate::control::clock::Clock;
@@ -48,11 +49,12 @@ use crate::events::Events;
 use crate::feed::Tallies;
 use crate::health::Health;
 use crate::live::Live;
+use crate::moves::Moves;
 use crate::netlink::{Link, Netlink};
 use crate::observer::Observer;
 use crate::offenders::{self, Offenders};
-use crate::policy;
 use crate::policy::gateways::{Teller, Watch as TrunkWatch};
+use crate::policy::{self, Bindings, Online, Registrar};
 use crate::pressure::{Pressure, Watch};
 use crate::records::Records;
 use crate::relay::{Switchboard, Tap};
@@ -174,6 +176,8 @@ struct Running {
     verified: Arc<policy::Count>,
     suspensions: Arc<policy::Suspensions>,
     offences: Arc<policy::BlacklistCount>,
+    bindings: Arc<policy::Bindings>,
+    online: Arc<policy::Online>,
     warden: Warden,
     events: Arc<Events>,
     shape: Shape,
@@ -243,10 +247,22 @@ impl Running {
             offenders::Reach { events: Arc::clone(&events), control: Arc::clone(&control), runtime: Handle::current() };
         let offenders = Offenders::new(config, &parts.secret, reach);
         let offences = offenders.count();
+        let (bindings, online) = (Arc::<Bindings>::default(), Arc::new(Online::new(parts.secret.clone())));
+        let asker = Asker {
+            online: Arc::clone(&online),
+            bindings: Arc::clone(&bindings),
+            live: Arc::clone(&live),
+            workers: stats.clone(),
+            events: Arc::clone(&events),
+            secret: parts.secret.clone(),
+        };
         let observer = Observer {
             pings: Arc::clone(&pings),
             policy: parts.policy,
             observations: parts.observations,
+            registrar: Registrar::new(parts.secret.clone(), Arc::clone(&bindings)),
+            online: Arc::clone(&online),
+            moves: Moves::new(Arc::clone(&events)),
             secret: parts.secret,
             shield: parts.shield,
             trunks: TrunkWatch::default(),
@@ -271,6 +287,8 @@ impl Running {
         let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours).collect();
         let (health, news, asker_stop) = (Arc::clone(&parts.health), Arc::clone(&events), Arc::clone(&stop));
         observers.push(std::thread::spawn(move || health.run(&news, &asker_stop)));
+        let asker_stop = Arc::clone(&stop);
+        observers.push(std::thread::spawn(move || asker.follow(&asker_stop)));
         if config.relay.to == RelayTo::Local && !stats.is_empty() {
             let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
             let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };
@@ -317,6 +335,8 @@ impl Running {
             verified,
             suspensions,
             offences,
+            bindings,
+            online,
             warden,
             events,
             shape: parts.shape,
@@ -369,6 +389,8 @@ impl Running {
             verified: Arc::clone(&self.verified),
             suspensions: Arc::clone(&self.suspensions),
             offences: Arc::clone(&self.offences),
+            bindings: Arc::clone(&self.bindings),
+            online: Arc::clone(&self.online),
             warden: self.warden.clone(),
             events: Arc::clone(&self.events),
             control: Arc::clone(&self.control),

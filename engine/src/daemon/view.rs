@@ -48,6 +48,8 @@ pub(super) struct View {
     pub(super) verified: Arc<policy::Count>,
     pub(super) suspensions: Arc<policy::Suspensions>,
     pub(super) offences: Arc<policy::BlacklistCount>,
+    pub(super) bindings: Arc<policy::Bindings>,
+    pub(super) online: Arc<policy::Online>,
     pub(super) warden: Warden,
     pub(super) events: Arc<Events>,
     pub(super) control: Arc<Control>,
@@ -117,6 +119,7 @@ impl Engine for View {
         json.insert("suspensions".into(), self.suspensions.to_json());
         json.insert("slowed".into(), self.live.in_force().ruleset.slowed.to_json());
         json.insert("blacklist".into(), self.offences.to_json());
+        json.insert("registrations".into(), self.bindings.to_json());
         json.insert("pressure".into(), self.pressure.to_json());
         json.insert("records".into(), self.records.to_json());
         let workers: Vec<Value> = (0..).zip(&self.stats).map(|(queue, stats)| stats.to_json(queue)).collect();
@@ -148,6 +151,14 @@ impl Engine for View {
     fn suspensions(&self) -> Vec<policy::Shown> {
         let clock = Clock::now();
         self.suspensions.list().iter().map(|held| held.shown(clock)).collect()
+    }
+
+    fn registrations(&self, sought: &policy::Sought, skip: usize, limit: usize) -> policy::Page {
+        self.bindings.page(sought, skip, limit, Clock::now().mono_ns(), |end| self.online.state(end))
+    }
+
+    fn online(&self) -> Option<&policy::Online> {
+        Some(&self.online)
     }
 
     fn lift(&self, whom: Option<&str>) -> io::Result<Vec<policy::Shown>> {

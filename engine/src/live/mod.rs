@@ -94,7 +94,7 @@ pub enum ChangeError {
     Ttl,
 }
 
-/// Says that the limits of trunks do not hold where the engine does not see their calls.
+/// Says what does not hold where the engine does not see what it would have to.
 fn warn_of_blindness(config: &Config) {
     if !config.gateway.is_empty() && !redirect::sees_trunks(config) {
         let why = match config.mode {
@@ -102,6 +102,12 @@ fn warn_of_blindness(config: &Config) {
             mode => format!("mode = \"{}\": write \"relay\"", mode.word()),
         };
         warn!("no call of a [[gateway]] is counted or refused, since none goes through the engine ({why})");
+    }
+    if config.online.is_on() && !redirect::sees_responses(config, config.mode == Mode::Relay) {
+        warn!(
+            "online: nobody is asked, since answers do not go through the engine: write mode = \"relay\", and relay.redirect \
+             \"all\" or \"needed\""
+        );
     }
 }
 

@@ -32,7 +32,7 @@ use vos_common::verdict;
 
 use crate::config::SuspendedAnswer;
 use crate::datagram::Udp;
-use crate::policy::{self, Ack, Attempt, CREDENTIALS_MAX, Secret, Sources, Suspensions};
+use crate::policy::{self, Ack, Attempt, CREDENTIALS_MAX, Heard, Registering, Secret, Sources, Suspensions};
 use crate::pressure::Pressed;
 use crate::reassembly::Reassembly;
 use crate::records::Invited;
@@ -145,6 +145,8 @@ pub struct Outcome {
     pub brief: Option<Brief>,
     /// What it was answered.
     pub answered: Option<policy::Answer>,
+    /// Whose answer to the engine's own OPTIONS it is, if it is taken for that.
+    pub heard: Option<Heard>,
     /// Where the headers are of what goes on: of the frame, or of [`Scratch::whole`]; none if they cannot be read.
     pub flow: Option<Flow>,
 }
@@ -170,7 +172,7 @@ pub struct Scratch {
     pub answers: Answers,
     /// What unknown sources have sent of emergencies.
     pub emergencies: Emergencies,
-    /// The credentials of the packet before, if that was a REGISTER with some.
+    /// What the packet before asked for, if that was a REGISTER with credentials.
     pub attempts: Attempts,
     /// The INVITE that was handled last, if calls are written down: whoever hands it on takes it from here.
     pub invited: Option<Box<Invited>>,
@@ -178,18 +180,38 @@ pub struct Scratch {
 
 /// Room for what one REGISTER shows.
 #[derive(Debug)]
-pub struct Attempts(Vec<Attempt>);
+pub struct Attempts {
+    shown: Vec<Attempt>,
+    registering: Option<Registering>,
+}
 
 impl Default for Attempts {
     fn default() -> Self {
-        Self(Vec::with_capacity(CREDENTIALS_MAX))
+        Self { shown: Vec::with_capacity(CREDENTIALS_MAX), registering: None }
     }
 }
 
 impl Attempts {
-    /// Takes what is in it.
+    /// Takes its credentials.
     pub fn drain(&mut self) -> impl Iterator<Item = Attempt> + '_ {
-        self.0.drain(..)
+        self.shown.drain(..)
+    }
+
+    /// Takes what it asks for.
+    pub fn take_registering(&mut self) -> Option<Registering> {
+        self.registering.take()
+    }
+
+    fn clear(&mut self) {
+        self.shown.clear();
+        self.registering = None;
+    }
+
+    /// It came from one end to the other.
+    fn came(&mut self, ends: Option<&Ends>) {
+        if let (Some(registering), Some(ends)) = (&mut self.registering, ends) {
+            (registering.source, registering.here) = (ends.caller, ends.here);
+        }
     }
 }
 
@@ -203,7 +225,7 @@ pub fn handle<S: Sources>(
     now: impl Fn() -> u64,
 ) -> Outcome {
     let length = length.min(room.len());
-    scratch.attempts.0.clear();
+    scratch.attempts.clear();
     scratch.invited = None;
     // XDP has walked these headers already; a frame that cannot be read here was changed on the way.
     let Some(flow) = packet::flow(&&room[..length]) else { return unreadable(Kind::Unparsed, context.relay) };
@@ -241,6 +263,7 @@ fn handle_datagram<S: Sources>(
         }
     };
     let mut reading = read(payload_of(udp), &flow.src, index, attempts, context, &now, end);
+    scratch.attempts.came(ends.as_ref());
     scratch.invited = reading.invited_by(ends.as_ref());
     let checksum = offloaded(frame, flow);
     let past_kernel = context.relay == Way::Datagrams;
@@ -297,6 +320,7 @@ fn handle_fragment<S: Sources>(
         of_whole = packet::flow(&datagram);
         reading = read_whole(datagram, flow, of_whole.as_ref(), index, attempts, answers, context, now);
         let ends = of_whole.as_ref().and_then(|flow| Udp::of(datagram, flow)).map(Ends::from);
+        attempts.came(ends.as_ref());
         *invited = reading.invited_by(ends.as_ref());
         if datagrams {
             whole.clear();
@@ -342,6 +366,7 @@ struct Reading {
     would: Option<Reason>,
     ack: Option<Ack>,
     brief: Option<Brief>,
+    heard: Option<Heard>,
     invited: Option<Box<Invited>>,
     /// What becomes of it without the softswitch, if nothing speaks against it.
     ending: Option<Ending>,
@@ -351,7 +376,17 @@ struct Reading {
 
 impl Reading {
     const fn of(kind: Kind) -> Self {
-        Self { kind, refused: None, would: None, ack: None, brief: None, invited: None, ending: None, denied: None }
+        Self {
+            kind,
+            refused: None,
+            would: None,
+            ack: None,
+            brief: None,
+            heard: None,
+            invited: None,
+            ending: None,
+            denied: None,
+        }
     }
 
     /// The INVITE that it is, of who stands at this end.
@@ -368,7 +403,8 @@ impl Reading {
     }
 
     fn ended(self, action: Action, answered: Option<policy::Answer>) -> Outcome {
-        Outcome { action, kind: self.kind, would: self.would, ack: self.ack, brief: self.brief, answered, flow: None }
+        let Self { kind, would, ack, brief, heard, .. } = self;
+        Outcome { action, kind, would, ack, brief, answered, heard, flow: None }
     }
 }
 
@@ -437,7 +473,9 @@ fn read<S: Sources>(
     let brief = wanted.then(brief).flatten();
     let StartLine::Request { method, .. } = message.start_line() else {
         end(&message, false);
-        return Reading { brief, ..Reading::of(Kind::Response) };
+        let heard = context.rules.online.then(|| Heard::of(&message, src, context.secret)).flatten();
+        let ending = heard.map(|_| Ending::Taken(Reason::OnlineReply));
+        return Reading { brief, heard, ending, ..Reading::of(Kind::Response) };
     };
     let mut reading = Reading { brief, ..Reading::of(Kind::Request) };
     if method == Method::Ack {
@@ -462,6 +500,18 @@ fn read<S: Sources>(
             reading.would = reading.would.or(Some(Reason::Slowed));
         }
     }
+    if method == Method::Register
+        && reading.refused.is_none()
+        && rules.watches(Reason::Contacts)
+        && policy::is_absurd(&message, &rules.registration)
+        && !context.sources.is_trusted(src)
+    {
+        if rules.enforce & Reason::Contacts.bit() != 0 {
+            reading.refused = Some(Reason::Contacts);
+        } else {
+            reading.would = reading.would.or(Some(Reason::Contacts));
+        }
+    }
     let mut is_forbidden = false;
     if method == Method::Register && rules.registration.suspend && reading.refused.is_none() {
         if rules.watches(Reason::Suspended)
@@ -476,8 +526,11 @@ fn read<S: Sources>(
             }
         }
         if reading.refused.is_none() {
-            attempts.0.extend(Attempt::all_of(&message, src, context.secret));
+            attempts.shown.extend(Attempt::all_of(&message, src, context.secret));
         }
+    }
+    if method == Method::Register && rules.registration.watch && reading.refused.is_none() {
+        attempts.registering = Registering::of(&message, src, context.secret);
     }
     if is_forbidden || reading.refused.is_none() {
         let Becomes { ending, denied, would } = end(&message, is_forbidden);

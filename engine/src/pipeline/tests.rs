@@ -1,7 +1,9 @@
 //! Frames in, outcomes out.
 
 use super::*;
-use crate::policy::Suspensions;
+use crate::config::Registration;
+use crate::datagram::End;
+use crate::policy::{Ask, Suspensions};
 use proptest::prelude::*;
 use vos_common::cases::{self, CALLER_V4, CALLER_V6, Packet};
 
@@ -204,4 +206,95 @@ proptest! {
         frame[at] = to;
         handled(&frame);
     }
+}
+
+/// Such a request with credentials and so many Contacts.
+fn with_contacts(method: &str, contacts: usize) -> Vec<u8> {
+    let values: Vec<_> = (0..contacts).map(|n| format!("<sip:{n}@e.com>")).collect();
+    let digest = "Digest username=\"1\",realm=\"r\",nonce=\"n\",response=\"r\"";
+    cases::message(method, &format!("Authorization: {digest}\r\nContact: {}\r\n", values.join(",")), "")
+}
+
+fn register(contacts: usize) -> Vec<u8> {
+    with_contacts("REGISTER", contacts)
+}
+
+#[test]
+fn a_register_with_more_contacts_than_it_may_have_is_dropped() {
+    let bit = Reason::Contacts.bit();
+    let of = |enforce, monitor| Ruleset { enforce, monitor, ..Ruleset::default() };
+    let says = |payload: &[u8], rules: &Ruleset| {
+        let Outcome { action, would, .. } =
+            outcome(&Packet::v4(CALLER_V4).sip(payload).build(), rules, &Known(&[CALLER_V4]));
+        (action, would)
+    };
+    let (passes, drop) = (Action::Relay(Checksum::Whole), Action::Drop(Reason::Contacts));
+    assert_eq!([10, 16].map(|n| says(&register(n), &of(bit, 0))), [(passes, None); 2]);
+    assert_eq!(says(&register(17), &of(bit, 0)), (drop, None));
+    assert_eq!(says(&register(17), &of(0, bit)), (passes, Some(Reason::Contacts)));
+    assert_eq!(says(&register(17), &of(0, 0)), (passes, None));
+    // Of other methods nobody asks.
+    assert_eq!(says(&with_contacts("INVITE", 17), &of(bit, 0)), (passes, None));
+}
+
+#[test]
+fn what_a_register_asks_for_is_told_with_its_ends() {
+    let watching = Registration { suspend: false, ..Registration::default() };
+    for (registration, frame, told) in [
+        (watching.clone(), Packet::v4(CALLER_V4).sip(&register(1)).build(), true),
+        (watching.clone(), Packet::v4(CALLER_V4).sip(&cases::request("REGISTER")).build(), false),
+        (Registration { watch: false, ..watching }, Packet::v4(CALLER_V4).sip(&register(1)).build(), false),
+    ] {
+        let rules = Ruleset { registration, ..Ruleset::default() };
+        let (mut scratch, secret) = (Scratch::default(), Secret::default());
+        let context = Context {
+            rules: &rules,
+            sources: &Known(&[]),
+            fragments: &Reassembly::default(),
+            secret: &secret,
+            relay: Way::Frames,
+            shield: None,
+            pressed: &Pressed::default(),
+            suspensions: &Suspensions::new(Secret::default()),
+        };
+        handle(&mut frame.clone(), frame.len(), &mut scratch, &context, || 1);
+        let ends = scratch.attempts.take_registering().map(|it| (it.source.addr, it.source.port, it.here.port));
+        assert_eq!(ends, told.then_some((Addr::v4(CALLER_V4), 5061, 5060)));
+        assert_eq!(scratch.attempts.drain().count(), 0, "nobody is suspended");
+    }
+}
+
+#[test]
+fn an_answer_to_the_engines_own_question_is_taken_and_no_other() {
+    let secret = Secret::default();
+    let (caller, server) = (Addr::v4(CALLER_V4), End { addr: Addr::v4([192, 0, 2, 1]), port: 5_060 });
+    let to = End { addr: caller, port: 5_061 };
+    let ask = Ask { key: secret.end(&to), number: 7, to, from: None };
+    let question = String::from_utf8(ask.text(&server, &secret)).expect("text");
+    let lines: Vec<_> = question.lines().filter(|line| !line.starts_with("OPTIONS ")).collect();
+    let answer = format!("SIP/2.0 404 Not Found\r\n{}\r\n\r\n", lines.join("\r\n").trim_end());
+    let says = |from: [u8; 4], answer: &str, online: bool, secret: &Secret| {
+        let rules = Ruleset { online, ..Ruleset::default() };
+        let context = Context {
+            rules: &rules,
+            sources: &Known(&[]),
+            fragments: &Reassembly::default(),
+            secret,
+            relay: Way::Frames,
+            shield: None,
+            pressed: &Pressed::default(),
+            suspensions: &Suspensions::new(Secret::default()),
+        };
+        let mut frame = Packet::v4(from).sip(answer.as_bytes()).build();
+        let length = frame.len();
+        let Outcome { action, heard, .. } = handle(&mut frame, length, &mut Scratch::default(), &context, || 1);
+        (action, heard.map(|heard| heard.key))
+    };
+    let passes = (Action::Relay(Checksum::Whole), None);
+    assert_eq!(says(CALLER_V4, &answer, true, &secret), (Action::Swallow(Reason::OnlineReply), Some(ask.key)));
+    // Nobody asks any more; from elsewhere; of another engine; without the proof.
+    assert_eq!(says(CALLER_V4, &answer, false, &secret), passes);
+    assert_eq!(says([198, 51, 100, 77], &answer, true, &secret), passes);
+    assert_eq!(says(CALLER_V4, &answer, true, &Secret::default()), passes);
+    assert_eq!(says(CALLER_V4, &answer.replace("z9hG4bKvosfp", "z9hG4bKvosfq"), true, &secret), passes);
 }

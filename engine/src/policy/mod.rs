@@ -1,9 +1,11 @@
-//! What has memory: who has proven an address to be theirs, who guesses passwords, the calls of trunks, and which domains are
-//! ours.
+//! What has memory: who has proven an address to be theirs, who guesses passwords, who is registered and whether they answer,
+//! the calls of trunks, and which domains are ours.
 //!
 //! Workers never wait for anyone. What they see goes to the policy's thread as small observations over a bounded
 //! channel; what comes of it goes back through the kernel's maps.
 
+/// Who is registered, and from where.
+mod bindings;
 /// Who keeps offending.
 mod blacklist;
 /// Which domains are ours.
@@ -16,6 +18,8 @@ pub mod gateways;
 mod identity;
 /// What the policy is told.
 mod observation;
+/// Are they there?
+mod online;
 /// Who guesses passwords.
 mod registrations;
 /// Round trips that cannot be spoofed.
@@ -27,6 +31,10 @@ mod suspensions;
 /// The kernel's table of sources that have proven themselves, and its one writer.
 mod verified;
 
+pub(crate) use bindings::is_absurd;
+pub use bindings::{
+    ACCOUNTS_MAX, BindingCount, BindingView, Bindings, Granted, Move, Moved, Page, Registering, Registrar, Sought,
+};
 pub use blacklist::{
     Blacklist, BlacklistCount, EVIDENCE, Evidence, HINTS_PART, Offender, Standing, Standings, VERIFIED_TIMES,
 };
@@ -38,6 +46,7 @@ pub(crate) use identity::hides;
 pub(crate) use identity::net_of;
 pub use identity::{Attempt, CREDENTIALS_MAX, NAME_MAX, Name};
 pub use observation::{Ack, Answer, Bye, NONCES_MAX, Observation, Said};
+pub use online::{Ask, EndpointState, Heard, News, Online, Pace};
 pub use registrations::{Proof, Registrations};
 pub use round_trip::{ANSWERS, CHALLENGES, RoundTrips, Secret};
 pub use slowed::{SLOWED_MAX, ShownSlowed, Slowed};

@@ -4,10 +4,12 @@ use sip_parse::{Auth, Message, Method, StartLine};
 use vos_common::rule::Addr;
 
 use super::Secret;
+use super::bindings::{Granted, Registering};
 use super::blacklist::Evidence;
 use super::enumeration::begins;
 use super::gateways::{Answered, Asked};
 use super::identity::{Attempt, Name};
+use super::online::Heard;
 
 /// One thing that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,12 @@ pub enum Observation {
     Bye(Bye),
     /// A packet was dropped that says something of its source: what it says, where it says it came from.
     Dropped(Evidence, Addr),
+    /// A REGISTER with credentials came in: what it asks for.
+    Registering(Registering),
+    /// A 2xx to a REGISTER went out.
+    Granted(Granted),
+    /// Somebody answered the engine's own OPTIONS.
+    Heard(Heard),
 }
 
 /// What the softswitch has said.
@@ -163,6 +171,11 @@ impl Answer {
             bye: cseq.method == Method::Bye,
             asked: (status >= 200 && begins(cseq.method)).then(|| Name::of_aor(message)).flatten(),
         })
+    }
+
+    /// Does it say who is registered?
+    pub const fn grants(&self) -> bool {
+        self.register && self.status >= 200 && self.status < 300
     }
 
     /// What it says of a gateway's call.

@@ -11,6 +11,7 @@ use sip_parse::{Aor, CSeq, Method, Via};
 use vos_common::rule::Addr;
 use vos_common::state::mix;
 
+use crate::datagram::End;
 use crate::recent::Recent;
 use crate::sip;
 
@@ -77,6 +78,16 @@ impl Secret {
     /// challenge has the same (RFC 3261 §22.2).
     pub fn attempt(&self, caller: &Addr, call_id: &[u8], from_tag: &[u8]) -> u64 {
         self.hash((8u8, caller, call_id, from_tag))
+    }
+
+    /// Names an end.
+    pub fn end(&self, end: &End) -> u64 {
+        self.hash((9u8, end))
+    }
+
+    /// Proves a question of the engine's own: to whom it goes, by [`Secret::end`] and address, and its number.
+    pub fn ask(&self, end: u64, number: u32, to: &Addr) -> u64 {
+        self.hash((10u8, end, number, to))
     }
 
     fn hash(&self, what: impl Hash) -> u64 {

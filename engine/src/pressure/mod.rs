@@ -215,7 +215,7 @@ mod tests {
         let is_wanted = |redirect, priority, shield| {
             let mut config = Config::default();
             (config.relay.redirect, config.relay.priority, config.relay.shield) = (redirect, priority, shield);
-            config.registration.suspend = false;
+            (config.registration.suspend, config.registration.watch) = (false, false);
             config.rules.set(vos_common::reason::Reason::Slowed, crate::config::RuleMode::Off);
             wanted(&config).0
         };

@@ -31,7 +31,7 @@ use crate::health::Health;
 use crate::live::{InForce, Live};
 use crate::pipeline::{self, Action, Answers, Checksum, Context, Outcome, Scratch};
 use crate::policy::gateways::Gateways;
-use crate::policy::{self, Observation, Said, Secret, Suspensions};
+use crate::policy::{self, Granted, Observation, Said, Secret, Suspensions};
 use crate::pressure::{Pressed, Pressure};
 use crate::reassembly::Reassembly;
 use crate::records::{Ended, Invited, Records};
@@ -226,7 +226,7 @@ impl Worker {
         let length = frame.len();
         scratch.answers.may_leave = self.queue.has_slot();
         let room = self.queue.room(&mut frame);
-        let Outcome { action, kind, would, ack, brief, answered, flow } =
+        let Outcome { action, kind, would, ack, brief, answered, heard, flow } =
             pipeline::handle(room, length, scratch, &context, || now);
         let packet = &mut room[..length];
         self.stats.kinds[kind as usize].count();
@@ -238,6 +238,9 @@ impl Worker {
         }
         for attempt in scratch.attempts.drain() {
             tell(&self.observations, &self.stats, Observation::Attempt(attempt));
+        }
+        if let Some(registering) = scratch.attempts.take_registering() {
+            tell(&self.observations, &self.stats, Observation::Registering(registering));
         }
         if let Some(invited) = scratch.invited.take() {
             tell_invited(&self.records, invited, action, answered.as_ref(), &rules.gateways);
@@ -268,7 +271,12 @@ impl Worker {
                 }
                 return;
             }
-            Action::Swallow(reason) => self.stats.ended[reason as usize].count(),
+            Action::Swallow(reason) => {
+                self.stats.ended[reason as usize].count();
+                if let Some(heard) = heard {
+                    tell(&self.observations, &self.stats, Observation::Heard(heard));
+                }
+            }
             Action::Drop(reason) => {
                 self.stats.ended[reason as usize].count();
                 if reason == Reason::GivenUp {
@@ -292,6 +300,10 @@ impl Worker {
                 let ended = message.and_then(|message| Ended::of(&message, &to.addr, to.port, &self.secret));
                 ended.into_iter().for_each(|ended| self.records.ended(Box::new(ended)));
             }
+            let grants = matches!(&says, Some(Said::Answer(answer)) if answer.grants())
+                && desk.live.in_force().ruleset.registration.watch;
+            let message = grants.then(|| desk.scratch.index.parse(payload, Mode::Lenient).ok()).flatten();
+            let granted = message.and_then(|message| Granted::of(&message, &to, &self.secret));
             let sent = match self.live.serves(from.port) {
                 true => self.transmitter.send(&mut self.queue, &from, &to, payload, now),
                 false => Sent::Foreign,
@@ -302,8 +314,9 @@ impl Worker {
                 self.shield.answered(answer.transaction);
             }
             // What leaves by the kernel, the egress program sees.
-            if let Some(says) = says.filter(|_| sent == Sent::Ring) {
-                tell(&self.observations, &self.stats, says.into());
+            if sent == Sent::Ring {
+                let said = says.map(Observation::from).into_iter().chain(granted.map(Observation::Granted));
+                said.for_each(|said| tell(&self.observations, &self.stats, said));
             }
         }
         desk.batch.capacity()

@@ -14,10 +14,12 @@ use vos_engine::control::follow::Following;
 use vos_engine::control::terminal::{printable, printable_json};
 use vos_engine::detector::Transition;
 use vos_engine::events::{
-    Change, Decoy, Dropped, Enumeration, Event, GatewayChange, GatewayState, Offender, PeerChange, Pressure,
-    RuleChange, SoftswitchChange, SoftswitchState, Suspended, SuspensionChange, Wanted, What,
+    Change, Decoy, Dropped, EndpointChange, Enumeration, Event, GatewayChange, GatewayState, Offender, PeerChange,
+    Pressure, RegistrationChange, RegistrationMove, RuleChange, SoftswitchChange, SoftswitchState, Suspended,
+    SuspensionChange, Wanted, What,
 };
 use vos_engine::pcap::Writer;
+use vos_engine::policy::EndpointState;
 
 use crate::Cli;
 use crate::answer::{Failure, bare, date};
@@ -105,6 +107,8 @@ fn line(event: &Event) -> String {
         What::Attack(transition) => attack_line(transition),
         What::Enumeration(enumeration) => enumeration_line(enumeration),
         What::Offender(offender) => offender_line(offender),
+        What::Registration(change) => registration_line(change),
+        What::Endpoint(change) => endpoint_line(change),
         What::Lost { events } => format!("{events} events lost: this reader is too slow for them"),
         // Kinds that others add have a line here when they are shown.
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -222,6 +226,25 @@ fn enumeration_line(Enumeration { source, answers, seconds, asked, found, slowed
 fn offender_line(Offender { source, points, limit, seconds }: &Offender) -> String {
     let points: Vec<String> = points.iter().map(|(kind, points)| format!("{kind} {points}")).collect();
     format!("{:16}  {source} is blocked for {seconds} s: {} of {limit} points", "offender", points.join(", "))
+}
+
+fn registration_line(RegistrationChange { change, aor, from, to, moves }: &RegistrationChange) -> String {
+    let what = match change {
+        RegistrationMove::Moved => format!("{aor} is registered from {to}, and no longer from {from}"),
+        RegistrationMove::Added => format!("{aor} is registered from {to}, too, beside {from}"),
+        RegistrationMove::Contended => {
+            format!("{aor} is contended for: {to} now, {from} before, {moves} times within an hour")
+        }
+    };
+    format!("{:16}  {what}", "registration")
+}
+
+fn endpoint_line(EndpointChange { address, port, state, silent_here }: &EndpointChange) -> String {
+    let what = match state {
+        EndpointState::Silent => format!("has never answered, as {silent_here} at its address"),
+        state => format!("is {}", state.label()),
+    };
+    format!("{:16}  {} {what}", "endpoint", end(address, Some(*port)))
 }
 
 fn peer_line(PeerChange { queue, to, why_absent }: &PeerChange) -> String {
@@ -354,6 +377,16 @@ mod tests {
             of(suspended),
             "1970-01-01T00:00:00.000Z  suspension        100@e.com at 203.0.113.7 is suspended until 1970-01-01T00:03:00Z after 6 refusals"
         );
+        let moved = json!({
+            "time": 0.0, "kind": "registration", "change": "moved", "aor": "100@e.com\u{1b}", "from": "192.0.2.7", "to": "192.0.2.8",
+            "moves": 1,
+        });
+        let expected = "registration      100@e.com\\u{1b} is registered from 192.0.2.8, and no longer from 192.0.2.7";
+        assert!(of(moved).ends_with(expected));
+        let silent = json!({
+            "time": 0.0, "kind": "endpoint", "address": "2001:db8::7", "port": 5061, "state": "silent", "silent_here": 3,
+        });
+        assert!(of(silent).ends_with("endpoint          [2001:db8::7]:5061 has never answered, as 3 at its address"));
         assert!(of(json!({ "time": -1.0, "kind": "lost", "events": 7 })).contains("7 events lost"));
     }
 

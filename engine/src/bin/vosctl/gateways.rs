@@ -16,7 +16,8 @@ fn text(Gateways { gateways, evicted }: &Gateways) -> String {
     if gateways.is_empty() {
         return "there are none: [[gateway]] in vos.toml makes some\n".to_owned();
     }
-    let head = ["GATEWAY", "TIER", "AUTH", "CALLS", "CPS", "PASSED", "BEYOND CPS", "BEYOND CALLS", "LONG", "SEEN"];
+    let head =
+        ["GATEWAY", "TIER", "AUTH", "CALLS", "CPS", "PASSED", "BEYOND CPS", "BEYOND CALLS", "LONG", "ONLINE", "SEEN"];
     let row = |view: &GatewayView| {
         [
             printable(&view.name).into_owned(),
@@ -28,6 +29,7 @@ fn text(Gateways { gateways, evicted }: &Gateways) -> String {
             view.over_cps.to_string(),
             view.over_calls.to_string(),
             view.long_calls.to_string(),
+            if view.asked == 0 { "-".to_owned() } else { format!("{}/{}", view.online, view.asked) },
             view.seen_s.map_or_else(|| "never".to_owned(), |seconds| format!("{} ago", short_span(seconds))),
         ]
     };
@@ -64,16 +66,18 @@ mod tests {
             over_calls: 6,
             long_calls: 1,
             seen_s: Some(2),
+            asked: 2,
+            online: 1,
         };
-        let b = GatewayView { auth: Auth::Password, port: None, tier: None, seen_s: None, ..a.clone() };
+        let b = GatewayView { auth: Auth::Password, port: None, tier: None, seen_s: None, asked: 0, ..a.clone() };
         let b = GatewayView { name: "b\u{1b}[2J".into(), ..b };
         let lines = text(&Gateways { gateways: vec![a, b], evicted: 3 });
         let words: Vec<Vec<&str>> = lines.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             words[1],
-            ["carrier-a", "medium", "ip+port", "5080", "12/150", "3/30", "4711", "5", "6", "1", "2s", "ago"]
+            ["carrier-a", "medium", "ip+port", "5080", "12/150", "3/30", "4711", "5", "6", "1", "1/2", "2s", "ago"]
         );
-        assert_eq!(words[2], ["b\\u{1b}[2J", "-", "password", "12/150", "3/30", "4711", "5", "6", "1", "never"]);
+        assert_eq!(words[2], ["b\\u{1b}[2J", "-", "password", "12/150", "3/30", "4711", "5", "6", "1", "-", "never"]);
         assert!(lines.ends_with("\n3 calls were forgotten before they ended, for want of room\n"), "{lines}");
         assert!(text(&Gateways { gateways: Vec::new(), evicted: 0 }).contains("[[gateway]]"));
     }

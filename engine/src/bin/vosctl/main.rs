@@ -48,6 +48,8 @@ mod gateways;
 mod live;
 /// `vosctl completions`, `vosctl man`.
 mod man;
+/// `vosctl registrations`.
+mod registrations;
 /// `vosctl slowed`.
 mod slowed;
 /// `vosctl suspensions`.
@@ -149,6 +151,8 @@ enum Command {
         #[command(subcommand)]
         command: slowed::SlowedCommand,
     },
+    /// List who is registered, from where, and whether they answer.
+    Registrations(registrations::RegistrationsArgs),
     /// List the softswitches behind relay.to = "proxy", give one no new calls, or again some.
     Backend {
         #[command(subcommand)]
@@ -237,6 +241,7 @@ async fn ask(client: &Client, cli: &Cli, command: &Command) -> Result<u8, Failur
         Command::Attack { switch } => live::attack(client, cli, switch).await,
         Command::Slowed { command } => slowed::run(client, cli, command).await,
         Command::Suspensions { command } => suspensions::run(client, cli, command).await,
+        Command::Registrations(args) => registrations::run(client, cli, args).await,
         Command::Backend { command } => backend::run(client, cli, command).await,
         Command::Gateways => gateways::run(client, cli).await,
         Command::Cluster { command } => cluster::run(client, cli, command).await,

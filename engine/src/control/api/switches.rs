@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answer, Json, Problem, Shared, blocking, read};
+use crate::asker::answering;
 use crate::control::clock::Clock;
 use crate::control::wire::Failure;
 use crate::detector;
@@ -96,7 +97,11 @@ async fn drain(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>
 async fn gateways(State(shared): State<Shared>) -> Answer<Gateways> {
     let of = move || {
         let gateways = &shared.engine.live().in_force().ruleset.gateways;
-        Json(Gateways { gateways: gateways.views(Clock::now().mono_ns()), evicted: gateways.evicted() })
+        let mut views = gateways.views(Clock::now().mono_ns());
+        if let Some(online) = shared.engine.online() {
+            views.iter_mut().for_each(|view| (view.asked, view.online) = answering(&view.from, view.port, online));
+        }
+        Json(Gateways { gateways: views, evicted: gateways.evicted() })
     };
     blocking(of).await
 }

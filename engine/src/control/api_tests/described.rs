@@ -163,6 +163,7 @@ async fn what_is_asked_and_answered_has_the_form_that_is_described() {
         (Method::PUT, "/v1/rule-modes", json!({ "rule": "scanner", "mode": "monitor" })),
         (Method::GET, "/v1/backends", Value::Null),
         (Method::GET, "/v1/gateways", Value::Null),
+        (Method::GET, "/v1/registrations?whom=100&offline=true&limit=5", Value::Null),
         (Method::PUT, "/v1/backends", json!({ "name": "a", "drain": true })),
         (Method::GET, "/v1/attack", Value::Null),
         (Method::PUT, "/v1/attack", json!({ "ttl_s": 60 })),

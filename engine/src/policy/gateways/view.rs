@@ -48,6 +48,12 @@ pub struct GatewayView {
     /// How long ago it called last, seconds; none: not since the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_s: Option<u64>,
+    /// Its addresses that are asked whether they are there (`[online]`), often enough to know.
+    #[serde(default)]
+    pub asked: u32,
+    /// Those of them that answer.
+    #[serde(default)]
+    pub online: u32,
 }
 
 impl GatewayView {
@@ -72,6 +78,8 @@ impl GatewayView {
             over_calls: state.over[Over::Calls as usize].load(Relaxed),
             long_calls: state.long.load(Relaxed),
             seen_s: seen.map(|seen| now.saturating_sub(seen) / 1_000_000_000),
+            asked: 0,
+            online: 0,
         }
     }
 }

@@ -61,6 +61,13 @@ pub(super) const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("slowed", &[("slowed list", "Who asks for what is not there, and may send but a little?")]),
     ("slowed-list", &[("slowed list --json", "The same, for a program.")]),
     ("slowed-lift", &[("slowed lift 203.0.113.7", "This address is slowed no longer.")]),
+    (
+        "registrations",
+        &[
+            ("registrations 100@example.com", "From where is this account registered?"),
+            ("registrations --offline", "Who is registered and does not answer?"),
+        ],
+    ),
     ("backend", &[("backend drain b", "No new calls for one of the softswitches.")]),
     ("cluster", &[("cluster status", "Do all nodes hold the same?")]),
     ("cluster-forget", &[("cluster forget edge-2", "It is gone for good.")]),
