@@ -110,7 +110,7 @@ fn what_is_reloaded_decides_what_is_dropped_and_what_goes_to_the_engine() {
     configured.reload("profile = \"internet-edge\"\n[scanners]\npatterns = []\n");
     assert_eq!(configured.fate("INVITE", "x"), Reason::Stealth);
     assert_eq!(configured.fate("REGISTER", "friendly-scanner"), Reason::Redirected);
-    let idle = "[registration]\nsuspend = false\n[rules]\nslowed = \"off\"\n";
+    let idle = "[registration]\nsuspend = false\nwatch = false\n[rules]\nslowed = \"off\"\n";
     configured.reload(&format!("[relay]\nredirect = \"needed\"\n{idle}"));
     assert_eq!(configured.fate("REGISTER", "x"), Reason::Kernel);
     assert_eq!(configured.fate("ACK", "x"), Reason::Redirected);

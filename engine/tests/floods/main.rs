@@ -19,6 +19,8 @@ mod gateways;
 mod ledger;
 /// Who asks for what is not there, and who tries one password on many accounts.
 mod offenders;
+/// Who is asked whether they are there, and who answers.
+mod online;
 /// Phones that register and call.
 mod phone;
 /// Floods of new addresses, and what they leave of a prefix' budget.
@@ -27,6 +29,8 @@ mod prefixes;
 mod records;
 /// Floods in attack mode, and in a phone's name.
 mod registers;
+/// Who is registered from where, and what no phone sends.
+mod registrations;
 /// Scans: what is captured of them, and what they learn.
 mod scans;
 /// Two hosts, a wire of four queues, the engine, and a registrar.

@@ -199,8 +199,15 @@ impl Phone {
         Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
     }
 
+    /// The next datagram and where it comes from, if one comes at once.
+    pub(crate) fn receive_from(&self) -> Option<(String, SocketAddr)> {
+        let mut bytes = [0; 65_536];
+        let (length, from) = self.socket.recv_from(&mut bytes).ok()?;
+        Some((String::from_utf8_lossy(&bytes[..length]).into_owned(), from))
+    }
+
     /// Answers a request that has come, if one has: the phone is picked up at once.
-    fn answers(&mut self) {
+    pub(crate) fn answers(&mut self) {
         let Some(request) = self.receive().filter(|text| status(text).is_none()) else { return };
         if request.starts_with("ACK ") {
             self.acks += 1;
@@ -216,7 +223,7 @@ impl Phone {
         ));
     }
 
-    fn contact(&self) -> String {
+    pub(crate) fn contact(&self) -> String {
         format!("Contact: <sip:{}@{}>\r\n", self.user, self.local)
     }
 }

@@ -256,6 +256,13 @@ impl Site {
         self.seen().iter().filter(|seen| seen.call.starts_with(call)).count() as u64
     }
 
+    /// The Call-IDs of the responses that Kamailio has logged.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        let log = self.kamailio.log();
+        let read = |line: &str| line.split_once("HEARD ")?.1.split(' ').nth(2).map(|call| call.trim().to_owned());
+        log.lines().filter_map(read).collect()
+    }
+
     /// Waits until Kamailio has logged a request with this Call-ID.
     #[track_caller]
     pub(crate) fn arrives(&self, call: &str) {
@@ -374,5 +381,8 @@ request_route {
     exit;
   }
   t_relay();
+}
+reply_route {
+  xlog("L_NOTICE", "HEARD $rs $si $ci\n");
 }
 "#;

@@ -16,7 +16,7 @@ const FAMILIES: [(IpAddr, IpAddr, IpAddr); 2] =
 
 /// `needed`, and what is answered besides; nobody is suspended or slowed, so that requests are nothing to decide about.
 fn needed(answer: &str) -> String {
-    let off = "[registration]\nsuspend = false\n[rules]\nslowed = \"off\"\n";
+    let off = "[registration]\nsuspend = false\nwatch = false\n[rules]\nslowed = \"off\"\n";
     format!("[relay]\nredirect = \"needed\"\n{off}[answer]\n{answer}")
 }
 
@@ -122,7 +122,7 @@ fn switching_between_all_needed_and_none_loses_nothing() {
     }
     let config = |redirect: &str| {
         format!(
-            "[relay]\nredirect = \"{redirect}\"\n[registration]\nsuspend = false\n\
+            "[relay]\nredirect = \"{redirect}\"\n[registration]\nsuspend = false\nwatch = false\n\
              [rules]\nslowed = \"off\"\nrate_register = \"off\"\nrate_source = \"off\"\nrate_prefix = \"off\"\n"
         )
     };

@@ -11,11 +11,12 @@ use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 use vos_engine::config::{Config, Gateway, Size};
 use vos_engine::control::clock::Clock;
+use vos_engine::datagram::End;
 use vos_engine::pipeline::{self, Context, Scratch, Way};
 use vos_engine::policy::gateways::Watch;
 use vos_engine::policy::{
-    Asked, Blacklist, EVIDENCE, Enumeration, Evidence, Policy, Proof, Registrations, SLOWED_MAX, SUSPENSIONS_MAX, Said,
-    Secret, Sources, Standing, Standings, Suspensions, Verified, VerifiedMap,
+    Asked, Bindings, Blacklist, EVIDENCE, Enumeration, Evidence, Granted, Policy, Proof, Registrar, Registrations,
+    SLOWED_MAX, SUSPENSIONS_MAX, Said, Secret, Sources, Standing, Standings, Suspensions, Verified, VerifiedMap,
 };
 use vos_engine::pressure::Pressed;
 use vos_engine::reassembly::Reassembly;
@@ -154,6 +155,8 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
     let rules = Ruleset::of(&told, &vos_engine::xdp::compile(&told, 4_000_000, config()), &Ruleset::default());
     let suspensions = Arc::new(Suspensions::new(secret.clone()));
     let registrations = Registrations::new(told.registration.clone(), secret.clone(), Arc::clone(&suspensions));
+    let bindings = Arc::<Bindings>::default();
+    let registrar = Registrar::new(secret.clone(), Arc::clone(&bindings));
     let policy = Policy::new(Verified::open(Map::default(), 60).unwrap(), registrations, 7);
     let context = Context {
         rules: &rules,
@@ -167,7 +170,7 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
     };
     let enumeration = Enumeration::new(told.enumeration.clone(), secret.clone());
     let blacklist = Blacklist::new(told.blacklist.clone(), secret.clone());
-    let offences = (enumeration, blacklist);
+    let offences = (enumeration, blacklist, registrar);
     let state =
         std::cell::RefCell::new((policy, offences, Scratch::default(), Watch::default(), 1_000 * SECOND, [0u64; 6]));
     let mut runner = TestRunner::new_with_rng(
@@ -183,7 +186,7 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
         Spoilt,
         u64,
     )| {
-        let (policy, (enumeration, blacklist), scratch, watch, now, counted) = &mut *state.borrow_mut();
+        let (policy, (enumeration, blacklist, registrar), scratch, watch, now, counted) = &mut *state.borrow_mut();
         *now += later;
         let clock = Clock::at(*now + 1_000_000 * SECOND, *now);
         let address = [198, 51, 100, source];
@@ -199,11 +202,20 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
             policy.registrations.attempted(attempt, *now);
             counted[1] += 1;
         }
+        if let Some(registering) = scratch.attempts.take_registering() {
+            registrar.asked(registering, *now);
+        }
         let mut index: Index = Index::new();
         let goes = spoils_too.of(&goes, source);
         let said = index.parse(&goes, Mode::Lenient).ok();
-        match said.and_then(|message| Said::of(&message, &Addr::v4(address), &secret)) {
+        let to = End { addr: Addr::v4(address), port: 5061 };
+        match said.as_ref().and_then(|message| Said::of(message, &to.addr, &secret)) {
             Some(Said::Answer(answer)) => {
+                if let Some(granted) =
+                    said.filter(|_| answer.grants()).and_then(|said| Granted::of(&said, &to, &secret))
+                {
+                    registrar.granted(&granted, 1, *now);
+                }
                 policy.answer(&answer, *now);
                 rules.gateways.answered(&answer.of_call(), *now);
                 counted[2] += u64::from(policy.registrations.answered(&answer, clock, |_| false).is_some());
@@ -222,6 +234,7 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
         policy.expire(*now);
         policy.registrations.expire(*now);
         enumeration.expire(&rules.slowed, *now);
+        registrar.expire(*now);
         watch.look(&rules.gateways, *now, |_| {});
         counted[3] += u64::from(outcome.action == pipeline::Action::Drop(Reason::Suspended));
         let calls = rules.gateways.views(*now)[0].calls;
@@ -230,7 +243,7 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
         Ok(())
     };
     runner.run(&steps, run).unwrap();
-    let (_, _, _, _, now, [acks, attempts, suspended, refused, slowed, blocked]) = state.into_inner();
+    let (_, (_, _, registrar), _, _, now, [acks, attempts, suspended, refused, slowed, blocked]) = state.into_inner();
     println!(
         "{acks} ACKs, {attempts} credentials, {suspended} suspensions, {refused} refused, {slowed} slowed, {blocked} blocked"
     );
@@ -241,4 +254,6 @@ fn random_messages_through_the_policy_neither_panic_nor_pile_up() {
         watch.look(&rules.gateways, later + n * SECOND, |_| {});
     }
     assert_eq!(rules.gateways.views(later)[0].calls, 0);
+    registrar.expire(now + 8 * 86_400 * SECOND);
+    assert_eq!(bindings.live(), 0);
 }
