@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use ipnet::IpNet;
 use tracing::{info, warn};
 use vos_common::rule::Addr;
@@ -16,7 +17,7 @@ use crate::control::clock::Clock;
 use crate::datagram::End;
 use crate::events::{EndpointChange, Event, Events, What};
 use crate::live::Live;
-use crate::policy::{Ask, Bindings, EndpointState, News, Online, Pace, Secret};
+use crate::policy::{Ask, Bindings, EndpointState, Evidence, News, Observation, Online, Pace, Secret};
 use crate::seldom::Seldom;
 use crate::sip;
 use crate::told::Told;
@@ -49,6 +50,8 @@ pub struct Asker {
     pub events: Arc<Events>,
     /// What questions are proven with.
     pub secret: Secret,
+    /// Who hears of endpoints that have never answered.
+    pub policy: Sender<Observation>,
 }
 
 /// What goes on while somebody is asked.
@@ -141,6 +144,9 @@ impl Asker {
     fn tell(&self, news: News, told: &mut Told, absent: &mut Seldom) {
         let News { end, state, silent_here } = news;
         let (address, port) = (ip(end.addr).to_string(), end.port);
+        if state == EndpointState::Silent {
+            let _one_hint_less = self.policy.try_send(Observation::Offence(Evidence::NeverAnswered, end.addr));
+        }
         if state != EndpointState::Online
             && let Some(count) = absent.more(1, SELDOM)
         {

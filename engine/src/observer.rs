@@ -147,7 +147,7 @@ impl<M: VerifiedMap> Observer<M> {
                 Observation::Registering(registering) => self.registrar.asked(registering, now),
                 Observation::Granted(granted) => seen.granted.push(granted),
                 Observation::Heard(heard) => self.online.heard(heard),
-                Observation::Dropped(evidence, source) => {
+                Observation::Offence(evidence, source) => {
                     self.offenders.offended(evidence, &source, &self.sources, Clock::now());
                 }
             }

@@ -129,7 +129,7 @@ impl Samples {
     fn publish(&mut self, seen: &Seen<'_>, clock: Clock) {
         let told = self.policy.as_ref().zip(Evidence::of_drop(seen.reason)).zip(packet::flow(&seen.frame));
         if let Some(((policy, evidence), flow)) = told {
-            let _one_hint_less = policy.try_send(Observation::Dropped(evidence, flow.src));
+            let _one_hint_less = policy.try_send(Observation::Offence(evidence, flow.src));
         }
         if let Some(dropped) = dropped(seen, &mut self.index) {
             self.events.publish(Event::at(clock.wall_ns_of(seen.at), What::Drop(Box::new(dropped))));
@@ -261,7 +261,7 @@ mod tests {
             samples.publish(&Seen::of_record(&record).expect("a sample"), Clock::now());
         }
         let expected = [Evidence::Scanner, Evidence::Malformed, Evidence::Stealth]
-            .map(|evidence| Observation::Dropped(evidence, vos_common::rule::Addr::v4([203, 0, 113, 66])));
+            .map(|evidence| Observation::Offence(evidence, vos_common::rule::Addr::v4([203, 0, 113, 66])));
         assert_eq!(told.try_iter().collect::<Vec<_>>(), expected);
         // a policy that does not keep up, or has ended, loses hints and no events
         drop(told);

@@ -62,6 +62,8 @@ pub struct Weights {
     pub malformed: u32,
     /// Of a request that unknown sources get no answer to.
     pub stealth: u32,
+    /// Of an endpoint that has never answered (`online.interval`).
+    pub never_answered: u32,
 }
 
 impl Default for Blacklist {
@@ -89,6 +91,7 @@ impl Default for Weights {
             scanner: 5,
             malformed: 1,
             stealth: 1,
+            never_answered: 1,
         }
     }
 }
@@ -117,6 +120,7 @@ impl Config {
             ("blacklist.weights.scanner", weights.scanner),
             ("blacklist.weights.malformed", weights.malformed),
             ("blacklist.weights.stealth", weights.stealth),
+            ("blacklist.weights.never_answered", weights.never_answered),
         ] {
             within(key, points, 0, POINTS_MAX)?;
         }

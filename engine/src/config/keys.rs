@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 122] = [
+const FIXED: [(&str, &str); 123] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -107,6 +107,7 @@ const FIXED: [(&str, &str); 122] = [
     ("blacklist.weights.scanner", POINTS),
     ("blacklist.weights.malformed", POINTS),
     ("blacklist.weights.stealth", POINTS),
+    ("blacklist.weights.never_answered", POINTS),
     ("online.interval", "\"0s\" (nobody is asked) or a time from 1s to 1h, such as \"60s\""),
     ("online.misses", "1 to 100"),
     ("online.rate", RATE),

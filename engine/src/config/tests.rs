@@ -518,6 +518,7 @@ fn what_needs_a_restart_is_documented() {
                 scanner: 0,
                 malformed: 0,
                 stealth: 0,
+                never_answered: 0,
             },
         },
         online: Online { interval: Duration::from_secs(60), misses: 1, rate: Rate::None },

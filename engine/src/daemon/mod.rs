@@ -230,7 +230,7 @@ impl Running {
         let stats: Vec<_> = parts.workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let events = Arc::new(Events::default());
         control.tell(Arc::clone(&events));
-        let samples = Samples::new(Arc::clone(&events)).telling(parts.observed);
+        let samples = Samples::new(Arc::clone(&events)).telling(parts.observed.clone());
         let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
         let workers = parts.workers.into_iter().zip(doors);
         let workers = workers.map(|(worker, door)| spawn(worker, door, config, &stop)).collect();
@@ -255,6 +255,7 @@ impl Running {
             workers: stats.clone(),
             events: Arc::clone(&events),
             secret: parts.secret.clone(),
+            policy: parts.observed,
         };
         let observer = Observer {
             pings: Arc::clone(&pings),

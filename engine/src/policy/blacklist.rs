@@ -63,10 +63,12 @@ pub enum Evidence {
     Malformed,
     /// Unknown sources get no answer to it.
     Stealth,
+    /// Somebody registered there and was asked, and has never answered: floods register what is not there.
+    NeverAnswered,
 }
 
 /// Kinds of [`Evidence`].
-pub const EVIDENCE: usize = 7;
+pub const EVIDENCE: usize = 8;
 /// The first of them are proven: they cannot be had in somebody's name.
 const PROOFS: usize = 2;
 
@@ -80,6 +82,7 @@ impl Evidence {
         Self::Scanner,
         Self::Malformed,
         Self::Stealth,
+        Self::NeverAnswered,
     ];
 
     /// The word for it in JSON, metrics and `[blacklist.weights]`.
@@ -92,6 +95,7 @@ impl Evidence {
             Self::Scanner => "scanner",
             Self::Malformed => "malformed",
             Self::Stealth => "stealth",
+            Self::NeverAnswered => "never_answered",
         }
     }
 
@@ -114,6 +118,7 @@ impl Evidence {
             Self::Scanner => weights.scanner,
             Self::Malformed => weights.malformed,
             Self::Stealth => weights.stealth,
+            Self::NeverAnswered => weights.never_answered,
         }
     }
 }

@@ -22,8 +22,9 @@ pub enum Observation {
     Answer(Answer),
     /// A BYE of the softswitch's went out.
     Bye(Bye),
-    /// A packet was dropped that says something of its source: what it says, where it says it came from.
-    Dropped(Evidence, Addr),
+    /// Something speaks against a source: a packet that was dropped and says it came from there, or that who registered there
+    /// never answers.
+    Offence(Evidence, Addr),
     /// A REGISTER with credentials came in: what it asks for.
     Registering(Registering),
     /// A 2xx to a REGISTER went out.

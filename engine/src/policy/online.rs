@@ -234,9 +234,9 @@ impl Online {
         counts
     }
 
-    /// How many who register from this address (IPv6: its /64) were asked often enough and have never answered: a flood of
-    /// REGISTERs that are made up has many. Anybody may have sent them where the softswitch asks for no password.
-    pub fn never_answered(&self, source: &Addr) -> u32 {
+    /// How many who register from this address (IPv6: its /64) were asked often enough and have never answered.
+    #[cfg(test)]
+    fn never_answered(&self, source: &Addr) -> u32 {
         self.held.lock().silent.get(&holder(source)).copied().unwrap_or(0)
     }
 }

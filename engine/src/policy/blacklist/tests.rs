@@ -251,6 +251,7 @@ proptest! {
             scanner: weight,
             malformed: weight,
             stealth: weight,
+            never_answered: weight,
             ..Weights::default()
         };
         let mut site = Site::new(Config { limit, weights, ..Config::default() });
