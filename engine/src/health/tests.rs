@@ -89,7 +89,10 @@ fn who_is_gone_is_dead_and_who_is_back_is_alive() {
         wait_until("the answer is heard", || !health.is_dead(1));
         assert!(health.alive());
     });
-    assert_eq!(published, [change(SoftswitchState::Dead), change(SoftswitchState::Alive)]);
+    // Once, or on a machine that stands still meanwhile more than once: always in turns.
+    assert!(published.len() >= 2, "{published:?}");
+    let states = [SoftswitchState::Dead, SoftswitchState::Alive].into_iter().cycle();
+    assert!(published.iter().zip(states).all(|(told, state)| *told == change(state)), "{published:?}");
 }
 
 #[test]
