@@ -43,7 +43,7 @@ use hook::{Hook, News};
 /// A second, in which signals are counted.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How often is looked whether the engine stops.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(200);
 /// How long attack mode is switched on at a time: if the engine dies, unknown sources have limits of their own again after
 /// that.
 const AHEAD: Duration = Duration::from_secs(60);

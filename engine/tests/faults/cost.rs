@@ -70,10 +70,10 @@ fn a_packet_costs_one_write_and_at_a_low_rate_one_wake_and_nothing_else() {
             "{writes} writes for {N} packets and at most {beats} probes: {calls:?}"
         );
         let others: u64 = calls.values().sum::<u64>() - writes;
-        // A heartbeat: statistics, probe read twice, beat set, poll. Beside the workers, in a second: the observer's
-        // sleeps, the round over links, addresses, routes; and the looks at the softswitch's sockets: a sleep, a question,
-        // two answers.
-        let housekeeping = beats * 6 + seconds * (200 + LOOKS * 4);
+        // A heartbeat: statistics, probe read twice, beat set, poll. Beside the workers, in a second: the sleeps of those who
+        // take what was seen, sampled and recorded (50 each), what the detector reads of the kernel's counters, the round
+        // over links, addresses, routes; and the looks at the softswitch's sockets: a sleep, a question, two answers.
+        let housekeeping = beats * 6 + seconds * (240 + LOOKS * 4);
         assert!(others <= wakes + wakes / 10 + housekeeping, "{others} others, {wakes} + {housekeeping}: {calls:?}");
     }
 }
