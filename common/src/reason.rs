@@ -125,6 +125,8 @@ reasons! {
     /// Dropped by the engine: a request that begins something, of an unknown source that is slowed and has sent its share.
     Slowed = "slowed",
     // of registrations and of who is asked whether it is there
+    /// Dropped by the engine: a REGISTER or an INVITE of an unknown source that has as many without an answer as it may.
+    Parallel = "parallel",
     /// Dropped by the engine: a REGISTER with more or longer Contacts than `[registration]` grants.
     Contacts = "contacts",
     /// Taken: the reply to an OPTIONS of the engine's own, which asked an endpoint whether it is there.
@@ -144,7 +146,7 @@ impl Reason {
         let slot = self as u8;
         (slot >= Self::Blocked as u8 && slot <= Self::RateGlobal as u8)
             || (slot >= Self::ForeignDomain as u8 && slot <= Self::Suspended as u8)
-            || matches!(self, Self::GatewayCps | Self::GatewayCalls | Self::Slowed | Self::Contacts)
+            || matches!(self, Self::GatewayCps | Self::GatewayCalls | Self::Slowed | Self::Parallel | Self::Contacts)
     }
 
     /// Was the packet answered by the engine?

@@ -176,6 +176,9 @@ impl<M: VerifiedMap> Observer<M> {
     fn answered(&mut self, answer: &Answer, clock: Clock) {
         self.pings.observe(answer);
         self.answers.count(answer);
+        if answer.status >= 200 && (answer.register || answer.invite) {
+            self.live.in_force().ruleset.parallel.ends(&answer.to, &self.secret, answer.transaction);
+        }
         self.policy.answer(answer, clock.mono_ns());
         self.live.in_force().ruleset.gateways.answered(&answer.of_call(), clock.mono_ns());
         let is_trusted = |address: &Addr| self.sources.is_trusted(address);

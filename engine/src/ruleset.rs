@@ -10,7 +10,7 @@ use vos_common::state::Config as KernelConfig;
 
 use crate::config::{Answer, Config, Registration, Relay, RelayTo};
 use crate::pipeline::Emergency;
-use crate::policy::{Domains, Gateways, Slowed};
+use crate::policy::{Domains, Gateways, PARALLEL_MAX, Parallel, Slowed};
 
 /// The snapshot.
 #[derive(Clone, Debug)]
@@ -41,6 +41,10 @@ pub struct Ruleset {
     pub gateways: Arc<Gateways>,
     /// Are calls that come to nothing written down?
     pub records: bool,
+    /// How much of one source's is open, and how much may be.
+    pub parallel: Arc<Parallel>,
+    /// REGISTERs and INVITEs of one unknown source, at a time.
+    pub parallel_max: usize,
     /// Who is slowed.
     pub slowed: Arc<Slowed>,
     /// What they may send.
@@ -58,6 +62,7 @@ impl Default for Ruleset {
         let answer = Answer { keep_alives: false, options: false, options_pass_every: 0, refuse_calls: false };
         let registration = Registration { suspend: false, watch: false, ..Registration::default() };
         let (slowed, slow_to) = (Arc::default(), Limit::NONE);
+        let (parallel, parallel_max) = (Arc::default(), PARALLEL_MAX);
         Self {
             enforce: 0,
             monitor: 0,
@@ -72,6 +77,8 @@ impl Default for Ruleset {
             emergency,
             gateways,
             records,
+            parallel,
+            parallel_max,
             slowed,
             slow_to,
             online,
@@ -92,6 +99,7 @@ impl Ruleset {
         let (answer, emergency) = (config.answer.clone(), Emergency::of(emergency));
         let registration = config.registration.clone();
         let gateways = Gateways::of(&config.gateway, &before.gateways);
+        let (parallel, parallel_max) = (Arc::clone(&before.parallel), config.rates.parallel as usize);
         let (slowed, slow_to) = (Arc::clone(&before.slowed), config.enumeration.slow_to.limit(0));
         let (records, online) = (config.records.is_on(), config.online.is_on());
         Self {
@@ -108,6 +116,8 @@ impl Ruleset {
             emergency,
             gateways,
             records,
+            parallel,
+            parallel_max,
             slowed,
             slow_to,
             online,

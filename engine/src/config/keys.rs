@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 123] = [
+const FIXED: [(&str, &str); 124] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -23,6 +23,7 @@ const FIXED: [(&str, &str); 123] = [
     ("rates.global", RATE),
     ("rates.samples", RATE),
     ("rates.verified_for", "a time from 1min to 30days, such as \"2h\""),
+    ("rates.parallel", "1 to 64 (transactions)"),
     ("xsk.bind", "\"auto\", \"zerocopy\" or \"copy\""),
     ("xsk.frames", "a power of two from 256 to 65536, at least twice xsk.ring"),
     ("xsk.ring", "a power of two from 64 to 32768"),

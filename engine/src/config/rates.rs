@@ -17,6 +17,8 @@ pub struct Rates {
     /// How long a source stays verified after it has proven itself, whole seconds, one minute to 30 days.
     #[serde(with = "span")]
     pub verified_for: Duration,
+    /// REGISTERs and INVITEs of one unknown source that have no final response yet, 1 to 64.
+    pub parallel: u32,
     /// `[rates.unknown]`: a source that has shown nothing.
     pub unknown: Limits,
     /// `[rates.verified]`: one that has proven its address, or is allowed.

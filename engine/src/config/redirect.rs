@@ -97,6 +97,11 @@ const STRANGERS: Share = Share {
     bits: requests(),
 };
 
+const PARALLEL: Share = Share {
+    words: "REGISTER and INVITE of unknown sources: how many have no answer yet is counted (rules.parallel)",
+    bits: 1 << Payload::Request(Class::Register).code() | 1 << Payload::Request(Class::Invite).code(),
+};
+
 const REGISTERS: Share = Share {
     words: "REGISTER of all sources: refused credentials are counted (registration.suspend), and who is registered is \
             watched (registration.watch)",
@@ -138,6 +143,9 @@ fn needed(config: &Config) -> Vec<Share> {
     }
     if config.rules.mode(Reason::Slowed) != RuleMode::Off {
         shares.push(STRANGERS);
+    }
+    if config.rules.mode(Reason::Parallel) != RuleMode::Off {
+        shares.push(PARALLEL);
     }
     let answer = &config.answer;
     if answer.keep_alives {

@@ -292,8 +292,8 @@ fn the_default_profile_is_the_defaults_and_names_every_rule() {
     let defaults = parse("profile = \"default\"").expect("compiled in");
     assert_eq!(defaults, Config::default());
     for rule in Rules::all() {
-        let expected =
-            if matches!(rule, Reason::UnknownMethod | Reason::Closed) { RuleMode::Off } else { RuleMode::Enforce };
+        let off = matches!(rule, Reason::UnknownMethod | Reason::Closed | Reason::Parallel);
+        let expected = if off { RuleMode::Off } else { RuleMode::Enforce };
         assert_eq!(defaults.rules_in_force().mode(rule), expected, "{rule:?}");
     }
 }
@@ -431,6 +431,7 @@ fn what_needs_a_restart_is_documented() {
             global: Rate::None,
             samples: Rate::None,
             verified_for: Duration::from_secs(60),
+            parallel: 1,
             unknown: NONE,
             verified: NONE,
             trusted: NONE,
@@ -571,8 +572,9 @@ fn what_needs_a_restart_is_documented() {
         },
     };
     const NONE: Limits = Limits { all: Rate::None, register: Rate::None, invite: Rate::None, options: Rate::None };
-    // unknown_method is off by default
+    // these are off by default
     config.rules.set(Reason::UnknownMethod, RuleMode::Monitor);
+    config.rules.set(Reason::Parallel, RuleMode::Monitor);
     let mut every: Vec<String> = keys::all().map(|(key, _)| key.to_owned()).collect();
     every.sort();
     assert_eq!(config.difference(&spoilt), every);

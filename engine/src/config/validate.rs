@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keys::takes;
 use super::{Config, ConfigError, INTERFACE_NAME_MAX, MAX_DOMAINS, MAX_PROTECTED, MAX_SIP_PORTS, Xdp, Xsk, domains};
+use crate::policy::PARALLEL_MAX;
 
 /// Shortest `rates.verified_for`: no registrar lets phones register more often.
 const VERIFIED_MIN: Duration = Duration::from_secs(60);
@@ -16,6 +17,7 @@ impl Config {
     pub(super) fn validate_profile(&self) -> Result<(), ConfigError> {
         let compiled = self.scanners.compile();
         check("scanners.patterns", compiled.is_ok(), || compiled.err().unwrap_or_default())?;
+        within("rates.parallel", self.rates.parallel, 1, PARALLEL_MAX as u32)?;
         let span = self.rates.verified_for;
         let whole = span.subsec_nanos() == 0 && (VERIFIED_MIN..=VERIFIED_MAX).contains(&span);
         check("rates.verified_for", whole, || format!("{} is out of range", humantime::format_duration(span)))

@@ -11,6 +11,8 @@ mod checksums;
 mod emergency;
 /// A fragment, taken apart.
 mod fragments;
+/// How much one source may have open.
+mod parallel;
 /// What slowed sources may send.
 mod slow;
 /// What a softswitch that is behind is spared.
@@ -397,6 +399,15 @@ impl Reading {
         Some(invited)
     }
 
+    /// It breaks a rule that is enforced or monitored.
+    fn broke(&mut self, rule: Reason, rules: &Ruleset) {
+        if rules.enforce & rule.bit() != 0 {
+            self.refused = Some(rule);
+        } else {
+            self.would = self.would.or(Some(rule));
+        }
+    }
+
     fn outcome(self, checksum: Checksum) -> Outcome {
         let action = self.refused.map_or(Action::Relay(checksum), Action::Drop);
         self.ended(action, None)
@@ -487,18 +498,10 @@ fn read<S: Sources>(
     }
     // What is cheap first: the source is asked for only if the domain is foreign.
     if rules.watches(Reason::ForeignDomain) && rules.domains.refuse(&message) && !context.sources.is_known(src) {
-        if rules.enforce & Reason::ForeignDomain.bit() != 0 {
-            reading.refused = Some(Reason::ForeignDomain);
-        } else {
-            reading.would = Some(Reason::ForeignDomain);
-        }
+        reading.broke(Reason::ForeignDomain, rules);
     }
-    if reading.refused.is_none() && slow::is_beyond(&message, method, src, context, now) {
-        if rules.enforce & Reason::Slowed.bit() != 0 {
-            reading.refused = Some(Reason::Slowed);
-        } else {
-            reading.would = reading.would.or(Some(Reason::Slowed));
-        }
+    if reading.refused.is_none() && slow::is_beyond(&message, method, src, context, &now) {
+        reading.broke(Reason::Slowed, rules);
     }
     if method == Method::Register
         && reading.refused.is_none()
@@ -506,11 +509,10 @@ fn read<S: Sources>(
         && policy::is_absurd(&message, &rules.registration)
         && !context.sources.is_trusted(src)
     {
-        if rules.enforce & Reason::Contacts.bit() != 0 {
-            reading.refused = Some(Reason::Contacts);
-        } else {
-            reading.would = reading.would.or(Some(Reason::Contacts));
-        }
+        reading.broke(Reason::Contacts, rules);
+    }
+    if reading.refused.is_none() && parallel::is_beyond(&message, method, src, context, &now) {
+        reading.broke(Reason::Parallel, rules);
     }
     let mut is_forbidden = false;
     if method == Method::Register && rules.registration.suspend && reading.refused.is_none() {
@@ -518,12 +520,8 @@ fn read<S: Sources>(
             && (policy::hides(&message) || context.suspensions.hold(&message, src))
             && !context.sources.is_trusted(src)
         {
-            if rules.enforce & Reason::Suspended.bit() != 0 {
-                reading.refused = Some(Reason::Suspended);
-                is_forbidden = rules.registration.answer == SuspendedAnswer::Forbidden;
-            } else {
-                reading.would = reading.would.or(Some(Reason::Suspended));
-            }
+            reading.broke(Reason::Suspended, rules);
+            is_forbidden = reading.refused.is_some() && rules.registration.answer == SuspendedAnswer::Forbidden;
         }
         if reading.refused.is_none() {
             attempts.shown.extend(Attempt::all_of(&message, src, context.secret));

@@ -20,6 +20,8 @@ mod identity;
 mod observation;
 /// Are they there?
 mod online;
+/// How much of one source's is open.
+mod parallel;
 /// Who guesses passwords.
 mod registrations;
 /// Round trips that cannot be spoofed.
@@ -47,6 +49,7 @@ pub(crate) use identity::net_of;
 pub use identity::{Attempt, CREDENTIALS_MAX, NAME_MAX, Name};
 pub use observation::{Ack, Answer, Bye, NONCES_MAX, Observation, Said};
 pub use online::{Ask, EndpointState, Heard, News, Online, Pace};
+pub use parallel::{PARALLEL_MAX, Parallel};
 pub use registrations::{Proof, Registrations};
 pub use round_trip::{ANSWERS, CHALLENGES, RoundTrips, Secret};
 pub use slowed::{SLOWED_MAX, ShownSlowed, Slowed};

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use vos_common::reason::Reason;
 
 use crate::frames::request;
-use crate::phone::{status, with_credentials};
+use crate::phone::{PASSWORD, field, status, with_credentials};
 use crate::registers::at_most;
-use crate::site::{PHONES, SERVER4, Site, ready, wait_until};
+use crate::site::{DOMAIN, PHONES, SERVER4, Site, ready, wait_until};
 
 /// SIPVicious is to get as far as the engine, all of it.
 const UNLIMITED: &str = "[rules]\nscanner = \"off\"\nrate_register = \"off\"\nrate_invite = \"off\"\nrate_source = \"off\"\n\
@@ -193,5 +193,48 @@ fn a_phone_with_a_password_behind_the_same_address_raises_the_limit_tenfold() {
     site.tell(&["trust", &from.to_string()]);
     assert_eq!(spray(&site, from, 150), 150);
     phone.registers();
+    site.balances();
+}
+
+#[test]
+fn a_stranger_has_as_many_calls_ringing_as_he_may() {
+    if !ready(&["kamailio"]) {
+        return;
+    }
+    let site = Site::start("[rates]\nparallel = 2\n[rules]\nparallel = \"enforce\"\n");
+    let (mut callee, mut caller) = (site.phone("b", PHONES[1]), site.phone("a", PHONES[2]));
+    callee.registers();
+    let dropped = || site.dropped_by_workers("parallel");
+    // Two that ring on and on: challenged, and then with credentials. The engine may hear of the challenge after the caller
+    // has: so the caller sends again, as phones do.
+    let mut rings: Vec<String> = Vec::new();
+    for number in 1..=2 {
+        let invite = caller.request("INVITE", &format!("sip:b@{DOMAIN}"), "b");
+        let (status, reply) = caller.asks(&invite, None);
+        assert_eq!(status, 407, "{reply}");
+        let invite = with_credentials("a", PASSWORD, &invite, &reply);
+        wait_until("it rings", || {
+            caller.send(&invite);
+            let is_new = |text: &String| rings.iter().all(|old| field(old, "Call-ID") != field(text, "Call-ID"));
+            rings.extend(callee.receive().filter(|text| text.starts_with("INVITE ")).filter(is_new));
+            rings.len() == number
+        });
+    }
+    let before = dropped();
+    let third = caller.request("INVITE", &format!("sip:b@{DOMAIN}"), "b");
+    caller.send(&third);
+    wait_until("the third is dropped", || dropped() == before + 1);
+    assert_eq!(site.seen_calls(field(&third, "Call-ID")), 0);
+    // His other requests pass, and other strangers' calls.
+    assert_eq!(site.phone("c", PHONES[3]).is_refused_by("forbidden"), 403);
+    // One is busy: there is room.
+    let busy: String = rings[0]
+        .lines()
+        .filter(|line| ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name)))
+        .map(|line| if line.starts_with("To:") { format!("{line};tag=b\r\n") } else { format!("{line}\r\n") })
+        .collect();
+    callee.send(&format!("SIP/2.0 486 Busy Here\r\n{busy}Content-Length: 0\r\n\r\n"));
+    let (status, reply) = caller.asks(&third, None);
+    assert_eq!(status, 407, "{reply}");
     site.balances();
 }

@@ -17,7 +17,7 @@ use crate::ruleset::Ruleset;
 const NOW: u64 = 1_000_000_000_000;
 
 /// Is the caller known?
-struct Caller(bool);
+pub(in crate::pipeline) struct Caller(pub(in crate::pipeline) bool);
 
 impl Sources for Caller {
     fn is_known(&self, _: &Addr) -> bool {
@@ -33,15 +33,15 @@ impl Sources for Caller {
     }
 }
 
-struct Bench {
-    rules: Ruleset,
-    secret: Secret,
-    caller: Caller,
+pub(in crate::pipeline) struct Bench {
+    pub(in crate::pipeline) rules: Ruleset,
+    pub(in crate::pipeline) secret: Secret,
+    pub(in crate::pipeline) caller: Caller,
 }
 
 impl Bench {
     /// The caller is slowed to one at once.
-    fn new() -> Self {
+    pub(in crate::pipeline) fn new() -> Self {
         let (secret, slowed) = (Secret::default(), Arc::new(Slowed::default()));
         slowed.put(&Addr::v4(CALLER_V4), &secret, NOW * 2, 20, Clock::at(NOW, NOW));
         let emergency = Emergency::of(&["112".to_owned()]);
@@ -65,7 +65,7 @@ impl Bench {
         handle(&mut frame.clone(), frame.len(), &mut Scratch::default(), &context, || now)
     }
 
-    fn outcome(&self, request: &str) -> Outcome {
+    pub(in crate::pipeline) fn outcome(&self, request: &str) -> Outcome {
         self.outcome_at(request, NOW)
     }
 }
