@@ -40,13 +40,16 @@ pub struct CallOptions {
     /// Source addresses, taken in turn by the phones
     #[arg(long, value_name = "IP", num_args = 1..)]
     pub from: Vec<IpAddr>,
+    /// Answer challenges with this password, whoever the phone is [default: a challenged call fails]
+    #[arg(long, value_name = "WORD")]
+    pub password: Option<String>,
 }
 
 impl CallOptions {
     /// 100 calls, 50 a second; change what differs.
     pub fn new(to: SocketAddr) -> Self {
         let give_up = 64.0 * T1.as_secs_f64();
-        Self { to, calls: 100, rate: 50, hold: 0.0, give_up, flows: 64, from: Vec::new() }
+        Self { to, calls: 100, rate: 50, hold: 0.0, give_up, flows: 64, from: Vec::new(), password: None }
     }
 }
 
@@ -97,6 +100,7 @@ pub fn run(options: &CallOptions, stop: &Stop) -> Result<CallReport> {
 struct Exchange {
     to: SocketAddr,
     timing: Timing,
+    password: Option<String>,
     run: String,
     schedule: Schedule,
     flows: Flows,
@@ -121,6 +125,7 @@ impl Exchange {
         Ok(Self {
             to: options.to,
             timing: Timing { hold: seconds(options.hold), give_up: seconds(options.give_up) },
+            password: options.password.clone(),
             run: run_word(),
             schedule: Schedule::new(options.rate, options.calls),
             flows: Flows::open(options.to, &options.from, options.flows)?,
@@ -144,7 +149,8 @@ impl Exchange {
             // A socket's address does not change; that it could be asked for was seen when it was opened.
             let Ok(local) = self.flows.local(flow) else { return };
             let word = format!("{}{number:0DIGITS$}", self.run);
-            self.calls.push(Call::new(word, format!("phone{flow}"), local, self.to, self.timing));
+            let (user, ends) = (format!("phone{flow}"), (local, self.to));
+            self.calls.push(Call::new(word, user, self.password.clone(), ends, self.timing));
             let register = self.calls[number].begin(now);
             self.carry_out(number, Some(register));
         }
@@ -184,13 +190,13 @@ impl Exchange {
                 continue;
             };
             // A call that is over still acknowledges a 200 that comes again.
-            let send = self.calls[number].on_reply(status, &reply, start.elapsed());
-            self.carry_out(number, send);
+            let sends = self.calls[number].on_reply(status, &reply, start.elapsed());
+            self.carry_out(number, sends);
         }
     }
 
     /// Sends what the call wants sent, sets its timer, and closes the books on it if it is over.
-    fn carry_out(&mut self, number: usize, send: Option<Send>) {
+    fn carry_out(&mut self, number: usize, sends: impl IntoIterator<Item = Send>) {
         let call = &mut self.calls[number];
         if let Some(timer) = call.timer() {
             self.timers.push(Reverse((timer, number)));
@@ -198,10 +204,9 @@ impl Exchange {
         if let Some(setup) = call.setup.take() {
             self.setup.record(setup);
         }
+        self.report.registered += u64::from(std::mem::take(&mut call.registered));
         let step = call.step();
-        if let Some(send) = send {
-            // The INVITE is what a 2xx to the REGISTER leads to.
-            self.report.registered += u64::from(send.method == "INVITE" && !send.again);
+        for send in sends {
             self.send(number % self.flows.len(), &send);
         }
         if matches!(step, Step::Succeeded | Step::Failed) {

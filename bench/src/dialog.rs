@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! REGISTER ── 2xx ─▶ INVITE ── 2xx ─▶ ACK, hold ─▶ BYE ── 2xx ─▶ succeeded
+//!     │          once each: a challenge, answered if there is a password
 //!     └─ other final reply (an INVITE's gets its ACK), or 64 × T1 without one ─▶ failed
 //! ```
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use sip_parse::{Contact, Message, Method, Name};
 
+use crate::digest;
 use crate::request::{Request, host, sdp};
 
 /// The round-trip estimate from which all timers follow (RFC 3261 §17.1.1.1).
@@ -63,7 +65,12 @@ pub(crate) struct Call {
     local: SocketAddr,
     server: String,
     timing: Timing,
+    password: Option<String>,
     step: Step,
+    /// Of the request of this step.
+    cseq: u32,
+    /// The line that answers this step's challenge.
+    credentials: String,
     /// The request that is waiting for its final reply.
     request: String,
     /// The ACK of the 2xx, for when that comes again.
@@ -76,6 +83,8 @@ pub(crate) struct Call {
     /// When something is to be done if nothing comes; never once the call is over.
     timer: Option<Duration>,
     invited: Duration,
+    /// There was a 2xx to the REGISTER.
+    pub(crate) registered: bool,
     /// From the INVITE to its 2xx.
     pub(crate) setup: Option<Duration>,
     pub(crate) failure: String,
@@ -84,7 +93,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(word: String, user: String, local: SocketAddr, to: SocketAddr, timing: Timing) -> Self {
+    pub(crate) fn new(
+        word: String,
+        user: String,
+        password: Option<String>,
+        (local, to): (SocketAddr, SocketAddr),
+        timing: Timing,
+    ) -> Self {
         let server = if to.port() == 5060 { host(to.ip()) } else { format!("{}:{}", host(to.ip()), to.port()) };
         Self {
             word,
@@ -92,7 +107,10 @@ impl Call {
             local,
             server,
             timing,
+            password,
             step: Step::Register,
+            cseq: 1,
+            credentials: String::new(),
             request: String::new(),
             ack: String::new(),
             remote: None,
@@ -101,6 +119,7 @@ impl Call {
             provisional: false,
             timer: None,
             invited: Duration::ZERO,
+            registered: false,
             setup: None,
             failure: String::new(),
             closed: false,
@@ -125,34 +144,51 @@ impl Call {
     }
 
     /// What a reply leads to.
-    pub(crate) fn on_reply(&mut self, status: u16, reply: &Message<'_>, now: Duration) -> Option<Send> {
-        let cseq = reply.cseq().ok()?;
+    pub(crate) fn on_reply(&mut self, status: u16, reply: &Message<'_>, now: Duration) -> Vec<Send> {
+        let Ok(cseq) = reply.cseq() else { return Vec::new() };
         if cseq.method == Method::Invite && (200..300).contains(&status) && !self.ack.is_empty() {
             // Our ACK was lost (§13.2.2.4).
-            return Some(Send { method: "ACK", text: self.ack.clone(), again: true });
+            return vec![Send { method: "ACK", text: self.ack.clone(), again: true }];
         }
         let waiting = matches!(self.step, Step::Register | Step::Invite | Step::Bye);
-        if !waiting || cseq.method.as_bytes() != self.step.method().as_bytes() || cseq.number != self.cseq() {
-            return None;
+        if !waiting || cseq.method.as_bytes() != self.step.method().as_bytes() || cseq.number != self.cseq {
+            return Vec::new();
         }
         match (self.step, status) {
             (_, ..200) => {
                 self.provisional = true;
                 self.rearm(now);
-                None
+                Vec::new()
             }
-            (Step::Register, 200..300) => Some(self.enter(Step::Invite, now)),
-            (Step::Invite, 200..300) => self.connected(reply, now),
+            (Step::Register, 200..300) => {
+                self.registered = true;
+                vec![self.enter(Step::Invite, now)]
+            }
+            (Step::Invite, 200..300) => self.connected(reply, now).into_iter().collect(),
             (Step::Bye, 200..300) => {
                 self.finish(Step::Succeeded);
-                None
+                Vec::new()
             }
             (step, status) => {
                 let ack = (step == Step::Invite).then(|| self.refusal_ack(reply)).flatten();
-                self.fail(&format!("{} {status}", step.method()));
-                ack
+                let again = matches!(status, 401 | 407).then(|| self.met(reply, now)).flatten();
+                if again.is_none() {
+                    self.fail(&format!("{} {status}", step.method()));
+                }
+                ack.into_iter().chain(again).collect()
             }
         }
+    }
+
+    /// The same request with credentials, once (§22.2).
+    fn met(&mut self, reply: &Message<'_>, now: Duration) -> Option<Send> {
+        let (method, password) = (self.step.method(), self.password.as_ref()?);
+        if method == "BYE" || !self.credentials.is_empty() {
+            return None;
+        }
+        self.credentials = digest::answer(reply, method, &self.uri(method), &self.user, password)?;
+        self.cseq += 1;
+        Some(self.ask(now))
     }
 
     /// What the passing of time leads to.
@@ -176,14 +212,27 @@ impl Call {
     }
 
     fn enter(&mut self, step: Step, now: Duration) -> Send {
+        // REGISTER and INVITE begin a Call-ID of their own; the BYE follows its INVITE.
+        self.cseq = if step == Step::Bye { self.cseq + 1 } else { 1 };
+        self.credentials.clear();
         self.step = step;
-        (self.began, self.interval, self.provisional) = (now, T1, false);
         if step == Step::Invite {
             self.invited = now;
         }
-        self.request = self.write(step.method(), &format!("{}{}", self.word, step.method()));
+        self.ask(now)
+    }
+
+    /// The request of this step, in a transaction of its own.
+    fn ask(&mut self, now: Duration) -> Send {
+        (self.began, self.interval, self.provisional) = (now, T1, false);
+        let method = self.step.method();
+        self.request = self.write(method, &self.branch());
         self.rearm(now);
-        Send { method: step.method(), text: self.request.clone(), again: false }
+        Send { method, text: self.request.clone(), again: false }
+    }
+
+    fn branch(&self) -> String {
+        format!("{}{}{}", self.word, self.step.method(), self.cseq)
     }
 
     fn rearm(&mut self, now: Duration) {
@@ -205,7 +254,7 @@ impl Call {
     /// The ACK of a refusal belongs to the INVITE's transaction: its branch, its Request-URI (§17.1.1.3).
     fn refusal_ack(&mut self, reply: &Message<'_>) -> Option<Send> {
         let uri = self.uri("INVITE");
-        let text = self.write_to("ACK", &format!("{}INVITE", self.word), &uri, &text(reply.header(Name::To)?));
+        let text = self.write_to("ACK", &self.branch(), &uri, &text(reply.header(Name::To)?));
         Some(Send { method: "ACK", text, again: false })
     }
 
@@ -217,11 +266,6 @@ impl Call {
     fn finish(&mut self, step: Step) {
         self.step = step;
         self.timer = None;
-    }
-
-    /// INVITE and its ACK are number 1 of the dialog, BYE is number 2.
-    fn cseq(&self) -> u32 {
-        if self.step == Step::Bye { 2 } else { 1 }
     }
 
     fn uri(&self, method: &str) -> String {
@@ -252,8 +296,12 @@ impl Call {
             from: &format!("<sip:{}@{}>;tag={}", self.user, self.server, self.word),
             to,
             call_id: &format!("{}{}", self.word, if registering { "r" } else { "c" }),
-            cseq: self.cseq(),
-            more: if registering { "Expires: 3600\r\n" } else { "" },
+            cseq: self.cseq,
+            more: &format!(
+                "{}{}",
+                if registering { "Expires: 3600\r\n" } else { "" },
+                if method == "ACK" { "" } else { &self.credentials }
+            ),
             body: &body,
         }
         .text()
@@ -275,7 +323,7 @@ mod tests {
 
     fn call() -> Call {
         let (local, to) = ("192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5060".parse().unwrap());
-        Call::new("w0rd".to_owned(), "alice".to_owned(), local, to, TIMING)
+        Call::new("w0rd".to_owned(), "alice".to_owned(), Some("secret".to_owned()), (local, to), TIMING)
     }
 
     fn secs(seconds: f64) -> Duration {
@@ -292,6 +340,12 @@ mod tests {
     }
 
     fn give(call: &mut Call, reply: &str, now: Duration) -> Option<Send> {
+        let sends = give_all(call, reply, now);
+        assert!(sends.len() < 2, "{sends:?}");
+        sends.into_iter().next()
+    }
+
+    fn give_all(call: &mut Call, reply: &str, now: Duration) -> Vec<Send> {
         let mut index: Index = Index::new();
         let reply = index.parse(reply.as_bytes(), Mode::Strict).unwrap();
         let (status, _) = reply_to(&reply, "w0rd").unwrap();
@@ -370,8 +424,39 @@ mod tests {
         let refusal = replies(&invite)[1].replacen("200 OK", "486 Busy Here", 1);
         let ack = give(&mut call, &refusal, secs(0.1)).unwrap();
         assert!(
-            ack.text.starts_with("ACK sip:service@192.0.2.1 SIP/2.0\r\n") && ack.text.contains("z9hG4bKw0rdINVITE")
+            ack.text.starts_with("ACK sip:service@192.0.2.1 SIP/2.0\r\n") && ack.text.contains("z9hG4bKw0rdINVITE1")
         );
         assert_eq!((call.step(), call.failure.as_str()), (Step::Failed, "INVITE 486"));
+    }
+
+    #[test]
+    fn a_challenge_is_answered_once_in_a_transaction_of_its_own() {
+        const CHALLENGE: &str = "401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"e.com\", nonce=\"1\"";
+        let challenged = |sent: &Send| replies(sent).last().unwrap().replacen("200 OK", CHALLENGE, 1);
+        let mut call = call();
+        let register = call.begin(secs(0.0));
+        let again = give(&mut call, &challenged(&register), secs(0.1)).unwrap();
+        assert!(again.text.contains("CSeq: 2 REGISTER\r\n") && again.text.contains("z9hG4bKw0rdREGISTER2;"));
+        assert!(again.text.contains("\r\nAuthorization: Digest username=\"alice\", realm=\"e.com\", nonce=\"1\""));
+        assert_eq!(give(&mut call, &challenged(&register), secs(0.2)), None, "the answer to the first one, again");
+
+        let invite = give(&mut call, &replies(&again)[0], secs(0.3)).unwrap();
+        let [ack, again] = &give_all(&mut call, &challenged(&invite), secs(0.4))[..] else { panic!() };
+        assert!(ack.text.contains("CSeq: 1 ACK\r\n") && ack.text.contains("z9hG4bKw0rdINVITE1;"), "{}", ack.text);
+        assert!(again.text.contains("CSeq: 2 INVITE\r\n") && !ack.text.contains("Authorization"));
+        let ack = give(&mut call, &replies(again)[1], secs(0.5)).unwrap();
+        assert!(ack.text.contains("CSeq: 2 ACK\r\n") && !ack.text.contains("Authorization"));
+        let bye = call.on_timer(secs(3.5)).unwrap();
+        assert!(bye.text.contains("CSeq: 3 BYE\r\n") && !bye.text.contains("Authorization"));
+    }
+
+    #[test]
+    fn a_password_that_is_refused_is_not_tried_again() {
+        const CHALLENGE: &str = "401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"e.com\", nonce=\"1\"";
+        let mut call = call();
+        let register = call.begin(secs(0.0));
+        let again = give(&mut call, &replies(&register)[0].replacen("200 OK", CHALLENGE, 1), secs(0.1)).unwrap();
+        assert_eq!(give(&mut call, &replies(&again)[0].replacen("200 OK", CHALLENGE, 1), secs(0.2)), None);
+        assert_eq!((call.step(), call.failure.as_str()), (Step::Failed, "REGISTER 401"));
     }
 }

@@ -24,6 +24,13 @@ impl Latency {
         self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(LONGEST_NS));
     }
 
+    /// How many of all (0 to 1) were no longer than so many microseconds: points of the curve, closer where it is steep.
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        // Two points to each halving of what is left.
+        let points = self.0.iter_quantiles(2).map(|point| (point.quantile(), micros(point.value_iterated_to())));
+        if self.0.is_empty() { Vec::new() } else { points.collect() }
+    }
+
     /// The figures that a report shows.
     pub fn summary(&self) -> Quantiles {
         let at = |quantile| micros(self.0.value_at_quantile(quantile));
@@ -32,6 +39,7 @@ impl Latency {
             mean: micros(self.0.mean() as u64),
             p50: at(0.5),
             p90: at(0.9),
+            p95: at(0.95),
             p99: at(0.99),
             p999: at(0.999),
             max: micros(self.0.max()),
@@ -51,6 +59,8 @@ pub struct Quantiles {
     pub p50: f64,
     /// 90 of 100 are no longer than this.
     pub p90: f64,
+    /// 95 of 100 are no longer than this.
+    pub p95: f64,
     /// 99 of 100 are no longer than this.
     pub p99: f64,
     /// 999 of 1,000 are no longer than this.
@@ -80,6 +90,21 @@ mod tests {
             [(seen.p50, 500.0), (seen.p90, 900.0), (seen.p99, 990.0), (seen.p999, 999.0), (seen.max, 1000.0)]
         {
             assert!((quantile - truth).abs() / truth < 0.002, "{quantile} is not {truth}");
+        }
+    }
+
+    #[test]
+    fn the_curve_rises_from_the_shortest_to_the_longest() {
+        let mut latency = Latency::default();
+        assert_eq!(latency.curve(), []);
+        for micros in 1..=1000 {
+            latency.record(Duration::from_micros(micros));
+        }
+        let curve = latency.curve();
+        assert!(curve.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{curve:?}");
+        assert_eq!(curve.last().map(|(share, _)| *share), Some(1.0));
+        for (share, micros) in curve {
+            assert!((micros - share * 1000.0).abs() < 5.0, "{share}: {micros}");
         }
     }
 

@@ -24,10 +24,14 @@
 pub mod call;
 /// One phone's registration and call, as a pure state machine with RFC 3261's timers.
 mod dialog;
+/// Credentials that answer a challenge.
+pub mod digest;
 /// What can go wrong, said together with the remedy.
 pub mod error;
 /// Many connected UDP sockets, so that traffic spreads over the receive queues.
 mod flows;
+/// Floods from any number of addresses, in whole frames.
+pub mod junk;
 /// Round-trip times, kept in histograms.
 pub mod latency;
 /// Open-loop load: what was sent, answered, lost, and how long it took.
@@ -63,6 +67,7 @@ pub mod veth;
 
 pub use call::{CallOptions, CallReport};
 pub use error::{Error, Result};
+pub use junk::{JunkOptions, JunkReport};
 pub use load::{Kind, LoadOptions, LoadReport};
 pub use netns::NetNs;
 pub use patient::{QUIET, patient};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sip_parse::{Index, Mode};
 
+use crate::dialog::T1;
 use crate::flows::Flows;
 use crate::latency::{Latency, Quantiles};
 use crate::request::{Template, reply_to, run_word};
@@ -22,6 +23,11 @@ use crate::{Error, Result};
 const BURST: u64 = 32;
 /// How much of a wait is spent spinning with `--spin`: about what a wake from sleep costs.
 const SPIN: Duration = Duration::from_micros(60);
+
+/// How long it may take until all flows have had a 2xx to their credentials.
+const CHALLENGES: Duration = Duration::from_secs(20);
+/// What is sent before the schedule begins is numbered from here on: no schedule gets so far.
+const FIRST: u64 = 9_000_000_000;
 
 /// What to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -65,6 +71,10 @@ pub struct LoadOptions {
     /// Source addresses, taken in turn by the flows
     #[arg(long, value_name = "IP", num_args = 1..)]
     pub from: Vec<IpAddr>,
+    /// Answer a challenge with this password first, and send its credentials with each request: all are accepted at once, as
+    /// when phones register again
+    #[arg(long, value_name = "WORD")]
+    pub password: Option<String>,
     /// Spin before each message is due instead of sleeping: exact to the microsecond, and costs a core
     #[arg(long)]
     pub spin: bool,
@@ -82,6 +92,7 @@ impl LoadOptions {
             kind: Kind::Options,
             flows: 64,
             from: Vec::new(),
+            password: None,
             spin: false,
         }
     }
@@ -119,13 +130,25 @@ pub struct LoadReport {
     pub rtt: Quantiles,
     /// From when it was due to the final reply, µs.
     pub latency: Quantiles,
+    /// The same as a curve: shares of all answers and µs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<(f64, f64)>,
     /// The sender's own delay, from when a message was due to when it was sent, µs.
     pub behind: Quantiles,
 }
 
 /// Sends by the schedule and gives what came of it; `stop` ends it early, with a report of what was done by then.
 pub fn run(options: &LoadOptions, stop: &Stop) -> Result<LoadReport> {
+    run_once_known(options, stop, || ())
+}
+
+/// The same; `known` is called when all challenges are answered, before the first message of the schedule.
+pub fn run_once_known(options: &LoadOptions, stop: &Stop, known: impl FnOnce()) -> Result<LoadReport> {
     let mut load = Load::new(options)?;
+    if let Some(password) = &options.password {
+        load.meet_challenges(password, stop)?;
+    }
+    known();
     let start = Instant::now();
     while load.next < load.schedule.total() && !stop.is_set() {
         load.send_due(start);
@@ -139,6 +162,11 @@ pub fn run(options: &LoadOptions, stop: &Stop) -> Result<LoadReport> {
         load.receive(start);
     }
     Ok(load.report(sending_took))
+}
+
+/// Who registers from this flow.
+fn user(flow: usize) -> String {
+    format!("phone{flow}")
 }
 
 struct Load<'a> {
@@ -170,7 +198,7 @@ impl<'a> Load<'a> {
         let run = run_word();
         let template = |flow| -> Result<Template> {
             let local = flows.local(flow)?;
-            let request = |method| Template::request(method, &run, &format!("phone{flow}"), local, options.to);
+            let request = |method| Template::request(method, &run, &user(flow), local, options.to);
             Ok(match options.kind {
                 Kind::Options => request("OPTIONS"),
                 Kind::Register => request("REGISTER"),
@@ -195,6 +223,47 @@ impl<'a> Load<'a> {
             latency: Latency::default(),
             behind: Latency::default(),
         })
+    }
+
+    /// Has each flow challenged, and answers that, until it has had a 2xx.
+    fn meet_challenges(&mut self, password: &str, stop: &Stop) -> Result<()> {
+        let Self { flows, index, run, templates, .. } = self;
+        let (mut met, mut accepted) = (vec![false; flows.len()], vec![false; flows.len()]);
+        let (end, mut again, mut branch) = (Instant::now() + CHALLENGES, Instant::now(), FIRST);
+        while !accepted.iter().all(|accepted| *accepted) {
+            stop.check()?;
+            let now = Instant::now();
+            if now >= end {
+                let missing = accepted.iter().filter(|accepted| !**accepted).count();
+                return Err(Error::Other(format!(
+                    "{missing} of {} flows had no 2xx within {CHALLENGES:?}: does the server ask for this --password?",
+                    accepted.len()
+                )));
+            }
+            let mut due: Vec<usize> = Vec::new();
+            if now >= again {
+                again = now + T1;
+                due.extend((0..accepted.len()).filter(|flow| !accepted[*flow]));
+            }
+            flows.wait(LOOK.min(again.saturating_duration_since(now)));
+            flows.receive(|flow, datagram| {
+                let Ok(reply) = index.parse(datagram, Mode::Lenient) else { return };
+                match reply_to(&reply, run) {
+                    Some((200..300, _)) => accepted[flow] = true,
+                    Some((401 | 407, _)) if !met[flow] => {
+                        met[flow] = templates[flow].meet(&reply, &user(flow), password);
+                        due.push(flow);
+                    }
+                    _ => {}
+                }
+            });
+            for flow in due {
+                // With credentials it is the same Call-ID in another transaction (§22.2).
+                flows.send(flow, templates[flow].numbered_apart(FIRST + flow as u64, branch));
+                branch += 1;
+            }
+        }
+        Ok(())
     }
 
     fn send_due(&mut self, start: Instant) {
@@ -274,6 +343,7 @@ impl<'a> Load<'a> {
         self.report.achieved_rate = (self.report.sent as f64 / sending_took.as_secs_f64().max(1e-9)).round();
         self.report.rtt = self.rtt.summary();
         self.report.latency = self.latency.summary();
+        self.report.curve = self.latency.curve();
         self.report.behind = self.behind.summary();
         self.report
     }
@@ -383,5 +453,52 @@ mod tests {
         let mut options = LoadOptions::new("127.0.0.1:5060".parse().unwrap());
         options.from = vec!["::1".parse().unwrap()];
         assert!(run(&options, &Stop::never()).unwrap_err().to_string().contains("families"));
+    }
+
+    /// A registrar that challenges who shows no credentials; what it was sent.
+    fn registrar(socket: &std::net::UdpSocket, until: usize) -> Vec<String> {
+        let mut seen = Vec::new();
+        let mut buffer = [0; 2048];
+        while seen.len() < until {
+            let (length, from) = socket.recv_from(&mut buffer).unwrap();
+            let request = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            let copied = request
+                .lines()
+                .filter(|line| ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name)));
+            let copied: String = copied.map(|line| format!("{line}\r\n")).collect();
+            let first = if request.contains("\r\nAuthorization: Digest username=\"phone") {
+                "200 OK"
+            } else {
+                "401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"e.com\", nonce=\"1\""
+            };
+            socket.send_to(format!("SIP/2.0 {first}\r\n{copied}Content-Length: 0\r\n\r\n").as_bytes(), from).unwrap();
+            seen.push(request);
+        }
+        seen
+    }
+
+    #[test]
+    fn with_a_password_every_flow_is_known_before_the_first_message() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut options = LoadOptions::new(socket.local_addr().unwrap());
+        (options.kind, options.rate, options.seconds, options.flows) = (Kind::Register, 100, 0.1, 2);
+        options.password = Some("secret".to_owned());
+        let server = std::thread::spawn(move || registrar(&socket, 14));
+        let mut known = 0;
+        let report = run_once_known(&options, &Stop::never(), || known += 1).unwrap();
+        assert_eq!((known, report.sent, report.answered), (1, 10, 10), "{report:?}");
+        assert_eq!(report.statuses, BTreeMap::from([(200, 10)]));
+        let seen = server.join().unwrap();
+        let field = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        // Of each flow: one that is challenged, and its like with credentials.
+        for flow in ["phone0@", "phone1@"] {
+            let mut of_flow = seen.iter().filter(|text| field(text, "From:").contains(flow));
+            let [first, second] = [of_flow.next().unwrap(), of_flow.next().unwrap()];
+            assert_eq!(field(first, "Call-ID:"), field(second, "Call-ID:"));
+            assert_ne!(field(first, "Via:"), field(second, "Via:"));
+            assert_eq!([field(first, "CSeq:"), field(second, "CSeq:")], ["CSeq: 1 REGISTER", "CSeq: 2 REGISTER"]);
+            assert!(!first.contains("Authorization:") && second.contains("Authorization:"));
+            assert_eq!(of_flow.count(), 5);
+        }
     }
 }

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use vos_bench::stop::LOOK;
-use vos_bench::{CallOptions, Error, LoadOptions, Responder, Result, ServerStats, Stop, call, load};
+use vos_bench::{CallOptions, Error, JunkOptions, LoadOptions, Responder, Result, ServerStats, Stop, call, junk, load};
 
 /// SIP load, a SIP responder, and the demo of vos-fastpath.
 #[derive(Parser)]
@@ -51,6 +51,14 @@ enum Command {
     Call {
         #[command(flatten)]
         options: CallOptions,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send junk from any number of addresses, past this host's IP stack: scans, floods, what is no SIP, a capture
+    Junk {
+        #[command(flatten)]
+        options: JunkOptions,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -106,6 +114,11 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
             let report = call::run(&options, stop)?;
             say(&if json { to_json(&report) } else { report::call(&report) });
             Ok(report.failed == 0)
+        }
+        Command::Junk { options, json } => {
+            let report = junk::run(&options, stop)?;
+            say(&if json { to_json(&report) } else { report::junk(&report) });
+            Ok(true)
         }
         Command::Demo(options) => demo::run(&options, stop),
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),

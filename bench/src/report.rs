@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use vos_bench::latency::Quantiles;
-use vos_bench::{CallReport, LoadReport};
+use vos_bench::{CallReport, JunkReport, LoadReport};
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
@@ -63,6 +63,13 @@ pub(crate) fn call(report: &CallReport) -> String {
     ]);
     text += "µs                      p50       p90       p99     p99.9       max\n";
     text += &times("INVITE to 200", &report.setup);
+    text.trim_end().to_owned()
+}
+
+/// What a junk run has to say.
+pub(crate) fn junk(report: &JunkReport) -> String {
+    let mut text = format!("sent {} at {}/s\n", grouped(report.sent), grouped(report.achieved_rate as u64));
+    text += &others(&[("not sent", report.send_errors)]);
     text.trim_end().to_owned()
 }
 

@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use sip_parse::{Message, StartLine};
 
+use crate::digest;
+
 /// Digits of a patched number.
-const DIGITS: usize = 10;
+pub(crate) const DIGITS: usize = 10;
 /// Where a template has the number of the message; no SIP text holds it by itself.
-const HOLE: &str = "##########";
+pub(crate) const HOLE: &str = "##########";
 /// Every branch begins so (RFC 3261 §8.1.1.7).
 pub(crate) const COOKIE: &str = "z9hG4bK";
 
@@ -130,19 +132,52 @@ impl Template {
         Self { bytes: text.as_bytes().to_vec(), holes }
     }
 
+    /// Puts credentials in that answer the challenge of this reply; `false`: it has none that can be answered.
+    pub(crate) fn meet(&mut self, reply: &Message<'_>, user: &str, password: &str) -> bool {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let mut words = text.split(' ');
+        let (Some(method), Some(uri)) = (words.next(), words.next()) else { return false };
+        let Some(line) = digest::answer(reply, method, uri, user, password) else { return false };
+        let (Some(cseq), Some(at)) = (text.find("CSeq: 1 "), text.find("Content-Length: ")) else { return false };
+        self.bytes[cseq + "CSeq: ".len()] = b'2';
+        self.bytes.splice(at..at, line.bytes());
+        self.holes.iter_mut().filter(|hole| **hole > at).for_each(|hole| *hole += line.len());
+        true
+    }
+
+    /// It as it is, for whoever fills in numbers by itself.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Fills in the number; what comes back is valid until the next call.
     pub(crate) fn numbered(&mut self, number: u64) -> &[u8] {
-        let mut digits = [b'0'; DIGITS];
-        let mut rest = number;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
+        let digits = digits(number);
         for &hole in &self.holes {
             self.bytes[hole..hole + DIGITS].copy_from_slice(&digits);
         }
         &self.bytes
     }
+
+    /// The same with another number in the branch, which stands first: another transaction of the same Call-ID.
+    pub(crate) fn numbered_apart(&mut self, number: u64, branch: u64) -> &[u8] {
+        self.numbered(number);
+        if let Some(&hole) = self.holes.first() {
+            self.bytes[hole..hole + DIGITS].copy_from_slice(&digits(branch));
+        }
+        &self.bytes
+    }
+}
+
+/// The last digits of a number, as many as a hole has.
+pub(crate) fn digits(number: u64) -> [u8; DIGITS] {
+    let mut digits = [b'0'; DIGITS];
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    digits
 }
 
 /// The status of a reply, and what follows the word of this run in the branch of its topmost Via; `None` if it replies
