@@ -4,18 +4,17 @@
 //! counted for all threads of engine and Kamailio; what the kernel does in interrupts it counts for whoever runs then,
 //! the sender as well.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use vos_bench::process::output;
 use vos_bench::{Error, Program, QUIET, Result, Stop};
 
+use crate::cpu;
 use crate::demo::engine::{self, Engine};
-use crate::demo::site::{self, Site};
+use crate::demo::site::Site;
 use crate::report::grouped;
 use crate::rtt::{measure, median, pin};
+use crate::shield::server::kamailio;
 
 /// The comparison's options.
 #[derive(clap::Args)]
@@ -46,11 +45,6 @@ const PATHS: [(&str, Option<&str>); 3] = [
     ("Kamailio, behind engine", Some("[answer]\noptions = false\n")),
     ("engine, at the NIC", Some("[answer]\noptions = true\n")),
 ];
-/// Where Debian keeps Kamailio's modules.
-const MODULES: &str = "/usr/lib/x86_64-linux-gnu/kamailio/modules";
-/// How long Kamailio may take until it listens.
-const START: Duration = Duration::from_secs(20);
-
 /// What one load at one rate came to.
 struct Turn {
     p50: f64,
@@ -68,7 +62,7 @@ pub(crate) fn run(options: &AnswersOptions, stop: &Stop) -> Result<()> {
         [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
     // One queue, one worker: what is compared is a core of it.
     let site = Site::build(1)?;
-    let kamailio = kamailio(&site, stop)?;
+    let kamailio = kamailio(&site, "kamailio", SCRIPT, stop)?;
     let mut turns: Vec<Vec<Vec<Turn>>> =
         PATHS.iter().map(|_| options.rates.iter().map(|_| Vec::new()).collect()).collect();
     for round in 1..=options.rounds {
@@ -87,34 +81,8 @@ pub(crate) fn run(options: &AnswersOptions, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
-/// Kamailio as Debian ships it, with two processes that answer whatever they get, and log nothing.
-fn kamailio(site: &Site, stop: &Stop) -> Result<Program> {
-    let dir = site.dir("kamailio")?;
-    let mut config = "#!KAMAILIO\ndebug=0\nlog_stderror=yes\nchildren=2\ndisable_tcp=yes\nauto_aliases=no\ndns=no\n\
-                      rev_dns=no\n"
-        .to_owned();
-    let written = writeln!(
-        config,
-        "listen=udp:{}\nmpath=\"{MODULES}/\"\nloadmodule \"sl.so\"\n\
-         request_route {{\n  sl_send_reply(\"200\", \"OK\");\n}}",
-        site::SERVER[0]
-    );
-    written.map_err(|_| Error::Other("writing Kamailio's configuration".to_owned()))?;
-    let file = dir.join("kamailio.cfg");
-    fs::write(&file, config).map_err(Error::io(format!("write {}", file.display())))?;
-    let mut command = site.server.command("kamailio");
-    command.args(["-DD", "-E", "-m", "32", "-M", "4", "-f"]).arg(&file).arg("-Y").arg(&dir).arg("-P");
-    command.arg(dir.join("pid"));
-    let mut program = Program::start("kamailio", &mut command, Some(&site.log("kamailio")))?;
-    let listens = stop.wait_for(START, Duration::from_millis(20), || {
-        let sockets = output(site.server.command("ss").args(["-Hlun", "sport = 5060"]))?;
-        Ok((!sockets.trim().is_empty() || program.ended()?.is_some()).then_some(!sockets.trim().is_empty()))
-    })?;
-    match listens {
-        Some(true) => Ok(program),
-        _ => Err(Error::Other(format!("kamailio (apt install kamailio) does not listen:\n{}", program.log_tail(10)))),
-    }
-}
+/// Kamailio with two processes that answer whatever they get.
+const SCRIPT: &str = "children=2\nloadmodule \"sl.so\"\nrequest_route {\n  sl_send_reply(\"200\", \"OK\");\n}\n";
 
 fn start(programs: &[PathBuf; 2], site: &Site, config: &str, stop: &Stop) -> Result<Engine> {
     let file = site.dir("config")?.join("vos.toml");
@@ -134,38 +102,14 @@ fn turn(
     stop: &Stop,
 ) -> Result<Turn> {
     let used = || -> Result<[u64; 2]> {
-        let engine = engine.map_or(Ok(0), |engine| cpu_time(engine.id()))?;
-        Ok([engine, cpu_time(kamailio.id())?])
+        let engine = engine.map_or(Ok(0), |engine| cpu::of_group(engine.id()))?;
+        Ok([engine, cpu::of_group(kamailio.id())?])
     };
     let before = used()?;
     let report = measure(site, rate, seconds, stop)?;
     let after = used()?;
     let [engine, kamailio] = [0, 1].map(|of| (after[of] - before[of]) as f64 / 1e3 / report.answered.max(1) as f64);
     Ok(Turn { p50: report.rtt.p50, p99: report.rtt.p99, lost: report.lost, engine, kamailio })
-}
-
-/// CPU time of a process group, ns: what `sched` has counted for each thread of it.
-fn cpu_time(group: u32) -> Result<u64> {
-    let processes = fs::read_dir("/proc").map_err(Error::io("read /proc"))?.flatten();
-    Ok(processes
-        .filter(|process| group_of(&process.path()) == Some(group))
-        .map(|process| of_threads(&process.path()))
-        .sum())
-}
-
-/// proc_pid_stat(5): state, parent, group follow the name, which may hold anything but ends with the last parenthesis.
-fn group_of(process: &Path) -> Option<u32> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
-}
-
-/// `Documentation/scheduler/sched-stats.rst`: the first number of schedstat. Who has ended meanwhile counts nothing.
-fn of_threads(process: &Path) -> u64 {
-    let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
-    let time = |thread: fs::DirEntry| -> Option<u64> {
-        fs::read_to_string(thread.path().join("schedstat")).ok()?.split(' ').next()?.parse().ok()
-    };
-    threads.filter_map(time).sum()
 }
 
 fn show(options: &AnswersOptions, turns: &[Vec<Vec<Turn>>]) {

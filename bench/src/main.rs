@@ -4,12 +4,20 @@
 
 /// A reply at the NIC beside a reply of Kamailio's.
 mod answers;
+/// Two runs, side by side.
+mod compare;
+/// CPU time of processes and of the machine.
+mod cpu;
 /// The whole path in two namespaces: what passes, what is dropped, counted on both sides.
 mod demo;
+/// Where a measurement was made.
+mod machine;
 /// What a verdict costs, on the command line.
 mod measure;
 /// A softswitch that is too slow, with shield and priority on and off.
 mod overload;
+/// Plots and tables for a browser.
+mod page;
 /// The SIP parser beside others, on the same messages.
 #[cfg(feature = "parsers")]
 mod parse;
@@ -17,6 +25,8 @@ mod parse;
 mod report;
 /// Round trips by each path, side by side.
 mod rtt;
+/// Good traffic under attack, by each way in, side by side.
+mod shield;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -67,6 +77,10 @@ enum Command {
     Demo(demo::DemoOptions),
     /// Compare round trips: plain kernel, filter alone, relay sleeping and busy-polling
     Rtt(rtt::RttOptions),
+    /// Compare good traffic under floods by each way in: kernel, iptables, nftables, other XDP programs, filter, relay
+    Shield(shield::ShieldOptions),
+    /// Hold two runs of `shield` side by side
+    Compare(compare::CompareOptions),
     /// Compare what comes through a softswitch that is too slow, with shield and priority on and off
     Overload(overload::OverloadOptions),
     /// Compare replies to OPTIONS: by Kamailio alone, by Kamailio behind the engine, by the engine at the NIC
@@ -122,6 +136,8 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         }
         Command::Demo(options) => demo::run(&options, stop),
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
+        Command::Shield(options) => shield::run(&options, stop).map(|()| true),
+        Command::Compare(options) => compare::run(&options).map(|()| true),
         Command::Overload(options) => overload::run(&options, stop),
         Command::Answers(options) => answers::run(&options, stop).map(|()| true),
         Command::Verdict(options) => measure::run(&options, stop).map(|()| true),

@@ -57,7 +57,8 @@ fn foreign(options: &VerdictOptions) -> Result<Vec<Foreign>> {
     Ok(found)
 }
 
-fn object(text: &str) -> std::result::Result<(String, PathBuf), &'static str> {
+/// `NAME=FILE`
+pub(crate) fn object(text: &str) -> std::result::Result<(String, PathBuf), &'static str> {
     let (name, file) = text.split_once('=').ok_or("NAME=FILE, such as original=sip.bpf.o")?;
     Ok((name.to_owned(), file.into()))
 }

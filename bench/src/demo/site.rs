@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use vos_bench::{Error, NetNs, Result, VethPair};
 
@@ -68,6 +69,27 @@ impl Site {
         Ok(Self { _wire: wire, client, server, iface, queues, dir })
     }
 
+    /// The client's interface.
+    pub(crate) fn lan(&self) -> String {
+        format!("lan{}", std::process::id())
+    }
+
+    /// The MAC address of the server's interface.
+    pub(crate) fn mac(&self) -> Result<[u8; 6]> {
+        let link = link(&self.server, &self.iface)?;
+        let bytes = link["address"].as_str().map(|text| text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()));
+        let bytes: Option<Vec<u8>> = bytes.and_then(Iterator::collect);
+        let mac = bytes.and_then(|bytes| bytes.try_into().ok());
+        mac.ok_or_else(|| Error::Other(format!("{} has no MAC address", self.iface)))
+    }
+
+    /// Frames from the client that the wire had no room for, so far.
+    pub(crate) fn overflowed(&self) -> Result<u64> {
+        let link = link(&self.client, &self.lan())?;
+        let dropped = link["stats64"]["tx"]["dropped"].as_u64();
+        dropped.ok_or_else(|| Error::Other(format!("ip says nothing of what {} has dropped", self.lan())))
+    }
+
     /// A directory of this name, for the engine.
     pub(crate) fn dir(&self, name: &str) -> Result<PathBuf> {
         let path = self.dir.path().join(name);
@@ -84,4 +106,12 @@ impl Site {
     pub(crate) fn stats_file(&self) -> PathBuf {
         self.dir.path().join("responder.json")
     }
+}
+
+/// What `ip` says of an interface.
+fn link(ns: &NetNs, iface: &str) -> Result<Value> {
+    let text = ns.ip(&format!("-s -j link show dev {iface}"))?;
+    let mut links: Vec<Value> =
+        serde_json::from_str(&text).map_err(|error| Error::Other(format!("ip -j link: {error}")))?;
+    links.pop().ok_or_else(|| Error::Other(format!("ip knows no {iface}")))
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use aya::maps::{Array, HashMap, Map, PerCpuArray, ProgramArray, RingBuf, XskMap};
+use aya::programs::xdp::XdpMode;
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod, TestRun, TestRunOptions};
 use aya_obj::ProgramSection;
@@ -28,7 +29,7 @@ pub struct Loaded {
     rules: Vec<Entry>,
     place: Place,
     /// What must live as long: the socket that packets are redirected to.
-    socket: Option<Box<dyn Any>>,
+    socket: Option<Box<dyn Any + Send>>,
 }
 
 /// What a run returned, and what it took.
@@ -87,18 +88,35 @@ impl Loaded {
         Ok(())
     }
 
+    /// Drops everything: the least that a packet can cost.
+    pub fn dropping() -> Result<Self> {
+        Self::load("drop", &object::returning("xdp", XDP_DROP), NAME, Place::Usual)
+    }
+
     /// The first XDP program of somebody else's object, with what is to be in its maps.
     pub fn foreign(foreign: &Foreign) -> Result<Self> {
-        let owner = &foreign.name;
-        let parsed = aya_obj::Object::parse(&foreign.object)
+        let mut made = Self::foreign_object(&foreign.name, &foreign.object)?;
+        foreign.fills.iter().try_for_each(|fill| made.fill(fill))?;
+        Ok(made)
+    }
+
+    /// The same with its maps as they are.
+    pub fn foreign_object(owner: &str, object: &[u8]) -> Result<Self> {
+        let parsed = aya_obj::Object::parse(object)
             .map_err(|error| Error::Other(format!("{owner}: {}", with_sources(&error))))?;
         let xdp = parsed.programs.iter().filter(|(_, program)| matches!(program.section, ProgramSection::Xdp { .. }));
         let (name, _) = xdp
             .min_by_key(|(_, program)| (program.section_index, program.address))
             .ok_or_else(|| Error::Other(format!("{owner}: no XDP program in it")))?;
-        let mut made = Self::load(owner, &foreign.object, name, Place::Usual)?;
-        foreign.fills.iter().try_for_each(|fill| made.fill(fill))?;
-        Ok(made)
+        Self::load(owner, object, name, Place::Usual)
+    }
+
+    /// Attaches it to an interface of this namespace, in native mode; it leaves when this is dropped.
+    pub fn attach(&mut self, iface: &str) -> Result<()> {
+        let (owner, missing) = (self.owner.clone(), Error::Other(format!("{}: it is no XDP program", self.owner)));
+        let program = self.ebpf.program_mut(&self.program).and_then(|program| <&mut Xdp>::try_from(program).ok());
+        let attached = program.ok_or(missing)?.attach(iface, XdpMode::Driver);
+        attached.map(drop).map_err(|error| refused(&owner, &error))
     }
 
     /// This program behind [`object::scatter`]: packets come from addresses that are random in the bits of `mask`.

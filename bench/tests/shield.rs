@@ -1,0 +1,99 @@
+//! The comparison itself, in small: each way in is set up, lets good traffic through and is taken down; a filter with a
+//! wrong verdict is not measured.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// `vos-bench shield` with these words, very short, and the engine beside it.
+fn shield(words: &[&str]) -> Output {
+    let bench = Path::new(env!("CARGO_BIN_EXE_vos-bench"));
+    let mut command = Command::new(bench);
+    command.args(["shield", "--rounds", "1", "--seconds", "0.5", "--registers", "40", "--calls", "4"]).args(words);
+    command.output().unwrap()
+}
+
+/// Are root, Kamailio and the programs there?
+fn ready() -> bool {
+    let bench = Path::new(env!("CARGO_BIN_EXE_vos-bench"));
+    let found =
+        |program: &str| ["/usr/sbin", "/usr/bin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
+    let mut missing: Vec<&str> =
+        ["kamailio", "iptables", "nft"].into_iter().filter(|program| !found(program)).collect();
+    missing.extend(["vos-engine", "vosctl"].into_iter().filter(|program| !bench.with_file_name(program).exists()));
+    if !nix::unistd::geteuid().is_root() {
+        missing.push("root");
+    }
+    if missing.is_empty() {
+        return true;
+    }
+    let said = format!("this test needs {}", missing.join(", "));
+    assert!(std::env::var_os("VOS_REQUIRE_ALL").is_none_or(|set| set != "1"), "{said}");
+    eprintln!("SKIPPED: {said}");
+    false
+}
+
+#[test]
+fn every_way_in_is_measured_and_the_page_shows_it() {
+    if !ready() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (json, html) = (dir.path().join("shield.json"), dir.path().join("shield.html"));
+    let setups = "kernel,iptables,nftables,filter,relay-attack";
+    let files = [json.to_str().unwrap(), html.to_str().unwrap()];
+    let floods = "scanner@2000";
+    let output = shield(&["--setup", setups, "--flood", floods, "--json", files[0], "--html", files[1]]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+
+    let outcome: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let turns = outcome["turns"].as_array().unwrap();
+    assert_eq!(turns.len(), 5 * 2);
+    for turn in turns {
+        let number = |path: &str| turn.pointer(path).and_then(Value::as_u64).unwrap();
+        assert_eq!((number("/registers/sent"), number("/calls/calls")), (20, 2), "{turn}");
+        // However slow the machine is: calls repeat themselves, and nobody who has shown a password is refused.
+        assert_eq!(number("/calls/succeeded"), 2, "{turn}");
+        assert_eq!(
+            turn["survived"].is_u64(),
+            !["kernel", "iptables", "nftables"].contains(&turn["setup"].as_str().unwrap())
+        );
+        if let Some(sent) = turn.pointer("/junk/sent") {
+            assert_eq!(sent, 3_000, "{turn}");
+        }
+    }
+    // What drops it all, and what drops nothing.
+    assert_eq!(outcome["costs"].as_array().unwrap().len(), 6);
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert_eq!(page.matches("<svg").count(), 3);
+    for word in setups.split(',').chain(["drop", "Scanner's OPTIONS from 200 addresses", "</html>"]) {
+        assert!(page.contains(word), "{word}");
+    }
+    assert!(!page.contains("http://") || !page.contains("<script"), "needs nothing from elsewhere");
+
+    // Held against itself, nothing has changed.
+    let output = Command::new(env!("CARGO_BIN_EXE_vos-bench")).arg("compare").args([&json, &json]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    let ratios = table
+        .lines()
+        .skip(2)
+        .filter(|line| !line.is_empty())
+        .map(|line| line.trim_end_matches(['|', ' ']).rsplit(' ').next().unwrap());
+    assert!(output.status.success() && ratios.clone().count() == 2 * 5 * 3 + 6, "{table}");
+    assert!(ratios.clone().all(|ratio| ratio == "1.00"), "{table}");
+}
+
+#[test]
+fn a_wrong_verdict_is_not_measured() {
+    if !ready() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let profile = dir.path().join("blind.toml");
+    std::fs::write(&profile, "[xdp]\nstealth = \"off\"\n[rules]\nscanner = \"off\"\nrate_options = \"off\"\n").unwrap();
+    let output = shield(&["--setup", "filter", "--flood", "scanner@20000", "--profile", profile.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("a wrong verdict is not measured"), "{said}");
+}
