@@ -25,6 +25,8 @@ mod parse;
 mod report;
 /// Round trips by each path, side by side.
 mod rtt;
+/// What grows with lists and sources.
+mod scale;
 /// Good traffic under attack, by each way in, side by side.
 mod shield;
 
@@ -87,6 +89,8 @@ enum Command {
     Answers(answers::AnswersOptions),
     /// Compare what verdicts cost, frame by frame: this program, an empty one, and others
     Verdict(measure::VerdictOptions),
+    /// What a verdict costs while blocklist and sources grow
+    Scale(scale::ScaleOptions),
     /// Compare the SIP parser with others: time, instructions, allocations (`make bench-parse` builds what it needs)
     #[cfg(feature = "parsers")]
     Parse(parse::ParseOptions),
@@ -141,6 +145,7 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         Command::Overload(options) => overload::run(&options, stop),
         Command::Answers(options) => answers::run(&options, stop).map(|()| true),
         Command::Verdict(options) => measure::run(&options, stop).map(|()| true),
+        Command::Scale(options) => scale::run(&options, stop).map(|()| true),
         #[cfg(feature = "parsers")]
         Command::Parse(options) => parse::run(&options, stop).map(|()| true),
     }

@@ -7,7 +7,7 @@ use vos_common::rate::{KINDS, Limit};
 use vos_common::rule::{Addr, MAPPED_BITS, Rule, RuleKind};
 use vos_common::state::{BUDGETS, BYES};
 
-use super::rows::{NEIGHBOUR, Place, TRUSTED, VERIFIED};
+use super::rows::{BLOCKED, NEIGHBOUR, NEWCOMER, Place, TRUSTED, VERIFIED};
 use crate::maps;
 
 /// IPv4 addresses: any bits where `mask` has them, those of `base` elsewhere.
@@ -26,6 +26,26 @@ pub const MILLION: Scatter = Scatter { mask: [0x9f, 0xff, 0x3f, 0], base: [0x40,
 pub const THOUSAND: Scatter = Scatter { mask: [0x9f, 0x0f, 0, 0], base: [0x40, 0x30, 100, 9] };
 
 impl Scatter {
+    /// 2 to this power of [`MILLION`], the rows' blocked source among them; 20 at most.
+    pub fn blocked(bits: u32) -> Self {
+        Self::part(MILLION.mask, BLOCKED, bits)
+    }
+
+    /// So many sources about whom there is no rule, each in a /24 of its own while there are enough of those; 20 bits at most.
+    pub fn unknown(bits: u32) -> Self {
+        Self::part([0x80, 0x7f, 0xff, 0x1f], NEWCOMER, bits)
+    }
+
+    /// The first `bits` of the bits in `mask`, around `base`.
+    fn part(mask: [u8; 4], base: [u8; 4], bits: u32) -> Self {
+        let mut taken = u32::from_be_bytes(mask);
+        while taken.count_ones() > bits {
+            taken &= taken - 1;
+        }
+        let base = u32::from_be_bytes(base) & !taken;
+        Self { mask: taken.to_be_bytes(), base: base.to_be_bytes() }
+    }
+
     /// All of them.
     pub fn addresses(self) -> impl Iterator<Item = [u8; 4]> {
         let (mask, base) = (u32::from_be_bytes(self.mask), u32::from_be_bytes(self.base));
@@ -45,8 +65,8 @@ impl Place {
         let mut world = maps::world();
         let blocked = |scatter: Scatter| scatter.addresses().map(|address| rule(address, 32, RuleKind::Blocked));
         match self {
-            // The map has no room for both.
-            Self::Million => world.rules = blocked(MILLION).collect(),
+            // The map has no room for more.
+            Self::Listed(bits) => world.rules = blocked(Scatter::blocked(bits)).collect(),
             Self::Prefixes => world.rules.extend(prefixes(10_000)),
             Self::Usual | Self::Live | Self::Gateways | Self::Egress => world.rules.extend(blocked(THOUSAND)),
         }
@@ -87,4 +107,24 @@ fn prefixes(count: usize) -> Vec<Entry> {
         }
     }
     found.into_iter().map(|(prefix, bits)| rule(prefix, bits, RuleKind::Blocked)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_as_the_bits_say_and_those_of_the_rows_among_them() {
+        for bits in [0, 10, 14, 17, 20] {
+            for (scatter, known) in [(Scatter::blocked(bits), BLOCKED), (Scatter::unknown(bits), NEWCOMER)] {
+                let all: HashSet<[u8; 4]> = scatter.addresses().collect();
+                assert_eq!(all.len(), 1 << bits);
+                assert!(all.contains(&known), "{known:?} of {bits} bits");
+                assert!(all.iter().all(|[first, ..]| (1..224).contains(first) && *first != 127), "{bits} bits");
+            }
+        }
+        assert_eq!(Scatter::blocked(20), MILLION);
+    }
 }

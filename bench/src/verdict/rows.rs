@@ -26,8 +26,8 @@ pub struct Row {
 pub enum Place {
     /// The verdict table's rules and a thousand blocked addresses. Other people's programs run these rows, too.
     Usual,
-    /// As many blocked addresses as the map takes: 2²⁰, no two in one /24.
-    Million,
+    /// Two to this power blocked addresses, no two in one /24; 20 at most, which is as many as the map takes.
+    Listed(u32),
     /// The verdict table's rules and ten thousand prefixes.
     Prefixes,
     /// As usual, with a socket and a live worker on the queue.
@@ -44,7 +44,7 @@ impl Place {
         match self {
             Self::Usual | Self::Prefixes | Self::Live | Self::Gateways => Self::Usual,
             // 2²⁰ entries are not written anew in each round.
-            Self::Million | Self::Egress => self,
+            Self::Listed(_) | Self::Egress => self,
         }
     }
 }
@@ -110,9 +110,9 @@ pub fn rows() -> Vec<Row> {
         row("not SIP: HTTP over TCP", &Packet::v4(NEWCOMER).raw(6, &http()), passed(Reason::NotOurs)),
         row("blocked, exact address", &from(BLOCKED, INVITE), dropped(Reason::Blocked)),
         many(THOUSAND, row("blocked, each time another", &from(BLOCKED, INVITE), dropped(Reason::Blocked))),
-        at(Place::Million, row("blocked, 1 M entries", &from(BLOCKED, INVITE), dropped(Reason::Blocked))),
+        at(Place::Listed(20), row("blocked, 1 M entries", &from(BLOCKED, INVITE), dropped(Reason::Blocked))),
         at(
-            Place::Million,
+            Place::Listed(20),
             many(
                 MILLION,
                 row("blocked, 1 M entries, each time another", &from(BLOCKED, INVITE), dropped(Reason::Blocked)),
@@ -144,6 +144,11 @@ pub fn rows() -> Vec<Row> {
         out("egress: final response", &outbound(5060, OK), true),
         out("egress: BYE, where calls are counted", &outbound(5060, &cases::request("BYE")), true),
     ]
+}
+
+/// A phone's REGISTER from this address.
+pub fn register(source: [u8; 4]) -> Vec<u8> {
+    Packet::v4(source).sip(REGISTER).build()
 }
 
 /// An RTP packet of 20 ms of G.711.
