@@ -18,8 +18,20 @@ build:
 	deploy/setup.sh build run
 	cargo build --profile $(PROFILE) -p vos-engine -p vos-bench
 
-# Round trips by each path, in one run: on the core that takes the interrupt, then wherever the scheduler likes.
+# A short form of what is measured, in eight minutes: good traffic under floods by each way in, round trips by each path, what
+# a verdict costs. The page is bench/report/index.html; the first table in README.md is renewed.
 bench: build
+	mkdir -p bench/report
+	$(SUDO) $(BIN)/vos-bench shield --rounds 3 --seconds 1.5 --flood scanner@max,register@150000,register:0@150000 \
+		--json bench/report/shield.json --html bench/report/index.html --readme README.md
+	$(SUDO) $(BIN)/vos-bench rtt --core 0 --rounds 2 --seconds 1.5
+	$(SUDO) $(BIN)/vos-bench scale
+
+# All floods, at more rates and for longer; and round trips wherever the scheduler likes.
+.PHONY: bench-long
+bench-long: build
+	mkdir -p bench/report
+	$(SUDO) $(BIN)/vos-bench shield --json bench/report/long.json --html bench/report/long.html
 	$(SUDO) $(BIN)/vos-bench rtt --core 0
 	$(SUDO) $(BIN)/vos-bench rtt --flood
 

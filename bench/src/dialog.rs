@@ -17,7 +17,7 @@ use crate::request::{Request, host, sdp};
 /// The round-trip estimate from which all timers follow (RFC 3261 §17.1.1.1).
 pub(crate) const T1: Duration = Duration::from_millis(500);
 /// The longest time between two sendings of a request other than INVITE (§17.1.2.1).
-const T2: Duration = Duration::from_secs(4);
+pub(crate) const T2: Duration = Duration::from_secs(4);
 
 /// What happens in a call, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

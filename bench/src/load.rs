@@ -3,14 +3,15 @@
 //! Two times are kept of each answer. `rtt` runs from the moment of sending: what the path costs. `latency` runs from
 //! the moment when the message was *due* (no coordinated omission): what a caller waits, a late sender included.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sip_parse::{Index, Mode};
 
-use crate::dialog::T1;
+use crate::dialog::{T1, T2};
 use crate::flows::Flows;
 use crate::latency::{Latency, Quantiles};
 use crate::request::{Template, reply_to, run_word};
@@ -75,6 +76,9 @@ pub struct LoadOptions {
     /// when phones register again
     #[arg(long, value_name = "WORD")]
     pub password: Option<String>,
+    /// Send again what is not answered, after 0.5 s, 1.5 s, 3.5 s, as RFC 3261 §17.1.2.1 has phones do
+    #[arg(long)]
+    pub repeat: bool,
     /// Spin before each message is due instead of sleeping: exact to the microsecond, and costs a core
     #[arg(long)]
     pub spin: bool,
@@ -93,6 +97,7 @@ impl LoadOptions {
             flows: 64,
             from: Vec::new(),
             password: None,
+            repeat: false,
             spin: false,
         }
     }
@@ -114,6 +119,8 @@ pub struct LoadReport {
     pub answered: u64,
     /// Those without: `sent` less `answered`.
     pub lost: u64,
+    /// Messages that were sent again, with `--repeat`; they are not in `sent`.
+    pub retransmissions: u64,
     /// Provisional replies (1xx).
     pub provisional: u64,
     /// Final replies to what had been answered already.
@@ -152,6 +159,7 @@ pub fn run_once_known(options: &LoadOptions, stop: &Stop, known: impl FnOnce()) 
     let start = Instant::now();
     while load.next < load.schedule.total() && !stop.is_set() {
         load.send_due(start);
+        load.repeat_due(start);
         load.receive(start);
         load.wait(start);
     }
@@ -159,6 +167,7 @@ pub fn run_once_known(options: &LoadOptions, stop: &Stop, known: impl FnOnce()) 
     let end = Instant::now() + Duration::from_secs_f64(options.linger);
     while load.open > 0 && Instant::now() < end && !stop.is_set() {
         load.flows.wait(end.saturating_duration_since(Instant::now()).min(LOOK));
+        load.repeat_due(start);
         load.receive(start);
     }
     Ok(load.report(sending_took))
@@ -180,6 +189,8 @@ struct Load<'a> {
     /// The message that is due next.
     next: u64,
     sent: InFlight,
+    /// When what is to be sent again if it is not answered by then, and how long was waited.
+    timers: BinaryHeap<Reverse<(Duration, u64, Duration)>>,
     /// Messages without a final reply so far.
     open: u64,
     report: LoadReport,
@@ -213,6 +224,7 @@ impl<'a> Load<'a> {
             warm: Duration::from_secs_f64(options.warmup.max(0.0)),
             templates,
             sent: InFlight::new(options.rate),
+            timers: BinaryHeap::new(),
             run,
             flows,
             index: Index::new(),
@@ -285,7 +297,30 @@ impl<'a> Load<'a> {
             if self.options.kind != Kind::Garbage {
                 self.open += 1;
                 self.sent.insert(number, now);
+                if self.options.repeat {
+                    self.timers.push(Reverse((now + T1, number, T1)));
+                }
             }
+        }
+    }
+
+    /// Sends again what is not answered in time (timer E, §17.1.2.1).
+    fn repeat_due(&mut self, start: Instant) {
+        let now = start.elapsed();
+        while let Some(&Reverse((at, number, interval))) = self.timers.peek() {
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            if !self.sent.is_open(number) {
+                continue;
+            }
+            let flow = (number % self.flows.len() as u64) as usize;
+            if self.flows.send(flow, self.templates[flow].numbered(number)) {
+                self.report.retransmissions += 1;
+            }
+            let interval = (interval * 2).min(T2);
+            self.timers.push(Reverse((now + interval, number, interval)));
         }
     }
 
@@ -381,6 +416,11 @@ impl InFlight {
         &mut self.0[(number & mask) as usize]
     }
 
+    fn is_open(&mut self, number: u64) -> bool {
+        let slot = self.slot(number);
+        slot.number == number && !slot.answered
+    }
+
     fn insert(&mut self, number: u64, sent: Duration) {
         *self.slot(number) = Slot { number, sent, answered: false };
     }
@@ -425,6 +465,22 @@ mod tests {
         }
         let stats = responder.stop();
         assert_eq!([stats.method("OPTIONS"), stats.method("REGISTER"), stats.method("INVITE")], [500; 3]);
+    }
+
+    #[test]
+    fn what_is_not_answered_is_sent_again_the_same() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut options = LoadOptions::new(socket.local_addr().unwrap());
+        (options.rate, options.seconds, options.linger, options.repeat) = (10, 0.2, 1.7, true);
+        let report = run(&options, &Stop::never()).unwrap();
+        assert_eq!((report.sent, report.lost, report.retransmissions), (2, 2, 4), "{report:?}");
+        socket.set_nonblocking(true).unwrap();
+        let mut seen = BTreeMap::new();
+        let mut buffer = [0; 2048];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            *seen.entry(buffer[..length].to_vec()).or_insert(0) += 1;
+        }
+        assert_eq!(seen.into_values().collect::<Vec<_>>(), [3, 3]);
     }
 
     #[test]

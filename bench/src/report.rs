@@ -31,6 +31,7 @@ pub(crate) fn load(report: &LoadReport) -> String {
         let _ = writeln!(text, "  {status}: {}", grouped(*count));
     }
     text += &others(&[
+        ("sent again", report.retransmissions),
         ("provisional", report.provisional),
         ("duplicates", report.duplicates),
         ("stray", report.stray),

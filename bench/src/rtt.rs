@@ -3,11 +3,12 @@
 //! The paths take turns, round after round, in one run on one machine: what the machine does meanwhile hits all of
 //! them alike. What is shown of each is the median over the rounds.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use vos_bench::{Error, Kind, Listen, LoadOptions, LoadReport, Responder, Result, Stop, load};
+use vos_bench::{Error, Kind, Listen, LoadOptions, LoadReport, QUIET, Responder, Result, Stop, load};
 
 use crate::demo::engine::{self, Engine};
 use crate::demo::site::{self, Site};
@@ -43,10 +44,12 @@ const RATES: [u64; 2] = [1_000, 10_000];
 const FLOOD: u64 = 40_000;
 
 /// A path and what the engine is told for it; `None`: there is no engine. `SOCKET` stands for the unix socket, `PROXY`
-/// for the address at which PROXY lines are read.
-const PATHS: [(&str, Option<&[&str]>); 7] = [
+/// for the address at which PROXY lines are read, `NEEDED` for a configuration by which only what the engine has to decide
+/// about is redirected: requests of a peer that is allowed are not.
+const PATHS: [(&str, Option<&[&str]>); 8] = [
     ("kernel", None),
     ("filter", Some(&["--mode", "filter"])),
+    ("re-entry, if needed", Some(&["--config", "NEEDED", "--wait", "sleep"])),
     ("re-entry, sleeping", Some(&["--wait", "sleep"])),
     ("re-entry, busy polling", Some(&["--wait", "busy"])),
     ("raw, sleeping", Some(&["--inject", "raw", "--wait", "sleep"])),
@@ -96,8 +99,12 @@ pub(crate) fn pin(core: Option<usize>) -> Result<()> {
 }
 
 fn start(programs: &[PathBuf; 2], site: &Site, words: &[&str], socket: &Path, stop: &Stop) -> Result<Engine> {
-    let socket = socket.display().to_string();
-    let words: Vec<String> = words.iter().map(|word| word.replace("SOCKET", &socket).replace("PROXY", PROXY)).collect();
+    let needed = site.dir("needed")?.join("vos.toml");
+    let text = format!("[relay]\nredirect = \"needed\"\n{QUIET}");
+    fs::write(&needed, text).map_err(Error::io(format!("write {}", needed.display())))?;
+    let [socket, needed] = [socket, &needed].map(|path| path.display().to_string());
+    let real = |word: &&str| word.replace("SOCKET", &socket).replace("PROXY", PROXY).replace("NEEDED", &needed);
+    let words: Vec<String> = words.iter().map(real).collect();
     let engine = Engine::start(&programs[0], &programs[1], site, &words, stop)?;
     engine.let_monitor_flood()?;
     Ok(engine)

@@ -10,7 +10,7 @@ use vos_bench::junk::Mix;
 use crate::machine::Machine;
 use crate::report::grouped;
 use crate::shield::outcome::{Flood, Outcome, Turn};
-use crate::shield::table::{self, Bound, GOALS, figure, title};
+use crate::shield::table::{self, GOALS, figure, title};
 use plot::{Axis, Line, Scale, plot};
 
 const STYLE: &str = include_str!("style.css");
@@ -89,10 +89,7 @@ fn goals(outcome: &Outcome) -> String {
         "<h2>Goals</h2>\n<div class=\"table\"><table>\n<tr><th>goal<th>bound<th>measured<th>reached</tr>\n".to_owned();
     for goal in &GOALS {
         let Some(value) = goal.value(outcome) else { continue };
-        let bound = match goal.bound {
-            Bound::AtLeast(bound) => format!("≥ {bound}"),
-            Bound::AtMost(bound) => format!("≤ {bound}"),
-        };
+        let bound = goal.bound();
         let reached = if goal.is_reached(value) { "yes" } else { "no" };
         let _ = writeln!(
             text,
@@ -183,8 +180,8 @@ fn method(outcome: &Outcome) -> String {
     let mut text =
         "<h2>How this was measured</h2>\n<p>Two network namespaces joined by a veth pair. 200 phones with addresses \
          of their own have registered with a password before the flood begins; then they register again at a steady \
-         pace, whatever comes back (open loop), and others make calls. A registration counts as answered if its first \
-         and only datagram was; a call may repeat itself, as RFC 3261 says. Times run from when a registration was due \
+         pace, whatever comes back (open loop), and others make calls. What is not answered is sent again after 0.5, 1.5 \
+         and 3.5 s, as RFC 3261 says, and given up after 4 s. Times run from when a registration was due \
          (no coordinated omission). The set-ups took turns, round after round; shares are those of the worst round. \
          Sender, phones, filter and server share the cores.</p>\n<ul>\n"
             .to_owned();

@@ -46,7 +46,7 @@ pub(crate) struct Turn {
     pub(crate) flood: Option<Flood>,
     /// What the flood's sender says.
     pub(crate) junk: Option<JunkReport>,
-    /// Phones that register again, with credentials, without retransmissions.
+    /// Phones that register again, with credentials.
     pub(crate) registers: LoadReport,
     /// Calls, with all that RFC 3261 repeats.
     pub(crate) calls: CallReport,
@@ -108,6 +108,16 @@ impl Outcome {
     /// The turns of a set-up under a flood.
     pub(crate) fn of<'a>(&'a self, setup: &'a str, flood: Option<Flood>) -> impl Iterator<Item = &'a Turn> {
         self.turns.iter().filter(move |turn| turn.setup == setup && turn.flood == flood)
+    }
+
+    /// What came of this round alone.
+    pub(crate) fn round(&self, round: usize) -> Self {
+        let (turns, costs) = (self.turns.iter(), self.costs.iter());
+        Self {
+            turns: turns.filter(|turn| turn.round == round).cloned().collect(),
+            costs: costs.filter(|cost| cost.round == round).cloned().collect(),
+            ..Self { turns: Vec::new(), costs: Vec::new(), ..self.clone() }
+        }
     }
 
     /// The floods, each once, by kind and rate; as many as can be sent come last.

@@ -3,24 +3,27 @@
 use std::fmt::Write;
 
 use vos_bench::junk::Mix;
-use vos_bench::markdown::aligned;
+use vos_bench::markdown::{Section, aligned};
 
 use super::outcome::{Flood, Outcome, Turn};
 use crate::report::grouped;
 use crate::rtt::median;
+
+/// The tables' place in a README.
+pub(super) const SECTION: Section = Section("bench-shield");
 
 /// A goal: what is measured of an outcome, and how large it may be.
 pub(crate) struct Goal {
     /// What it says.
     pub(crate) what: &'static str,
     /// What is to be reached.
-    pub(crate) bound: Bound,
+    bound: Bound,
     of: fn(&Outcome) -> Option<f64>,
 }
 
 /// What is to be reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Bound {
+enum Bound {
     AtLeast(f64),
     AtMost(f64),
 }
@@ -93,6 +96,20 @@ impl Goal {
         (self.of)(outcome).filter(|value| value.is_finite())
     }
 
+    /// The same of each round: the least and the most.
+    pub(crate) fn spread(&self, outcome: &Outcome) -> Option<(f64, f64)> {
+        let values = || (1..=outcome.rounds).filter_map(|round| self.value(&outcome.round(round)));
+        values().min_by(f64::total_cmp).zip(values().max_by(f64::total_cmp))
+    }
+
+    /// What is to be reached, as one writes it.
+    pub(crate) fn bound(&self) -> String {
+        match self.bound {
+            Bound::AtLeast(bound) => format!("≥ {bound}"),
+            Bound::AtMost(bound) => format!("≤ {bound}"),
+        }
+    }
+
     /// Was it reached?
     pub(crate) fn is_reached(&self, value: f64) -> bool {
         match self.bound {
@@ -147,7 +164,16 @@ pub(crate) fn title(flood: Option<Flood>) -> String {
 
 /// A flood, by set-up.
 pub(crate) fn turns(outcome: &Outcome, flood: Option<Flood>) -> Vec<Vec<String>> {
-    let head = ["way in", "flood/s", "REGISTERs answered, %", "calls made, %", "p50, µs", "p99, µs", "cores busy"];
+    let head = [
+        "way in",
+        "flood/s",
+        "REGISTERs answered, %",
+        "calls made, %",
+        "sent again, %",
+        "p50, µs",
+        "p99, µs",
+        "cores busy",
+    ];
     let mut table = vec![head.map(str::to_owned).to_vec()];
     for (setup, _) in &outcome.setups {
         let of = |of: fn(&Turn) -> f64| figure(outcome, setup, flood, of);
@@ -160,12 +186,20 @@ pub(crate) fn turns(outcome: &Outcome, flood: Option<Flood>) -> Vec<Vec<String>>
             grouped(sent as u64),
             percent(worst(&|turn| share(turn.registers.answered, turn.registers.sent))),
             percent(worst(&|turn| share(turn.calls.succeeded, turn.calls.calls))),
+            format!("{:.1}", of(again).unwrap_or(f64::NAN)),
             format!("{p50:.0}"),
             format!("{:.0}", of(p99).unwrap_or(f64::NAN)),
             format!("{:.2}", of(|turn| turn.busy / turn.lasted).unwrap_or(f64::NAN)),
         ]);
     }
     table
+}
+
+/// Messages that had to be sent again, of all that good traffic sent at first, %.
+fn again(turn: &Turn) -> f64 {
+    let again = turn.registers.retransmissions + turn.calls.retransmissions;
+    let first = turn.registers.sent + turn.calls.datagrams - turn.calls.retransmissions;
+    again as f64 * 100.0 / first.max(1) as f64
 }
 
 /// A share, %: 99.96 is not 100.
@@ -187,17 +221,30 @@ pub(crate) fn costs(outcome: &Outcome) -> Vec<Vec<String>> {
 }
 
 fn goals(outcome: &Outcome) -> Vec<Vec<String>> {
-    let mut table = vec![["goal", "bound", "measured", "reached"].map(str::to_owned).to_vec()];
+    let mut table = vec![["goal", "bound", "measured", "rounds", "reached"].map(str::to_owned).to_vec()];
     for goal in &GOALS {
-        let bound = match goal.bound {
-            Bound::AtLeast(bound) => format!("≥ {bound}"),
-            Bound::AtMost(bound) => format!("≤ {bound}"),
-        };
-        let (value, reached) = match goal.value(outcome) {
-            Some(value) => (format!("{value:.2}"), if goal.is_reached(value) { "yes" } else { "**no**" }),
-            None => (String::new(), "not measured"),
-        };
-        table.push(vec![goal.what.to_owned(), bound, value, reached.to_owned()]);
+        let Some((value, (least, most))) = goal.value(outcome).zip(goal.spread(outcome)) else { continue };
+        let reached = if goal.is_reached(value) { "yes" } else { "**no**" };
+        let cells = [goal.what, &goal.bound(), &format!("{value:.2}"), &format!("{least:.2} to {most:.2}"), reached];
+        table.push(cells.map(str::to_owned).to_vec());
     }
     table
+}
+
+/// What a README shows: each way in under each flood, what a dropped packet costs, the goals.
+pub(crate) fn readme(outcome: &Outcome) -> String {
+    let floods: Vec<_> = std::iter::once(None).chain(outcome.floods().into_iter().map(Some)).collect();
+    let mut table = vec![vec!["good traffic answered, %; p50, p99 in ms".to_owned()]];
+    table[0].extend(floods.iter().map(|flood| title(*flood)));
+    for (setup, _) in &outcome.setups {
+        let cell = |flood: &Option<Flood>| {
+            let of = |of: fn(&Turn) -> f64| figure(outcome, setup, *flood, of);
+            let answered = outcome.of(setup, *flood).map(|turn| turn.success() * 100.0).min_by(f64::total_cmp)?;
+            let (p50, p99) = (of(|turn| turn.registers.latency.p50)?, of(p99)?);
+            Some(format!("{}; {:.1}, {:.1}", percent(answered), p50 / 1e3, p99 / 1e3))
+        };
+        let Some(cells) = floods.iter().map(cell).collect::<Option<Vec<_>>>() else { continue };
+        table.push([vec![setup.clone()], cells].concat());
+    }
+    [table, costs(outcome), goals(outcome)].map(|table| aligned(&table)).join("\n")
 }
