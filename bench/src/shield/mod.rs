@@ -110,8 +110,8 @@ const NETS: usize = 10;
 const PATIENCE: f64 = 4.0;
 /// From the ACK to the BYE, seconds.
 const HOLD: f64 = 0.5;
-/// How long a flood goes on after the last registration: so that what is repeated meets it, too. Seconds.
-const AFTER: f64 = 2.0;
+/// No flood lasts longer, seconds: it ends with the good traffic.
+const LONGEST: f64 = 1e5;
 /// Good packets beside those that are counted: challenges of all phones with their retransmissions, ARP.
 const SPARE: u64 = 10 * PHONES as u64;
 /// A flood as it is written on a command line.
@@ -244,14 +244,17 @@ impl<'a> Bench<'a> {
     fn turn(&self, setup: &str, held: &Held<'_>, round: usize, flood: Option<Flood>, stop: &Stop) -> Result<Turn> {
         let before = held.survivors()?;
         let (busy, overflowed, began) = (cpu::of_machine()?, self.site.overflowed()?, Instant::now());
-        let known = AtomicBool::new(false);
+        let (known, over) = (AtomicBool::new(false), Stop::never());
         let (registers, calls, junk) = std::thread::scope(|scope| {
             let calls = scope.spawn(|| self.calls(&known, stop));
-            let junk = scope.spawn(|| flood.map(|flood| self.junk(flood, &known, stop)).transpose());
+            let junk = scope.spawn(|| flood.map(|flood| self.junk(flood, &known, &over)).transpose());
             let registers = self.registers(&known, stop);
             // Whoever waits for it must not wait for ever.
             known.store(true, Ordering::Relaxed);
-            (registers, joined(calls), joined(junk))
+            let calls = joined(calls);
+            // The flood outlasts all that is sent again.
+            over.set();
+            (registers, calls, joined(junk))
         });
         let (registers, calls) = (registers?, calls?);
         let survived = held.survivors()?.zip(before).map(|(after, before)| after - before);
@@ -317,11 +320,12 @@ impl<'a> Bench<'a> {
         self.site.client.enter(|| call::run(&options, stop))?
     }
 
-    fn junk(&self, flood: Flood, known: &AtomicBool, stop: &Stop) -> Result<JunkReport> {
+    /// Until `over`.
+    fn junk(&self, flood: Flood, known: &AtomicBool, over: &Stop) -> Result<JunkReport> {
         let Flood { mix, sources, rate } = flood;
-        let options = JunkOptions { mix, sources, rate, seconds: self.options.seconds + AFTER, ..self.junk_options() };
-        wait_for(known, stop)?;
-        self.site.client.enter(|| junk::run(&options, stop))?
+        let options = JunkOptions { mix, sources, rate, seconds: LONGEST, ..self.junk_options() };
+        wait_for(known, over)?;
+        self.site.client.enter(|| junk::run(&options, over))?
     }
 
     fn junk_options(&self) -> JunkOptions {
