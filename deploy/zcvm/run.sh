@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # run.sh WORKDIR GUEST_SCRIPT [BIN...]   boot a guest in QEMU and run GUEST_SCRIPT in it
 #
-# virtio_net of new kernels binds XDP_ZEROCOPY, which veth never does: this is the only place where a
-# machine without such a NIC sees zero-copy. Emulation (TCG): no KVM, no root, no network of the host's.
+# virtio_net and igb of new kernels bind XDP_ZEROCOPY, which veth never does: this is the only place where
+# a machine without such a NIC sees zero-copy. Emulation (TCG): no KVM, no root, no network of the host's.
 # QEMU, kernel and busybox are Debian packages, verified by apt and unpacked into WORKDIR, nothing is
-# installed; a WORKDIR from an earlier run is used again.
+# installed; a WORKDIR from an earlier run is used again, by several at once if need be.
 #
 #   KERNEL=backports   Debian 13's backported kernel: zero-copy (default)
 #   KERNEL=bookworm    Debian 12's own 6.1: copy mode, no TCX
-#   KERNEL=trixie      Debian 13's own 6.12
-#   GUEST_ARGS         arguments of GUEST_SCRIPT          GUEST_TIMEOUT   seconds (180)
+#   KERNEL=trixie      Debian 13's own 6.12: copy mode
+#   NIC=virtio         virtio_net, 1 queue (default)
+#   NIC=igb            Intel 82576 with RSS over 4 queues, with KERNEL=backports only
+#   GUEST_ARGS         arguments of GUEST_SCRIPT          GUEST_TIMEOUT   seconds (600)
 #
-# In the guest: dut0, and peer0 at the other end of the wire; BIN... with their libraries, ip, ethtool
-# and busybox in /bin. Exits 0 only if GUEST_SCRIPT did.
+# In the guest: dut0, and peer0 at the other end of the wire; BIN... with their libraries, ip, ss, tc, ethtool
+# and busybox in /bin; GUEST_SCRIPT and the scripts beside it in /test. Exits 0 only if GUEST_SCRIPT did.
 set -euo pipefail
 
 die() { echo "guest: $*" >&2; exit 1; }
@@ -26,13 +28,20 @@ mkdir -p "$1"
 work=$(realpath "$1") script=$(realpath "$2")
 shift 2
 bins=("$@")
+# The kernel for clouds is a quarter of the download, and has no driver but virtio's.
 case ${KERNEL:=backports} in
-backports) suite=trixie-backports ;;
-bookworm) suite=bookworm ;;
-trixie) suite=trixie ;;
+backports) suite=trixie-backports package=linux-image-amd64 ;;
+bookworm) suite=bookworm package=linux-image-cloud-amd64 ;;
+trixie) suite=trixie package=linux-image-cloud-amd64 ;;
 *) die "KERNEL=$KERNEL: backports, bookworm or trixie" ;;
 esac
-here=$work/$KERNEL qemu=$work/qemu tools=$work/tools
+# Zero-copy wants DMA addresses: a modern virtio device behind the IOMMU's API.
+case ${NIC:=virtio} in
+virtio) driver=virtio_net device=virtio-net-pci,disable-legacy=on,iommu_platform=on ;;
+igb) driver=igb device=igb ;;
+*) die "NIC=$NIC: virtio or igb" ;;
+esac
+here=$work/$suite qemu=$work/qemu tools=$work/tools
 mkdir -p "$here" "$work"/apt/{lists,cache/archives}/partial
 
 # --- packages: from the mirror that this machine uses already ------------------------------------
@@ -74,6 +83,8 @@ download() {
         die "the mirror does not have $* (any more)"
 }
 
+exec {lock}>"$work/lock"
+flock "$lock"
 if ! [ -e "$qemu/.complete" ]; then
     rm -rf "$qemu" "$tools"
     refresh_lists
@@ -87,14 +98,16 @@ if ! [ -e "$qemu/.complete" ]; then
     say "QEMU"
 fi
 busybox=$(find "$tools" -path '*bin/busybox' -type f)
+# kmod chooses by its name what it is.
+ln -sf "$(find "$tools" -path '*bin/kmod' -type f)" "$work/modinfo"
 
 if ! [ -e "$here/.complete" ]; then
     rm -rf "$here" && mkdir -p "$here"
     refresh_lists
     # The meta package names the version.
-    version=$(apt-cache "${apt_options[@]}" show "linux-image-cloud-amd64/$suite" |
+    version=$(apt-cache "${apt_options[@]}" show "$package/$suite" |
         sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*\).*/\1/p' | sort -V | tail -n 1)
-    [ -n "$version" ] || die "$suite has no linux-image-cloud-amd64"
+    [ -n "$version" ] || die "$suite has no $package"
     version=${version#linux-image-}
     # Since Debian 13 the kernel package has been split.
     case $KERNEL in
@@ -104,12 +117,10 @@ if ! [ -e "$here/.complete" ]; then
     unpack "$here"
     # Debian 12 puts them into /lib and the kernel into /boot.
     [ -e "$here/usr/lib/modules" ] || { mkdir -p "$here/usr/lib" && ln -s ../../lib/modules "$here/usr/lib/modules"; }
-    # kmod chooses by its name what it is.
-    ln -sf "$(find "$tools" -path '*bin/kmod' -type f)" "$work/depmod"
-    "$work/depmod" -b "$here/usr" "$version"
     echo "$version" >"$here/.complete"
     say "kernel $version"
 fi
+exec {lock}>&-
 version=$(<"$here/.complete")
 modules=$here/usr/lib/modules/$version
 kernel=$modules/vmlinuz
@@ -119,30 +130,29 @@ kernel=$modules/vmlinuz
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-mkdir -p "$root"/{bin,dev,proc,sys,tmp,run/netns,var/lib,modules}
+mkdir -p "$root"/{bin,dev,proc,sys,tmp,run/netns,var/lib,modules,test}
 cp "$busybox" "$root/bin/busybox"
-cp "$script" "$root/test.sh"
+cp "${script%/*}"/*.sh "$root/test"
 
-# add_module NAME: with what it depends on, in the order of loading
+# add_module NAME: after what it depends on, which is the order of loading. The modules say it themselves:
+# depmod would read thousands of them to know it of these few.
 add_module() {
-    local line file needed=()
-    ! grep -q "/$1\.ko" "$modules/modules.builtin" || return 0
-    line=$(grep -m1 "/$1\.ko[.a-z]*:" "$modules/modules.dep") || die "kernel $version has no module $1"
-    # modules.dep names what comes first last.
-    for file in ${line#*:}; do needed=("$file" "${needed[@]}"); done
-    for file in "${needed[@]}" "${line%%:*}"; do
-        name=$(basename "$file" .xz)
-        [ ! -e "$root/modules/$name" ] || continue
-        case $file in
-        *.xz) "$busybox" xz -dc "$modules/$file" >"$root/modules/$name" ;;
-        *.ko) cp "$modules/$file" "$root/modules/$name" ;;
-        *) die "cannot unpack $file" ;;
-        esac
-        echo "$name" >>"$root/modules/order"
-    done
+    local file other
+    [ ! -e "$root/modules/$1.ko" ] && ! grep -q "/$1\.ko" "$modules/modules.builtin" || return 0
+    file=$(find "$modules/" -name "$1.ko*" -print -quit)
+    [ -n "$file" ] || die "kernel $version has no module $1"
+    for other in $("$work/modinfo" -F depends "$file" | tr , ' '); do add_module "$other"; done
+    case $file in
+    *.xz) "$busybox" xz -dc "$file" >"$root/modules/$1.ko" ;;
+    *.ko) cp "$file" "$root/modules/$1.ko" ;;
+    *) die "cannot unpack $file" ;;
+    esac
+    echo "$1.ko" >>"$root/modules/order"
 }
-# The NIC, the relay's TAP, and clsact with its classifier for kernels without TCX.
-for module in virtio_pci virtio_net tun sch_ingress cls_bpf af_packet; do add_module "$module"; done
+# The NICs, the relay's TAP, clsact with its classifier for kernels without TCX, and where there is one who
+# tells ss of AF_XDP sockets.
+for module in virtio_pci virtio_net "$driver" tun sch_ingress cls_bpf af_packet; do add_module "$module"; done
+[ "$suite" != trixie-backports ] || add_module xsk_diag
 
 # add_binary FILE: with its libraries; without debug information, which would triple the boot
 add_binary() {
@@ -155,7 +165,7 @@ add_binary() {
         cp -Ln "$library" "$root$library"
     done
 }
-for bin in ip ethtool "${bins[@]}"; do add_binary "$bin"; done
+for bin in ip ss tc ethtool "${bins[@]}"; do add_binary "$bin"; done
 
 cat >"$root/init" <<'INIT'
 #!/bin/busybox sh
@@ -175,37 +185,38 @@ for device in /sys/class/net/*; do
     esac
 done
 echo "guest: kernel $(uname -r), up after $(cut -d' ' -f1 /proc/uptime) s"
-sh /test.sh $(cat /args)
+cd /test
+sh $(cat /args)
 echo "guest: exit status $?"
 poweroff -f
 INIT
 chmod +x "$root/init"
-echo "${GUEST_ARGS:-}" >"$root/args"
+echo "${script##*/} ${GUEST_ARGS:-}" >"$root/args"
 # Not compressed: unpacking costs an emulated CPU more than reading.
-(cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null) >"$here/initramfs"
-say "initramfs $(du -h "$here/initramfs" | cut -f1)"
+(cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null) >"$here/initramfs.$NIC"
+say "initramfs $(du -h "$here/initramfs.$NIC" | cut -f1)"
 
 # --- boot ------------------------------------------------------------------------------------------
 
-# A hub joins the two NICs. Zero-copy wants DMA addresses: a modern device behind the IOMMU's API.
+# A hub joins the two NICs.
 # shellcheck disable=SC2054 # QEMU's commas
 options=(
     -L "$qemu/usr/share/qemu" -L "$qemu/usr/share/seabios"
     -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1G
     -nodefaults -no-user-config -display none -serial stdio -no-reboot
-    -kernel "$kernel" -initrd "$here/initramfs"
+    -kernel "$kernel" -initrd "$here/initramfs.$NIC"
     -append "console=ttyS0 panic=-1 loglevel=4 mitigations=off"
     -netdev hubport,id=n0,hubid=0 -netdev hubport,id=n1,hubid=0
-    -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01,romfile=,disable-legacy=on,iommu_platform=on
+    -device "$device,netdev=n0,mac=52:54:00:00:00:01,romfile="
     -device virtio-net-pci,netdev=n1,mac=52:54:00:00:00:02,romfile=
 )
 status=0
 LD_LIBRARY_PATH=$qemu/usr/lib/x86_64-linux-gnu:$qemu/lib/x86_64-linux-gnu \
-    timeout "${GUEST_TIMEOUT:-180}" "$qemu/usr/bin/qemu-system-x86_64" "${options[@]}" </dev/null 2>&1 |
-    tr -d '\r' | tee "$here/serial.log" || status=$?
-if grep -q '^guest: exit status 0$' "$here/serial.log"; then
-    say "PASS ${script##*/} on $version"
+    timeout --foreground "${GUEST_TIMEOUT:-600}" "$qemu/usr/bin/qemu-system-x86_64" "${options[@]}" </dev/null 2>&1 |
+    tr -d '\r' | tee "$here/serial.$NIC.log" || status=$?
+if grep -q '^guest: exit status 0$' "$here/serial.$NIC.log"; then
+    say "PASS ${script##*/} with $driver on $version"
 else
-    say "FAIL ${script##*/} on $version (QEMU's status $status)"
+    say "FAIL ${script##*/} with $driver on $version (QEMU's status $status)"
     exit 1
 fi
