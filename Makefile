@@ -8,7 +8,7 @@ export PROFILE := test-fast
 BIN := target/$(PROFILE)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo bench bench-answers bench-verdict bench-parse bench-store test fuzz install bpf fmt clean
+.PHONY: demo bench bench-answers bench-verdict bench-parse bench-store test test-zerocopy fuzz install bpf fmt clean
 
 demo: build
 	$(SUDO) $(BIN)/vos-bench demo --engine $(BIN)/vos-engine --vosctl $(BIN)/vosctl
@@ -67,6 +67,10 @@ bench-store:
 
 test:
 	deploy/test.sh
+
+# The engine on drivers that grant zero-copy, in emulated machines: virtio_net, and igb with four queues.
+test-zerocopy: build
+	deploy/test.sh zero-copy
 
 # A long campaign: make fuzz FUZZ=3600. The tests run a minute of it.
 FUZZ := 600

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test.sh   every test there is, stage by stage; all run even if one fails
+# test.sh [STAGE...]   every test there is, or these stages of it, one after the other; all run even if one fails
 #
 # A stage that cannot run says why; with VOS_REQUIRE_ALL=1 (CI) that is a failure.
 set -euo pipefail
@@ -13,11 +13,12 @@ export PATH=$rust:$PATH CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 times=$(mktemp)
 trap 'rm -f "$times"' EXIT
 
-summary=() failed=0
+summary=() failed=0 only=${*:+ $* }
 
 # stage NAME COMMAND...: 77 as exit status means that it cannot run here
 stage() {
     local name=$1 from=$SECONDS status=0 result
+    [ -z "$only" ] || [[ $only == *" $name "* ]] || return 0
     shift
     printf '\n=== %s\n' "$name"
     # Not as `if "$@"`: that would switch -e off inside.
@@ -117,7 +118,8 @@ stage fuzz fuzz
 stage zero-copy guests "backports virtio zerocopy 1" "backports igb zerocopy 4"
 stage kernels guests "trixie virtio copy 1" "bookworm virtio copy 1"
 
-printf '\n=== slowest tests\n'
+[ ${#summary[@]} -gt 0 ] || { echo "no stage of that name"; exit 2; }
+if [ -s "$times" ]; then printf '\n=== slowest tests\n'; fi
 sed -n 's/^test \(.*\) \.\.\. .*<\([0-9.]*\)s>$/\2 s  \1/p' "$times" | sort -rn | sed -n 1,5p
 printf '\n=== stages\n'
 printf '%s\n' "${summary[@]}"
