@@ -65,6 +65,12 @@ bench-store:
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(SUDO) env VOS_DECISIONS=1000000" \
 		cargo test --release -p vos-engine --test million -- --nocapture
 
+# Load, junk, blocks, reloads and restarts, for as long as one likes; then all books must balance: make soak MINUTES=60
+MINUTES := 10
+.PHONY: soak
+soak: build
+	$(SUDO) $(BIN)/vos-bench soak --minutes $(MINUTES)
+
 test:
 	deploy/test.sh
 

@@ -30,6 +30,9 @@ mod scale;
 /// Good traffic under attack, by each way in, side by side.
 mod shield;
 
+/// Everything at once, for long.
+mod soak;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -89,6 +92,8 @@ enum Command {
     Answers(answers::AnswersOptions),
     /// Compare what verdicts cost, frame by frame: this program, an empty one, and others
     Verdict(measure::VerdictOptions),
+    /// Load, junk, blocks, reloads and restarts for as long as one likes, and a reckoning
+    Soak(soak::SoakOptions),
     /// What a verdict costs while blocklist and sources grow
     Scale(scale::ScaleOptions),
     /// Compare the SIP parser with others: time, instructions, allocations (`make bench-parse` builds what it needs)
@@ -145,6 +150,7 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         Command::Overload(options) => overload::run(&options, stop),
         Command::Answers(options) => answers::run(&options, stop).map(|()| true),
         Command::Verdict(options) => measure::run(&options, stop).map(|()| true),
+        Command::Soak(options) => soak::run(&options, stop),
         Command::Scale(options) => scale::run(&options, stop).map(|()| true),
         #[cfg(feature = "parsers")]
         Command::Parse(options) => parse::run(&options, stop).map(|()| true),

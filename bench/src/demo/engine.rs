@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use vos_bench::process::output;
 use vos_bench::{Error, Program, QUIET, Result, Stop};
 
@@ -92,7 +93,20 @@ impl Engine {
         Counters::read(&self.tool(&["stats", "--json"])?)
     }
 
-    /// Ends it in good order, and checks that it was.
+    /// Ends it by SIGKILL; what it pinned stays.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.left = true;
+        self.program.signal(Signal::SIGKILL)?;
+        self.program.end().map(drop)
+    }
+
+    /// Ends it in good order; what it pinned stays.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.left = true;
+        self.program.end().map(drop)
+    }
+
+    /// Ends it in good order, takes away what it pinned, and checks that all that was done.
     pub(crate) fn leave(mut self) -> Result<Vec<Check>> {
         let status = self.program.end()?;
         let ended = status.map_or("killed after SIGTERM had no effect".to_owned(), |status| status.to_string());

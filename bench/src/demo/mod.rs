@@ -15,7 +15,7 @@ mod counters;
 /// The engine and its tool, as an operator uses them.
 pub(crate) mod engine;
 /// What must hold after each phase.
-mod ledger;
+pub(crate) mod ledger;
 /// What is seen while it runs, and at the end.
 mod screen;
 /// Namespaces, wire and addresses.

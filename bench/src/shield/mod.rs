@@ -3,6 +3,8 @@
 //! Phones that have shown their password register again and make calls, while a flood is sent past them. The set-ups take
 //! turns, round after round, in one run on one machine: what the machine does meanwhile hits all of them alike.
 
+/// A site with its server and its phones.
+pub(crate) mod ground;
 /// What came of it.
 pub(crate) mod outcome;
 /// Who answers.
@@ -12,7 +14,6 @@ mod setup;
 /// Figures and goals.
 pub(crate) mod table;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,18 +22,14 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use vos_bench::junk::Mix;
-use vos_bench::{
-    CallOptions, CallReport, Error, JunkOptions, JunkReport, Kind, LoadOptions, LoadReport, Result, Stop, call, junk,
-    load,
-};
+use vos_bench::{CallReport, Error, JunkReport, LoadReport, Result, Stop};
 
 use crate::demo::engine;
-use crate::demo::site::{self, Site};
 use crate::machine::Machine;
 use crate::page::page;
 use crate::{cpu, to_json};
+use ground::{Ground, PHONES};
 use outcome::{Cost, Flood, Outcome, Turn};
-use server::{PASSWORD, Server};
 use setup::{Held, Programs, Setup};
 
 /// The comparison's options.
@@ -102,18 +99,13 @@ const FLOODS: [&str; 7] = [
     "register:0@50000",
     "register:0@150000",
 ];
-/// Phones that register again, each with an address of its own, spread over ten networks as customers are.
-const PHONES: usize = 200;
-/// Networks that they are in.
-const NETS: usize = 10;
 /// How long phones repeat a request before they give up, seconds: four sendings. RFC 3261 says 32 s.
 const PATIENCE: f64 = 4.0;
-/// From the ACK to the BYE, seconds.
-const HOLD: f64 = 0.5;
 /// No flood lasts longer, seconds: it ends with the good traffic.
 const LONGEST: f64 = 1e5;
 /// Good packets beside those that are counted: challenges of all phones with their retransmissions, ARP.
 const SPARE: u64 = 10 * PHONES as u64;
+
 /// A flood as it is written on a command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FloodWord(Flood);
@@ -158,7 +150,8 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
     };
     let mut setups: Vec<Setup> = options.setups.iter().map(|name| Setup::of(name)).collect::<Result<_>>()?;
     setups.extend(options.objects.iter().map(|(name, file)| Setup::object(name, file)));
-    let bench = Bench::build(options, stop)?;
+    let ground = Ground::build(options.server, options.children, options.queues, stop)?;
+    let bench = Bench { options, ground };
     let floods: Vec<Option<Flood>> =
         std::iter::once(None).chain(options.floods.iter().map(|flood| Some(flood.0))).collect();
     let costs = [vec![Setup::of("drop")?], setups.clone()].concat();
@@ -166,7 +159,7 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
     let (mut turns, mut prices) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         for setup in setups.iter().filter(|setup| setup.passes()) {
-            let held = setup.hold(&bench.site, &programs, stop)?;
+            let held = setup.hold(&bench.ground.site, &programs, stop)?;
             for flood in &floods {
                 let what = flood.map_or("nothing".to_owned(), |flood| FloodWord(flood).to_string());
                 bar.set_message(format!("round {round}: {} under {what}", setup.name));
@@ -177,7 +170,7 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
         }
         for setup in &costs {
             bar.set_message(format!("round {round}: cost of a packet, {}", setup.name));
-            let held = setup.hold(&bench.site, &programs, stop)?;
+            let held = setup.hold(&bench.ground.site, &programs, stop)?;
             prices.push(bench.cost(&setup.name, round, stop)?);
             held.leave()?;
             bar.inc(1);
@@ -215,35 +208,17 @@ fn bar(steps: usize) -> ProgressBar {
     bar
 }
 
-/// The site with its server and its phones.
+/// What the turns are taken on.
 struct Bench<'a> {
     options: &'a ShieldOptions,
-    _server: Server,
-    site: Site,
-    to: SocketAddr,
-    mac: [u8; 6],
-    phones: Vec<IpAddr>,
+    ground: Ground,
 }
 
-impl<'a> Bench<'a> {
-    fn build(options: &'a ShieldOptions, stop: &Stop) -> Result<Self> {
-        let site = Site::build(options.queues)?;
-        let phones: Vec<IpAddr> = (0..PHONES).map(phone).collect();
-        // All in one namespace, which forwards nothing: answers to invented addresses go nowhere.
-        site.server.ip(&format!("route add default via {}", site::PHONES[0]))?;
-        for phone in &phones {
-            site.client.ip(&format!("addr add {phone}/32 dev {}", site.lan()))?;
-        }
-        let server = Server::start(options.server, &site, options.children, stop)?;
-        let to = site::SERVER[0].parse().map_err(|_| Error::Other("no address".to_owned()))?;
-        let mac = site.mac()?;
-        Ok(Self { options, _server: server, site, to, mac, phones })
-    }
-
+impl Bench<'_> {
     /// Registrations and calls, with this flood or with none.
     fn turn(&self, setup: &str, held: &Held<'_>, round: usize, flood: Option<Flood>, stop: &Stop) -> Result<Turn> {
         let before = held.survivors()?;
-        let (busy, overflowed, began) = (cpu::of_machine()?, self.site.overflowed()?, Instant::now());
+        let (busy, overflowed, began) = (cpu::of_machine()?, self.ground.site.overflowed()?, Instant::now());
         let (known, over) = (AtomicBool::new(false), Stop::never());
         let (registers, calls, junk) = std::thread::scope(|scope| {
             let calls = scope.spawn(|| self.calls(&known, stop));
@@ -274,7 +249,7 @@ impl<'a> Bench<'a> {
             junk: junk?,
             registers,
             calls,
-            overflowed: self.site.overflowed()? - overflowed,
+            overflowed: self.ground.site.overflowed()? - overflowed,
             busy: (cpu::of_machine()? - busy).as_secs_f64(),
             lasted: began.elapsed().as_secs_f64(),
         })
@@ -283,59 +258,27 @@ impl<'a> Bench<'a> {
     /// What all of them drop, as much of it as can be sent, and nothing else.
     fn cost(&self, setup: &str, round: usize, stop: &Stop) -> Result<Cost> {
         let busy = cpu::of_machine()?;
-        let options = JunkOptions { seconds: self.options.seconds, ..self.junk_options() };
-        let junk = self.site.client.enter(|| junk::run(&options, stop))??;
+        let flood = Flood { mix: Mix::Scanner, sources: 200, rate: 0 };
+        let junk = self.ground.junk(flood, self.options.seconds, stop)?;
         let busy = (cpu::of_machine()? - busy).as_secs_f64();
         Ok(Cost { setup: setup.to_owned(), round, junk, busy })
     }
 
     fn registers(&self, known: &AtomicBool, stop: &Stop) -> Result<LoadReport> {
-        let options = LoadOptions {
-            rate: self.options.registers,
-            seconds: self.options.seconds,
-            kind: Kind::Register,
-            flows: PHONES,
-            from: self.phones.clone(),
-            password: Some(PASSWORD.to_owned()),
-            repeat: true,
-            linger: PATIENCE,
-            ..LoadOptions::new(self.to)
-        };
-        let begin = || known.store(true, Ordering::Relaxed);
-        self.site.client.enter(|| load::run_once_known(&options, stop, begin))?
+        let (rate, seconds) = (self.options.registers, self.options.seconds);
+        self.ground.registers(rate, seconds, PATIENCE, stop, || known.store(true, Ordering::Relaxed))
     }
 
     fn calls(&self, known: &AtomicBool, stop: &Stop) -> Result<CallReport> {
-        let options = CallOptions {
-            calls: (self.options.calls as f64 * self.options.seconds) as u64,
-            rate: self.options.calls,
-            hold: HOLD,
-            give_up: PATIENCE,
-            flows: PHONES,
-            from: self.phones.clone(),
-            password: Some(PASSWORD.to_owned()),
-            ..CallOptions::new(self.to)
-        };
         wait_for(known, stop)?;
-        self.site.client.enter(|| call::run(&options, stop))?
+        self.ground.calls(self.options.calls, self.options.seconds, PATIENCE, stop)
     }
 
     /// Until `over`.
     fn junk(&self, flood: Flood, known: &AtomicBool, over: &Stop) -> Result<JunkReport> {
-        let Flood { mix, sources, rate } = flood;
-        let options = JunkOptions { mix, sources, rate, seconds: LONGEST, ..self.junk_options() };
         wait_for(known, over)?;
-        self.site.client.enter(|| junk::run(&options, over))?
+        self.ground.junk(flood, LONGEST, over)
     }
-
-    fn junk_options(&self) -> JunkOptions {
-        JunkOptions::new(&self.site.lan(), self.to, self.mac)
-    }
-}
-
-/// Phone number `n`, of its network one of the first hosts.
-fn phone(n: usize) -> IpAddr {
-    Ipv4Addr::new(10, (n % NETS) as u8, 0, (10 + n / NETS) as u8).into()
 }
 
 fn wait_for(known: &AtomicBool, stop: &Stop) -> Result<()> {
@@ -369,11 +312,5 @@ mod tests {
         for wrong in ["", "scanner", "scanner@", "scanner@fast", "scan@1", "scanner:x@1", "scanner:-1@1"] {
             assert!(wrong.parse::<FloodWord>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn every_phone_has_an_address_of_its_own() {
-        let phones: std::collections::HashSet<_> = (0..PHONES).map(phone).collect();
-        assert_eq!(phones.len(), PHONES);
     }
 }

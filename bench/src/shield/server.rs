@@ -18,7 +18,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// A server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Kamailio of Debian, which asks REGISTERs and INVITEs for credentials
     #[default]
     Kamailio,
