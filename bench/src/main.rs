@@ -21,6 +21,8 @@ mod page;
 /// The SIP parser beside others, on the same messages.
 #[cfg(feature = "parsers")]
 mod parse;
+/// How much each path carries.
+mod relay;
 /// Figures for people: numbers in groups, tables of times.
 mod report;
 /// Round trips by each path, side by side.
@@ -86,6 +88,8 @@ enum Command {
     Shield(shield::ShieldOptions),
     /// Hold two runs of `shield` side by side
     Compare(compare::CompareOptions),
+    /// The highest rate that each path carries, and the CPU time of a request on it
+    Relay(relay::RelayOptions),
     /// Compare what comes through a softswitch that is too slow, with shield and priority on and off
     Overload(overload::OverloadOptions),
     /// Compare replies to OPTIONS: by Kamailio alone, by Kamailio behind the engine, by the engine at the NIC
@@ -147,6 +151,7 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
         Command::Shield(options) => shield::run(&options, stop).map(|()| true),
         Command::Compare(options) => compare::run(&options).map(|()| true),
+        Command::Relay(options) => relay::run(&options, stop).map(|()| true),
         Command::Overload(options) => overload::run(&options, stop),
         Command::Answers(options) => answers::run(&options, stop).map(|()| true),
         Command::Verdict(options) => measure::run(&options, stop).map(|()| true),

@@ -64,30 +64,58 @@ pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
     pin(options.core)?;
     let programs =
         [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
-    let site = Site::build(options.queues)?;
-    let socket = site.dir("consumer")?.join("sip.sock");
-    let mut listen = site::SERVER.map(|address| Listen::Udp(address.parse().expect("an address"))).to_vec();
-    listen.extend([Listen::ProxyLine(PROXY.parse().expect("an address")), Listen::Unix(socket.clone())]);
-    let _responder = site.server.enter(|| Responder::listen(&listen))??;
-    // A thread that is always busy on the core of all the others: that says nothing about busy polling.
-    let paths: Vec<_> =
-        PATHS.into_iter().filter(|(name, _)| options.core.is_none() || !name.contains("busy")).collect();
+    let paths = Paths::open(programs, options.queues, options.core.is_some())?;
+    let names: Vec<_> = paths.names().collect();
     let rates: Vec<u64> = RATES.into_iter().chain(options.flood.then_some(FLOOD)).collect();
-    let mut reports = vec![vec![Vec::new(); rates.len()]; paths.len()];
+    let mut reports = vec![vec![Vec::new(); rates.len()]; names.len()];
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
-        for ((_, engine_args), row) in paths.iter().zip(&mut reports) {
-            let engine = engine_args.map(|words| start(&programs, &site, words, &socket, stop)).transpose()?;
+        for (name, row) in names.iter().zip(&mut reports) {
+            let engine = paths.start(name, stop)?;
             for (rate, cell) in rates.iter().zip(row) {
-                cell.push(measure(&site, *rate, options.seconds, stop)?);
+                cell.push(measure(&paths.site, *rate, options.seconds, stop)?);
             }
             if let Some(engine) = engine {
                 engine.leave()?;
             }
         }
     }
-    show(&paths.iter().map(|(name, _)| *name).collect::<Vec<_>>(), &rates, &reports, options);
+    show(&names, &rates, &reports, options);
     Ok(())
+}
+
+/// A site with a responder that each path reaches. What is dropped first stands first.
+pub(crate) struct Paths {
+    _responder: Responder,
+    pub(crate) site: Site,
+    programs: [PathBuf; 2],
+    socket: PathBuf,
+    /// Everything is on one core: a thread that is always busy there says nothing about busy polling.
+    pinned: bool,
+}
+
+impl Paths {
+    /// Lays it out, for the engine and the operator's tool that are given.
+    pub(crate) fn open(programs: [PathBuf; 2], queues: u32, pinned: bool) -> Result<Self> {
+        let site = Site::build(queues)?;
+        let socket = site.dir("consumer")?.join("sip.sock");
+        let mut listen = site::SERVER.map(|address| Listen::Udp(address.parse().expect("an address"))).to_vec();
+        listen.extend([Listen::ProxyLine(PROXY.parse().expect("an address")), Listen::Unix(socket.clone())]);
+        let responder = site.server.enter(|| Responder::listen(&listen))??;
+        Ok(Self { _responder: responder, site, programs, socket, pinned })
+    }
+
+    /// The paths that can be compared.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let pinned = self.pinned;
+        PATHS.iter().map(|(name, _)| *name).filter(move |name| !pinned || !name.contains("busy"))
+    }
+
+    /// Starts what makes a path, if it needs anything.
+    pub(crate) fn start(&self, name: &str, stop: &Stop) -> Result<Option<Engine>> {
+        let words = PATHS.iter().find(|(path, _)| *path == name).and_then(|(_, words)| *words);
+        words.map(|words| start(&self.programs, &self.site, words, &self.socket, stop)).transpose()
+    }
 }
 
 /// Keeps this program and all that it starts on a core.
