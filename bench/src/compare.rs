@@ -1,9 +1,9 @@
 //! Two runs of `shield`, side by side: what has become better, and what worse.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use vos_bench::Result;
 use vos_bench::markdown::aligned;
-use vos_bench::{Error, Result};
 
 use crate::shield::outcome::{Flood, Outcome, Turn};
 use crate::shield::table::{cost, figure, percent, title};
@@ -21,18 +21,12 @@ pub(crate) struct CompareOptions {
 
 /// Prints the table.
 pub(crate) fn run(options: &CompareOptions) -> Result<()> {
-    let (before, after) = (read(&options.before)?, read(&options.after)?);
+    let (before, after) = (Outcome::read(&options.before)?, Outcome::read(&options.after)?);
     if before.machine.cpu != after.machine.cpu || before.machine.kernel != after.machine.kernel {
         crate::say("These are of different machines or kernels: only shares of one run are worth comparing.\n");
     }
     crate::say(&aligned(&table(&before, &after)));
     Ok(())
-}
-
-fn read(file: &Path) -> Result<Outcome> {
-    let text = std::fs::read(file).map_err(Error::io(format!("read {}", file.display())))?;
-    let wrong = |error| Error::Other(format!("{}: not what `vos-bench shield --json` writes: {error}", file.display()));
-    serde_json::from_slice(&text).map_err(wrong)
 }
 
 /// What both have measured.
@@ -124,10 +118,10 @@ mod tests {
     fn a_run_is_read_as_it_was_written() {
         let file = std::env::temp_dir().join(format!("vos-bench-compare-{}.json", std::process::id()));
         std::fs::write(&file, crate::to_json(&outcome(1.0, 1, 1.0))).unwrap();
-        let read_again = read(&file).unwrap();
+        let read_again = Outcome::read(&file).unwrap();
         assert_eq!(crate::to_json(&read_again), crate::to_json(&outcome(1.0, 1, 1.0)));
         std::fs::write(&file, "{}").unwrap();
-        assert!(read(&file).unwrap_err().to_string().contains("vos-bench shield --json"));
+        assert!(Outcome::read(&file).unwrap_err().to_string().contains("vos-bench shield --json"));
         std::fs::remove_file(file).unwrap();
     }
 }

@@ -86,6 +86,12 @@ enum Command {
     Rtt(rtt::RttOptions),
     /// Compare good traffic under floods by each way in: kernel, iptables, nftables, other XDP programs, filter, relay
     Shield(shield::ShieldOptions),
+    /// Print the page of an earlier run of `shield`
+    Page {
+        /// What `vos-bench shield --json` wrote
+        #[arg(value_name = "FILE.json")]
+        file: PathBuf,
+    },
     /// Hold two runs of `shield` side by side
     Compare(compare::CompareOptions),
     /// The highest rate that each path carries, and the CPU time of a request on it
@@ -150,6 +156,10 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         Command::Demo(options) => demo::run(&options, stop),
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
         Command::Shield(options) => shield::run(&options, stop).map(|()| true),
+        Command::Page { file } => {
+            say(&page::page(&shield::outcome::Outcome::read(&file)?));
+            Ok(true)
+        }
         Command::Compare(options) => compare::run(&options).map(|()| true),
         Command::Relay(options) => relay::run(&options, stop).map(|()| true),
         Command::Overload(options) => overload::run(&options, stop),

@@ -74,6 +74,10 @@ fn every_way_in_is_measured_and_the_page_shows_it() {
     }
     assert!(!page.contains("http://") || !page.contains("<script"), "needs nothing from elsewhere");
 
+    // The same page again from what was written down.
+    let output = Command::new(env!("CARGO_BIN_EXE_vos-bench")).arg("page").arg(&json).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), page.trim());
+
     // Held against itself, nothing has changed.
     let output = Command::new(env!("CARGO_BIN_EXE_vos-bench")).arg("compare").args([&json, &json]).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();

@@ -56,26 +56,27 @@ fn head(machine: &Machine, outcome: &Outcome) -> String {
     )
 }
 
-/// What a manager wants to know: under the worst flood, how much of the good traffic came through by each way.
+/// What a manager wants to know: under the worst flood of each kind, how much of the good traffic came through by each way.
 fn verdict(outcome: &Outcome) -> String {
-    let worst = |setup: &str, flood| outcome.of(setup, Some(flood)).map(Turn::success).min_by(f64::total_cmp);
-    let lines = kinds(outcome).into_iter().filter_map(|kind| {
-        let flood = kind.last()?;
-        let shares: Vec<String> = outcome
-            .setups
-            .iter()
-            .filter_map(|(setup, _)| {
-                let share = table::percent(worst(setup, *flood)? * 100.0);
-                Some(format!("<b>{}</b> {share} %", escape(setup)))
-            })
-            .collect();
-        Some(format!(
-            "<p class=\"verdict\">{}: of good traffic there came through by {}.</p>\n",
-            sentence(&escape(&title(Some(*flood)))),
-            shares.join(", ")
-        ))
-    });
-    lines.collect()
+    let mut text = String::new();
+    for flood in kinds(outcome).iter().filter_map(|kind| kind.last()) {
+        let _ = writeln!(
+            text,
+            "<h3>{}: good traffic answered</h3>\n<div class=\"bars\">",
+            sentence(&escape(&title(Some(*flood))))
+        );
+        for (setup, _) in &outcome.setups {
+            let worst = outcome.of(setup, Some(*flood)).map(Turn::success).min_by(f64::total_cmp);
+            let Some(share) = worst.map(|share| share * 100.0) else { continue };
+            let (name, said) = (escape(setup), table::percent(share));
+            let _ = writeln!(
+                text,
+                "<div><span>{name}</span><i><b style=\"width:{share:.1}%\"></b></i><em>{said} %</em></div>"
+            );
+        }
+        text += "</div>\n";
+    }
+    text
 }
 
 /// With a capital.

@@ -1,10 +1,11 @@
 //! What came of a comparison, as it is written to a file and read again.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use vos_bench::junk::Mix;
-use vos_bench::{CallReport, JunkReport, LoadReport};
+use vos_bench::{CallReport, Error, JunkReport, LoadReport, Result};
 
 use crate::machine::Machine;
 
@@ -105,6 +106,14 @@ impl Turn {
 }
 
 impl Outcome {
+    /// What `vos-bench shield --json` wrote.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read(file).map_err(Error::io(format!("read {}", file.display())))?;
+        let wrong =
+            |error| Error::Other(format!("{}: not what `vos-bench shield --json` writes: {error}", file.display()));
+        serde_json::from_slice(&text).map_err(wrong)
+    }
+
     /// The turns of a set-up under a flood.
     pub(crate) fn of<'a>(&'a self, setup: &'a str, flood: Option<Flood>) -> impl Iterator<Item = &'a Turn> {
         self.turns.iter().filter(move |turn| turn.setup == setup && turn.flood == flood)
