@@ -69,13 +69,13 @@ bound() {
 }
 xsk_sockets() { ss --xdp --all --extended | grep -o 'qid:[0-9]*,zc:[01]' | sort | awk '{ printf " %s", $0 }'; }
 
-# answered NAME SOURCE KIND COUNT: so many requests, 50 a second, each of which is answered; silent: none of which is.
+# answered NAME SOURCE KIND COUNT: so many requests, 25 a second, each of which is answered; silent: none of which is.
 # What came of them is in /tmp/NAME.json
 answered() { load "$@" 10 "$4"; }
 silent() { load "$@" 1 0; }
 load() { # NAME SOURCE KIND COUNT PATIENCE ANSWERED
-    in_peer vos-bench load --to 10.9.0.2:5060 --from "$2" --kind "$3" --rate 50 --linger "$5" \
-        --seconds "$(awk "BEGIN { print $4 / 50 }")" --warmup 0 --json >"/tmp/$1.json" || fail "vos-bench load, $1: $?"
+    in_peer vos-bench load --to 10.9.0.2:5060 --from "$2" --kind "$3" --rate 25 --linger "$5" \
+        --seconds "$(awk "BEGIN { print $4 / 25 }")" --warmup 0 --json >"/tmp/$1.json" || fail "vos-bench load, $1: $?"
     expect "$1: sent" "$4" "$(figure sent "/tmp/$1.json")"
     expect "$1: answered" "$6" "$(figure answered "/tmp/$1.json")"
 }
