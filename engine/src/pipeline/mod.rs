@@ -3,6 +3,9 @@
 
 /// What is answered without the softswitch.
 mod answer;
+/// A caller in front of all of it.
+#[cfg(test)]
+mod bench;
 /// What a relay goes by.
 mod brief;
 /// What the kernel would say to checksums.

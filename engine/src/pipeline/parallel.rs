@@ -34,15 +34,14 @@ mod tests {
     use vos_common::cases::CALLER_V4;
 
     use super::*;
-    use crate::pipeline::slow::tests::{Bench, Caller};
+    use crate::pipeline::bench::{Bench, Caller};
     use crate::pipeline::{Action, Checksum};
 
     const PASSES: Action = Action::Relay(Checksum::Whole);
     const DROPPED: Action = Action::Drop(Reason::Parallel);
 
     fn bench(rule: impl FnOnce(&mut crate::ruleset::Ruleset)) -> Bench {
-        let mut bench = Bench::new();
-        bench.rules.enforce = Reason::Parallel.bit();
+        let mut bench = Bench::of(Reason::Parallel);
         bench.rules.parallel_max = 2;
         rule(&mut bench.rules);
         bench

@@ -29,4 +29,4 @@ pub(super) fn is_beyond<S: Sources>(
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

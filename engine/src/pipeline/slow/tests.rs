@@ -2,72 +2,23 @@
 
 use std::sync::Arc;
 
-use vos_common::cases::{CALLER_V4, Packet};
+use vos_common::cases::CALLER_V4;
 use vos_common::rate::Limit;
+use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 
-use super::*;
 use crate::control::clock::Clock;
-use crate::pipeline::{Action, Emergency, Outcome, Scratch, Way, handle};
-use crate::policy::{Secret, Slowed, Suspensions};
-use crate::pressure::Pressed;
-use crate::reassembly::Reassembly;
-use crate::ruleset::Ruleset;
+use crate::pipeline::Action;
+use crate::pipeline::bench::{Bench, Caller, NOW};
+use crate::policy::Slowed;
 
-const NOW: u64 = 1_000_000_000_000;
-
-/// Is the caller known?
-pub(in crate::pipeline) struct Caller(pub(in crate::pipeline) bool);
-
-impl Sources for Caller {
-    fn is_known(&self, _: &Addr) -> bool {
-        self.0
-    }
-
-    fn is_named(&self, _: &Addr) -> bool {
-        self.0
-    }
-
-    fn is_trusted(&self, _: &Addr) -> bool {
-        self.0
-    }
-}
-
-pub(in crate::pipeline) struct Bench {
-    pub(in crate::pipeline) rules: Ruleset,
-    pub(in crate::pipeline) secret: Secret,
-    pub(in crate::pipeline) caller: Caller,
-}
-
-impl Bench {
-    /// The caller is slowed to one at once.
-    pub(in crate::pipeline) fn new() -> Self {
-        let (secret, slowed) = (Secret::default(), Arc::new(Slowed::default()));
-        slowed.put(&Addr::v4(CALLER_V4), &secret, NOW * 2, 20, Clock::at(NOW, NOW));
-        let emergency = Emergency::of(&["112".to_owned()]);
-        let (enforce, slow_to) = (Reason::Slowed.bit(), Limit::per_second(1, 1, 0));
-        let rules = Ruleset { enforce, slowed, slow_to, emergency, ..Ruleset::default() };
-        Self { rules, secret, caller: Caller(false) }
-    }
-
-    fn outcome_at(&self, request: &str, now: u64) -> Outcome {
-        let frame = Packet::v4(CALLER_V4).sip(request.as_bytes()).build();
-        let context = Context {
-            rules: &self.rules,
-            sources: &self.caller,
-            fragments: &Reassembly::default(),
-            secret: &self.secret,
-            relay: Way::Frames,
-            shield: None,
-            pressed: &Pressed::default(),
-            suspensions: &Suspensions::new(Secret::default()),
-        };
-        handle(&mut frame.clone(), frame.len(), &mut Scratch::default(), &context, || now)
-    }
-
-    pub(in crate::pipeline) fn outcome(&self, request: &str) -> Outcome {
-        self.outcome_at(request, NOW)
-    }
+/// The caller is slowed to one at once.
+fn bench() -> Bench {
+    let mut bench = Bench::of(Reason::Slowed);
+    let slowed = Slowed::default();
+    slowed.put(&Addr::v4(CALLER_V4), &bench.secret, NOW * 2, 20, Clock::at(NOW, NOW));
+    (bench.rules.slowed, bench.rules.slow_to) = (Arc::new(slowed), Limit::per_second(1, 1, 0));
+    bench
 }
 
 fn request(method: &str, user: &str, to_tag: &str) -> String {
@@ -79,7 +30,7 @@ fn request(method: &str, user: &str, to_tag: &str) -> String {
 
 #[test]
 fn what_begins_something_is_held_back_beyond_the_limit_and_nothing_else() {
-    let bench = Bench::new();
+    let bench = bench();
     let relayed = |request: &str| matches!(bench.outcome(request).action, Action::Relay(_));
     assert!(relayed(&request("REGISTER", "1", "")), "the first");
     for method in ["REGISTER", "INVITE", "OPTIONS", "SUBSCRIBE", "MESSAGE", "invite", "FROBNICATE"] {
@@ -99,7 +50,7 @@ fn what_begins_something_is_held_back_beyond_the_limit_and_nothing_else() {
 
 #[test]
 fn who_is_known_meanwhile_is_not_held_back_and_monitored_it_is_only_counted() {
-    let mut bench = Bench::new();
+    let mut bench = bench();
     bench.outcome(&request("INVITE", "1", ""));
     bench.caller = Caller(true);
     assert!(matches!(bench.outcome(&request("INVITE", "1", "")).action, Action::Relay(_)));
