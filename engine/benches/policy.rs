@@ -84,7 +84,8 @@ fn main() -> Result<()> {
         Ruleset::of(config, &vos_engine::xdp::compile(config, 4_000_000, cases::config()), &Ruleset::default())
     };
     let mut without = Config::default();
-    (without.registration.suspend, without.relay.redirect) = (false, Redirect::All);
+    (without.registration.suspend, without.registration.watch) = (false, false);
+    without.relay.redirect = Redirect::All;
     let trunk = Gateway {
         name: "trunk".into(),
         from: vec!["198.51.100.0/28".parse()?],

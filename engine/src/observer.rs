@@ -176,17 +176,18 @@ impl<M: VerifiedMap> Observer<M> {
     fn answered(&mut self, answer: &Answer, clock: Clock) {
         self.pings.observe(answer);
         self.answers.count(answer);
+        let in_force = self.live.in_force();
         if answer.status >= 200 && (answer.register || answer.invite) {
-            self.live.in_force().ruleset.parallel.ends(&answer.to, &self.secret, answer.transaction);
+            in_force.ruleset.parallel.ends(&answer.to, &self.secret, answer.transaction);
         }
         self.policy.answer(answer, clock.mono_ns());
-        self.live.in_force().ruleset.gateways.answered(&answer.of_call(), clock.mono_ns());
+        in_force.ruleset.gateways.answered(&answer.of_call(), clock.mono_ns());
         let is_trusted = |address: &Addr| self.sources.is_trusted(address);
         let suspension = self.policy.registrations.answered(answer, clock, is_trusted);
         if let Some(suspension) = &suspension {
             self.warden.begun(suspension, clock);
         }
         let proven = (self.policy.registrations.take_proof(), suspension.is_some());
-        self.offenders.answered(answer, proven, &self.live.in_force(), &self.sources, clock);
+        self.offenders.answered(answer, proven, &in_force, &self.sources, clock);
     }
 }

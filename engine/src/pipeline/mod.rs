@@ -29,6 +29,8 @@ pub use emergency::Emergency;
 pub(crate) use fragments::fragment_headers;
 pub use spare::{Emergencies, worth};
 
+use std::cell::LazyCell;
+
 use sip_parse::{Error, Index, Message, Method, Mode, StartLine, classify};
 use vos_common::packet::{self, Flow, WHOLE};
 use vos_common::reason::Reason;
@@ -496,6 +498,8 @@ fn read<S: Sources>(
         reading.ack = Ack::of(&message, src, context.secret);
     }
     let rules = context.rules;
+    // More than one of those that follow may want it.
+    let transaction = LazyCell::new(|| context.secret.transaction_of(&message));
     if rules.records && method == Method::Invite {
         reading.invited = Invited::of(&message, src, context.secret).map(Box::new);
     }
@@ -514,24 +518,29 @@ fn read<S: Sources>(
     {
         reading.broke(Reason::Contacts, rules);
     }
-    if reading.refused.is_none() && parallel::is_beyond(&message, method, src, context, &now) {
+    if reading.refused.is_none() && parallel::is_beyond(&message, method, src, context, || *transaction, &now) {
         reading.broke(Reason::Parallel, rules);
     }
     let mut is_forbidden = false;
-    if method == Method::Register && rules.registration.suspend && reading.refused.is_none() {
-        if rules.watches(Reason::Suspended)
-            && (policy::hides(&message) || context.suspensions.hold(&message, src))
-            && !context.sources.is_trusted(src)
-        {
-            reading.broke(Reason::Suspended, rules);
-            is_forbidden = reading.refused.is_some() && rules.registration.answer == SuspendedAnswer::Forbidden;
-        }
-        if reading.refused.is_none() {
-            attempts.shown.extend(Attempt::all_of(&message, src, context.secret));
-        }
+    if method == Method::Register
+        && rules.registration.suspend
+        && reading.refused.is_none()
+        && rules.watches(Reason::Suspended)
+        && (policy::hides(&message) || context.suspensions.hold(&message, src))
+        && !context.sources.is_trusted(src)
+    {
+        reading.broke(Reason::Suspended, rules);
+        is_forbidden = reading.refused.is_some() && rules.registration.answer == SuspendedAnswer::Forbidden;
     }
-    if method == Method::Register && rules.registration.watch && reading.refused.is_none() {
-        attempts.registering = Registering::of(&message, src, context.secret);
+    let is_told = rules.registration.suspend || rules.registration.watch;
+    let shows = is_told && method == Method::Register && reading.refused.is_none() && policy::shows(&message);
+    if let Some(transaction) = shows.then(|| *transaction).flatten() {
+        if rules.registration.suspend {
+            attempts.shown.extend(Attempt::all_of(&message, src, context.secret, transaction));
+        }
+        if rules.registration.watch {
+            attempts.registering = Registering::of(&message, src, context.secret, transaction);
+        }
     }
     if is_forbidden || reading.refused.is_none() {
         let Becomes { ending, denied, would } = end(&message, is_forbidden);

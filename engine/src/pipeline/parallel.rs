@@ -14,18 +14,21 @@ pub(super) fn is_beyond<S: Sources>(
     method: Method<'_>,
     src: &Addr,
     context: &Context<'_, S>,
-    now: impl Fn() -> u64,
+    transaction: impl FnOnce() -> Option<u64>,
+    now: impl FnOnce() -> u64,
 ) -> bool {
     let rules = context.rules;
     if !rules.watches(Reason::Parallel) || !matches!(method, Method::Register | Method::Invite) {
         return false;
     }
-    let is_within = method == Method::Invite
+    let is_exempt = method == Method::Invite
         && (message.to().is_ok_and(|to| to.tag.is_some()) || rules.emergency.is_called(message));
-    let (Ok(via), Ok(cseq), Ok(call_id)) = (message.top_via(), message.cseq(), message.call_id()) else { return false };
-    let transaction = context.secret.transaction(&via, &cseq, call_id);
-    !is_within
-        && !rules.parallel.begins(src, context.secret, transaction, rules.parallel_max, now())
+    if is_exempt {
+        return false;
+    }
+    // What is cheap first: who is known is asked of the kernel, so those who are not beyond it are noted all the same.
+    let Some(transaction) = transaction() else { return false };
+    !rules.parallel.begins(src, context.secret, transaction, rules.parallel_max, now())
         && !context.sources.is_known(src)
 }
 
@@ -70,8 +73,7 @@ mod tests {
         let text = request("REGISTER", 1, "1", "");
         let mut index: sip_parse::Index = sip_parse::Index::new();
         let message = index.parse(text.as_bytes(), sip_parse::Mode::Lenient).expect("SIP");
-        let (via, cseq) = (message.top_via().expect("one"), message.cseq().expect("one"));
-        let transaction = bench.secret.transaction(&via, &cseq, message.call_id().expect("one"));
+        let transaction = bench.secret.transaction_of(&message).expect("it has all that names it");
         bench.rules.parallel.ends(&Addr::v4(CALLER_V4), &bench.secret, transaction);
         assert_eq!([says("INVITE", 3), says("INVITE", 6)], [PASSES, DROPPED]);
     }

@@ -149,18 +149,18 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// What the REGISTER `message` shows, up to [`CREDENTIALS_MAX`] of it.
-    pub fn all_of<'a>(message: &Message<'a>, source: &Addr, secret: &Secret) -> impl Iterator<Item = Self> + use<'a> {
+    /// What the REGISTER `message` shows, up to [`CREDENTIALS_MAX`] of it; [`Secret::transaction`] is that of it.
+    pub fn all_of<'a>(
+        message: &Message<'a>,
+        source: &Addr,
+        secret: &Secret,
+        transaction: u64,
+    ) -> impl Iterator<Item = Self> + use<'a> {
         let (source, secret) = (*source, secret.clone());
         let mut all = (0u8..).zip(credentials(message)).take(CREDENTIALS_MAX).peekable();
-        let common = || {
-            let (cseq, call_id) = (message.cseq().ok()?, message.call_id().ok()?);
-            let transaction = secret.transaction(&message.top_via().ok()?, &cseq, call_id);
-            Some((transaction, Name::of_aor(message)?))
-        };
-        let common = all.peek().and_then(|_| common());
+        let aor = all.peek().and_then(|_| Name::of_aor(message));
         all.filter_map(move |(place, shown)| {
-            let (transaction, aor) = common?;
+            let aor = aor?;
             let (nonce, guess) = (secret.nonce(shown.nonce?), secret.nonce(shown.response?));
             Some(Self { source, transaction, place, nonce, guess, account: Name::of_account(&shown)?, aor })
         })
@@ -169,8 +169,16 @@ impl Attempt {
 
 /// Are there more credentials in a REGISTER than are looked at?
 pub(crate) fn hides(message: &Message<'_>) -> bool {
-    let headers = message.lines(HeaderName::Authorization).chain(message.lines(HeaderName::ProxyAuthorization));
-    headers.take(CREDENTIALS_MAX + 1).count() > CREDENTIALS_MAX
+    lines(message).take(CREDENTIALS_MAX + 1).count() > CREDENTIALS_MAX
+}
+
+/// Are there any, of whatever kind?
+pub(crate) fn shows(message: &Message<'_>) -> bool {
+    lines(message).next().is_some()
+}
+
+fn lines<'a>(message: &Message<'a>) -> impl Iterator<Item = &'a [u8]> {
+    message.lines(HeaderName::Authorization).chain(message.lines(HeaderName::ProxyAuthorization))
 }
 
 /// What digest credentials say, of what matters here (RFC 2617 §3.2.2).
@@ -266,7 +274,7 @@ mod tests {
         let headers: String = (0..9).map(one).collect::<String>() + "Proxy-Authorization: Basic abc\r\n";
         let (secret, source) = (Secret::default(), Addr::v4([192, 0, 2, 7]));
         let attempts =
-            told("<sip:1@x>", &headers, |message| Attempt::all_of(message, &source, &secret).collect::<Vec<_>>());
+            told("<sip:1@x>", &headers, |message| Attempt::all_of(message, &source, &secret, 7).collect::<Vec<_>>());
         let accounts: Vec<String> = attempts.iter().map(|attempt| attempt.account.to_string()).collect();
         assert_eq!(accounts, ["0@r", "1@r", "2@r", "3@r", "4@r", "5@r", "6@r", "7@r"]);
         assert!(told("<sip:1@x>", &headers, hides));
@@ -278,7 +286,7 @@ mod tests {
         assert!(first.nonce != second.nonce && first.guess != second.guess && first.transaction == second.transaction);
         assert_eq!((first.nonce, first.aor.as_bytes(), first.source), (secret.nonce(b"n0"), &b"1@x"[..], source));
         let none = "Authorization: Basic abc\r\nAuthorization: Digest username=\"1\", nonce=\"n\"\r\n";
-        assert_eq!(told("<sip:1@x>", none, |message| Attempt::all_of(message, &source, &secret).count()), 0);
+        assert_eq!(told("<sip:1@x>", none, |message| Attempt::all_of(message, &source, &secret, 7).count()), 0);
     }
 
     #[test]

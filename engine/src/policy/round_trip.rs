@@ -7,7 +7,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 
-use sip_parse::{Aor, CSeq, Method, Via};
+use sip_parse::{Aor, CSeq, Message, Method, Via};
 use vos_common::rule::Addr;
 use vos_common::state::mix;
 
@@ -51,6 +51,12 @@ impl Secret {
     pub fn transaction(&self, via: &Via<'_>, cseq: &CSeq<'_>, call_id: &[u8]) -> u64 {
         let branch = via.branch.unwrap_or_default();
         self.hash((3u8, via.host.as_bytes(), via.port, branch, cseq.number, cseq.method.as_bytes(), call_id))
+    }
+
+    /// The same of a whole message; `None`: it lacks one of them.
+    pub fn transaction_of(&self, message: &Message<'_>) -> Option<u64> {
+        let (via, cseq) = (message.top_via().ok()?, message.cseq().ok()?);
+        Some(self.transaction(&via, &cseq, message.call_id().ok()?))
     }
 
     /// Names a URI: user, host and port of it.

@@ -29,10 +29,10 @@ pub struct Registering {
 }
 
 impl Registering {
-    /// Of the REGISTER `message`; the ports are for whoever knows them. `None`: it shows no credentials.
-    pub fn of(message: &Message<'_>, source: &Addr, secret: &Secret) -> Option<Self> {
+    /// Of the REGISTER `message`, whose [`Secret::transaction`] is this; the ports are for whoever knows them. `None`: it shows
+    /// no credentials.
+    pub fn of(message: &Message<'_>, source: &Addr, secret: &Secret, transaction: u64) -> Option<Self> {
         credentials(message).next()?;
-        let (cseq, call_id) = (message.cseq().ok()?, message.call_id().ok()?);
         let expires = message.expires().ok().flatten();
         let bound = match message.contacts().next() {
             Some(Ok(contact)) => kept(&contact, expires, secret),
@@ -41,7 +41,7 @@ impl Registering {
         Some(Self {
             source: End { addr: *source, port: 0 },
             here: End::default(),
-            transaction: secret.transaction(&message.top_via().ok()?, &cseq, call_id),
+            transaction,
             contact: bound.map(|(contact, _)| contact),
         })
     }
@@ -65,8 +65,7 @@ pub struct Granted {
 impl Granted {
     /// Of `message`, a 2xx to a REGISTER.
     pub fn of(message: &Message<'_>, to: &End, secret: &Secret) -> Option<Self> {
-        let (cseq, call_id) = (message.cseq().ok()?, message.call_id().ok()?);
-        let transaction = secret.transaction(&message.top_via().ok()?, &cseq, call_id);
+        let transaction = secret.transaction_of(message)?;
         let mut granted =
             Self { to: *to, transaction, aor: Name::of_aor(message)?, kept: [(0, 0); KEPT_MAX], count: 0 };
         let expires = message.expires().ok().flatten();

@@ -44,7 +44,9 @@ impl Site {
         self.transactions += 1;
         let credentials = "Authorization: Digest username=\"1\", realm=\"r\", nonce=\"n\", response=\"r\"\r\n";
         let asked = text("REGISTER sip:e.com SIP/2.0", self.transactions, aor, &format!("{credentials}{asked}"));
-        let registering = read(&asked, |message| Registering::of(message, &source.addr, &self.secret));
+        let registering = read(&asked, |message| {
+            Registering::of(message, &source.addr, &self.secret, self.secret.transaction_of(message)?)
+        });
         let registering = registering.expect("it shows credentials");
         self.registrar.asked(Registering { source, here: SERVER, ..registering }, self.now);
         self.grants(source, aor, granted)

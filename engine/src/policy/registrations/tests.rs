@@ -49,7 +49,8 @@ impl Site {
         let text = self.text("REGISTER sip:e.com SIP/2.0", transaction, to, headers);
         let mut index: Index = Index::new();
         let message = index.parse(text.as_bytes(), Mode::Lenient).expect("the test's own message parses");
-        for attempt in Attempt::all_of(&message, source, &self.secret) {
+        let transaction = self.secret.transaction_of(&message).expect("it has all that names it");
+        for attempt in Attempt::all_of(&message, source, &self.secret, transaction) {
             self.registrations.attempted(attempt, self.now);
         }
     }
