@@ -3,14 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::PacketBuilder;
+use vos_engine::datagram::{UDP_HEADER, fold, sum};
 
 use crate::request::{DIGITS, HOLE, digits};
 use crate::{Error, Result};
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
-/// Bytes of a UDP header.
-const UDP: usize = 8;
 /// Hops that a packet may still make.
 const TTL: u8 = 64;
 
@@ -34,11 +33,11 @@ pub(super) struct Frame {
     /// Where the numbers stand.
     holes: Vec<usize>,
     /// The sums of what does not change: of the IPv4 header, and of pseudo header and datagram.
-    ip_sum: u32,
-    udp_sum: u32,
+    ip_sum: u64,
+    udp_sum: u64,
     /// Numbers that begin at an even and at an odd place behind the UDP header's start.
-    even: u32,
-    odd: u32,
+    even: u64,
+    odd: u64,
 }
 
 impl Frame {
@@ -60,7 +59,7 @@ impl Frame {
         built.map_err(|error| wrong(&error))?;
         let (udp, address) = (ETHERNET + header, if ends.to.is_ipv4() { 4 } else { 16 });
         let source = udp - 2 * address;
-        let payload = udp + UDP;
+        let payload = udp + UDP_HEADER;
         let is_hole = |at: &usize| bytes[*at..].starts_with(HOLE.as_bytes());
         let holes: Vec<usize> = (payload..bytes.len()).filter(is_hole).collect();
         for &hole in &holes {
@@ -70,16 +69,16 @@ impl Frame {
             bytes[ETHERNET + 10..ETHERNET + 12].fill(0);
         }
         bytes[udp + 6..udp + 8].fill(0);
-        let length = (bytes.len() - udp) as u32;
-        let odd = holes.iter().filter(|hole| !(*hole - udp).is_multiple_of(2)).count() as u32;
+        let length = (bytes.len() - udp) as u64;
+        let odd = holes.iter().filter(|hole| !(*hole - udp).is_multiple_of(2)).count() as u64;
         Ok(Self {
             source,
             address,
             udp,
-            ip_sum: sum(&bytes[ETHERNET..ETHERNET + 20]),
+            ip_sum: u64::from(sum(&bytes[ETHERNET..ETHERNET + 20])),
             // Of the pseudo header (RFC 768, RFC 8200 §8.1) the receiver, the length and the protocol stay.
-            udp_sum: sum(&bytes[source + address..]) + length + 17,
-            even: holes.len() as u32 - odd,
+            udp_sum: u64::from(sum(&bytes[source + address..])) + length + 17,
+            even: holes.len() as u64 - odd,
             odd,
             holes,
             bytes,
@@ -97,10 +96,10 @@ impl Frame {
             IpAddr::V6(ip) => self.put(self.source, &ip.octets()),
         }
         self.put(self.udp, &from.port().to_be_bytes());
-        let sender = u32::from(fold(sum(&self.bytes[self.source..self.source + self.address])));
-        let number = fold(sum(&digits));
-        let (even, odd) = (u32::from(number) * self.even, u32::from(number.swap_bytes()) * self.odd);
-        let udp = !fold(self.udp_sum + sender + u32::from(from.port()) + even + odd);
+        let sender = u64::from(sum(&self.bytes[self.source..self.source + self.address]));
+        let number = sum(&digits);
+        let (even, odd) = (u64::from(number) * self.even, u64::from(number.swap_bytes()) * self.odd);
+        let udp = !fold(self.udp_sum + sender + u64::from(from.port()) + even + odd);
         // 0 would mean: none.
         self.put(self.udp + 6, &(if udp == 0 { u16::MAX } else { udp }).to_be_bytes());
         if self.address == 4 {
@@ -122,7 +121,7 @@ impl Frame {
             frame[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&id.to_be_bytes());
             frame[ETHERNET + 6..ETHERNET + 8].copy_from_slice(&offset.to_be_bytes());
             frame[ETHERNET + 10..ETHERNET + 12].fill(0);
-            let checksum = !fold(sum(&frame[ETHERNET..ETHERNET + 20]));
+            let checksum = !sum(&frame[ETHERNET..ETHERNET + 20]);
             frame[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&checksum.to_be_bytes());
             frame
         };
@@ -134,18 +133,6 @@ impl Frame {
     fn put(&mut self, at: usize, bytes: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
-}
-
-/// The sum of 16-bit words, the last one filled up with zero. Of less than 64 KiB, so it cannot overflow.
-fn sum(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0))).sum()
-}
-
-fn fold(mut sum: u32) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
 }
 
 #[cfg(test)]

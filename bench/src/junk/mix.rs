@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use vos_common::state::mix;
 
 use super::frame::{Ends, Frame};
 use crate::Result;
@@ -108,7 +109,7 @@ impl Senders {
     /// Who sends packet `number`.
     pub(super) fn of(&self, number: u64) -> SocketAddr {
         let (sender, port) = if self.count == 0 {
-            (scrambled(number), 1024 + (scrambled(number ^ 1 << 40) % 60_000) as u16)
+            (mix(number, 0), 1024 + (mix(number, 1) % 60_000) as u16)
         } else {
             (number % self.count, 5060)
         };
@@ -133,14 +134,6 @@ impl Senders {
 
 /// Senders that have room in 198.18.0.0/15, in 512 nets.
 const FEW: u64 = 512 * 128;
-
-/// A number that looks like any other: the finaliser of SplitMix64 (Steele et al., OOPSLA 2014).
-fn scrambled(number: u64) -> u64 {
-    let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ mixed >> 31
-}
 
 #[cfg(test)]
 mod tests {
