@@ -48,6 +48,8 @@ pub mod object;
 pub mod patient;
 /// Programs run to their end or until their guard is dropped.
 pub mod process;
+/// What a test needs of the machine.
+pub mod ready;
 /// Replies written by the rules of RFC 3261 §8.2.6, §18.2 and RFC 3581.
 mod reply;
 /// Requests written: whole ones for calls, templates with patched numbers for load.
@@ -72,6 +74,7 @@ pub use load::{Kind, LoadOptions, LoadReport};
 pub use netns::NetNs;
 pub use patient::{QUIET, patient};
 pub use process::Program;
+pub use ready::ready;
 pub use responder::{Listen, Responder, ServerStats};
 pub use stop::Stop;
 pub use veth::VethPair;

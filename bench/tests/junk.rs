@@ -4,18 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vos_bench::junk::{Mix, run};
-use vos_bench::{JunkOptions, NetNs, Responder, ServerStats, Stop, VethPair};
-
-/// Says why the test cannot run, and fails where everything must (`VOS_REQUIRE_ALL=1`).
-fn not_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    let why = "namespaces need root: run with sudo";
-    assert!(root || std::env::var_os("VOS_REQUIRE_ALL").is_none_or(|value| value != "1"), "{why}");
-    if !root {
-        eprintln!("skipped: {why}");
-    }
-    !root
-}
+use vos_bench::{JunkOptions, NetNs, Responder, ServerStats, Stop, VethPair, ready};
 
 /// A server that answers, and a wire to it.
 struct Site {
@@ -62,7 +51,7 @@ impl Site {
 
 #[test]
 fn every_frame_reaches_the_socket_as_what_it_is() {
-    if not_root() {
+    if !ready(&[]) {
         return;
     }
     let site = Site::new();
@@ -83,7 +72,7 @@ fn every_frame_reaches_the_socket_as_what_it_is() {
 
 #[test]
 fn a_capture_is_sent_again() {
-    if not_root() {
+    if !ready(&[]) {
         return;
     }
     let site = Site::new();

@@ -2,22 +2,11 @@
 
 use std::net::SocketAddr;
 
-use vos_bench::{CallOptions, LoadOptions, NetNs, Responder, Stop, VethPair, call, load};
-
-/// Says why the test cannot run, and fails where everything must (`VOS_REQUIRE_ALL=1`).
-fn not_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    let why = "namespaces need root: run with sudo";
-    assert!(root || std::env::var_os("VOS_REQUIRE_ALL").is_none_or(|value| value != "1"), "{why}");
-    if !root {
-        eprintln!("skipped: {why}");
-    }
-    !root
-}
+use vos_bench::{CallOptions, LoadOptions, NetNs, Responder, Stop, VethPair, call, load, ready};
 
 #[test]
 fn nothing_is_lost_between_two_namespaces_and_nothing_is_left() {
-    if not_root() {
+    if !ready(&[]) {
         return;
     }
     let (server, client) = (NetNs::new("server").unwrap(), NetNs::new("client").unwrap());
@@ -53,7 +42,7 @@ fn nothing_is_lost_between_two_namespaces_and_nothing_is_left() {
 
 #[test]
 fn who_is_still_inside_is_ended_with_the_namespace() {
-    if not_root() {
+    if !ready(&[]) {
         return;
     }
     let ns = NetNs::new("inside").unwrap();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use vos_bench::ready::{ready, skipped};
 
 /// `vos-bench shield` with these words, very short, and the engine beside it.
 fn shield(words: &[&str]) -> Output {
@@ -15,28 +16,15 @@ fn shield(words: &[&str]) -> Output {
 }
 
 /// Are root, Kamailio and the programs there?
-fn ready() -> bool {
-    let bench = Path::new(env!("CARGO_BIN_EXE_vos-bench"));
-    let found =
-        |program: &str| ["/usr/sbin", "/usr/bin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
-    let mut missing: Vec<&str> =
-        ["kamailio", "iptables", "nft"].into_iter().filter(|program| !found(program)).collect();
-    missing.extend(["vos-engine", "vosctl"].into_iter().filter(|program| !bench.with_file_name(program).exists()));
-    if !nix::unistd::geteuid().is_root() {
-        missing.push("root");
-    }
-    if missing.is_empty() {
-        return true;
-    }
-    let said = format!("this test needs {}", missing.join(", "));
-    assert!(std::env::var_os("VOS_REQUIRE_ALL").is_none_or(|set| set != "1"), "{said}");
-    eprintln!("SKIPPED: {said}");
-    false
+fn all_is_there() -> bool {
+    let beside = |program: &&str| !Path::new(env!("CARGO_BIN_EXE_vos-bench")).with_file_name(program).exists();
+    let missing: Vec<&str> = ["vos-engine", "vosctl"].into_iter().filter(beside).collect();
+    ready(&["kamailio", "iptables", "nft"]) && (missing.is_empty() || skipped(&missing.join(", ")))
 }
 
 #[test]
 fn every_way_in_is_measured_and_the_page_shows_it() {
-    if !ready() {
+    if !all_is_there() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -93,7 +81,7 @@ fn every_way_in_is_measured_and_the_page_shows_it() {
 
 #[test]
 fn a_wrong_verdict_is_not_measured() {
-    if !ready() {
+    if !all_is_there() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -107,7 +107,7 @@ fn challenged(socket: &UdpSocket) -> String {
 
 #[test]
 fn who_tries_passwords_is_dropped_at_the_nic_who_only_looks_is_told() {
-    if !site::ready(&["svmap", "svcrack"]) {
+    if !vos_bench::ready(&["svmap", "svcrack"]) {
         return;
     }
     let node = node(CONFIG);
@@ -140,7 +140,7 @@ fn who_tries_passwords_is_dropped_at_the_nic_who_only_looks_is_told() {
 
 #[test]
 fn nobody_is_blocked_in_whose_name_others_speak() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let node = node(CONFIG);
@@ -173,7 +173,7 @@ fn nobody_is_blocked_in_whose_name_others_speak() {
 
 #[test]
 fn over_ipv6_too_and_not_whom_the_guard_protects() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let node = node(CONFIG);
@@ -196,7 +196,7 @@ fn over_ipv6_too_and_not_whom_the_guard_protects() {
 
 #[test]
 fn decoys_follow_the_configuration() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let node = node(CONFIG);
@@ -226,7 +226,7 @@ fn decoys_follow_the_configuration() {
 
 #[test]
 fn an_address_that_nobody_uses_is_a_decoy_at_a_sip_port() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let mut node = Node::alone();

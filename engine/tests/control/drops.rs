@@ -5,7 +5,7 @@ use crate::site::{self, Hub, Node};
 
 #[test]
 fn a_block_is_a_drop_and_outlives_the_engine() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let mut node = Node::alone();
@@ -40,7 +40,7 @@ fn a_block_is_a_drop_and_outlives_the_engine() {
 
 #[test]
 fn a_node_reaches_the_hub_unless_it_is_cut_off() {
-    if !site::ready(&["ping"]) {
+    if !vos_bench::ready(&["ping"]) {
         return;
     }
     let hub = Hub::new();

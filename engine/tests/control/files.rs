@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::site::{self, Node, SERVER4, wait_until};
+use crate::site::{Node, SERVER4, wait_until};
 
 /// A node and its list, which is not there yet.
 struct Fed {
@@ -80,7 +80,7 @@ fn blocked(node: &Node, who: &str) -> BTreeSet<String> {
 
 #[test]
 fn a_file_is_followed_however_it_is_written() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let fed = Fed::start("reason = \"honeypot\"");
@@ -132,7 +132,7 @@ fn a_file_is_followed_however_it_is_written() {
 
 #[test]
 fn a_file_is_not_read_while_it_is_half_written() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let fed = Fed::start("");
@@ -166,7 +166,7 @@ fn a_file_is_not_read_while_it_is_half_written() {
 
 #[test]
 fn the_good_lines_of_a_half_bad_file_are_taken_unless_it_is_strict() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let fed = Fed::start("");
@@ -202,7 +202,7 @@ fn the_good_lines_of_a_half_bad_file_are_taken_unless_it_is_strict() {
 
 #[test]
 fn operators_are_left_alone_and_restarts_change_nothing() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let mut fed = Fed::start("");
@@ -234,7 +234,7 @@ fn operators_are_left_alone_and_restarts_change_nothing() {
 
 #[test]
 fn a_hundred_thousand_lines_are_taken_at_once() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let fed = Fed::start("");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use vos_common::reason::Reason;
 
-use crate::site::{self, Node, wait_until};
+use crate::site::{Node, wait_until};
 
 /// The number by which a change is undone, as its command printed it.
 #[track_caller]
@@ -25,7 +25,7 @@ fn rules(node: &Node) -> Vec<(String, String, Option<u64>, String)> {
 
 #[test]
 fn a_block_is_made_seen_and_undone() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let mut node = Node::alone();
@@ -76,7 +76,7 @@ fn a_block_is_made_seen_and_undone() {
 /// looked at: what vosctl has acknowledged is dropped.
 #[test]
 fn a_block_is_in_force_when_vosctl_has_said_so() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let mut node = Node::alone();
@@ -119,7 +119,7 @@ fn time_to_drop(node: &Node, source: &str) -> Duration {
 
 #[test]
 fn what_outranks_an_allow_is_said() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let mut node = Node::alone();
@@ -137,7 +137,7 @@ fn what_outranks_an_allow_is_said() {
 
 #[test]
 fn a_list_is_imported_once_undone_and_comes_back_as_it_was_exported() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let mut node = Node::alone();
@@ -184,7 +184,7 @@ fn a_list_is_imported_once_undone_and_comes_back_as_it_was_exported() {
 
 #[test]
 fn a_long_list_needs_no_more_memory_than_a_page() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     const LINES: u32 = 50_000;
@@ -210,7 +210,7 @@ fn a_long_list_needs_no_more_memory_than_a_page() {
 
 #[test]
 fn exit_codes_are_those_of_the_manual() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let mut node = Node::alone();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::site::{self, Node};
+use crate::site::Node;
 
 const README: &str = include_str!("../../../README.md");
 
@@ -16,7 +16,7 @@ fn commands() -> Vec<&'static str> {
 
 #[test]
 fn every_command_of_the_page_of_operations_works() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let mut node = Node::alone();

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use vos_bench::Program;
 use vos_bench::process::output;
 
-use crate::site::{self, Hub, Node, wait_until};
+use crate::site::{Hub, Node, wait_until};
 
 const PORT: u16 = 2222;
 
@@ -126,7 +126,7 @@ fn changes(node: &Node) -> usize {
 
 #[test]
 fn a_list_reaches_every_host_that_is_there_and_says_which_is_not() {
-    if !site::ready(&["ssh", "sshd", "ssh-keygen"]) {
+    if !vos_bench::ready(&["ssh", "sshd", "ssh-keygen"]) {
         return;
     }
     let mut fleet = Fleet::new(3);

@@ -14,7 +14,7 @@ use serde_json::Value;
 use vos_bench::process::output;
 
 use crate::broker::{self, Broker};
-use crate::site::{self, Hub, Node, wait_until};
+use crate::site::{Hub, Node, wait_until};
 
 const QUEUE: &str = "vos.block";
 const DEAD: &str = "vos.block.dead";
@@ -45,7 +45,7 @@ fn pike(address: &str) -> String {
 
 #[test]
 fn a_broker_of_our_own_keeps_what_it_confirmed() {
-    if !site::ready(&BROKER) {
+    if !vos_bench::ready(&BROKER) {
         return;
     }
     let hub = Hub::new();
@@ -70,7 +70,7 @@ fn a_broker_of_our_own_keeps_what_it_confirmed() {
 /// From the message to the drop, each form, what is no good, and queues that somebody else has made.
 #[test]
 fn messages_become_drops_or_dead_letters() {
-    if !site::ready(&BROKER) {
+    if !vos_bench::ready(&BROKER) {
         return;
     }
     let hub = Hub::new();
@@ -131,7 +131,7 @@ fn half_made(broker: &Broker<'_>) {
 /// come by the exchange, whoever made the queue.
 #[test]
 fn the_exchange_is_seen_to_in_each_session() {
-    if !site::ready(&BROKER) {
+    if !vos_bench::ready(&BROKER) {
         return;
     }
     let hub = Hub::new();
@@ -390,7 +390,7 @@ async fn publish_some(
 /// Broker and engine are killed under load; each message that the broker has confirmed ends in force.
 #[test]
 fn what_the_broker_confirmed_is_in_force_whoever_is_killed() {
-    if !site::ready(&BROKER) {
+    if !vos_bench::ready(&BROKER) {
         return;
     }
     let hub = Hub::new();
@@ -459,7 +459,7 @@ fn authority(dir: &Path, name: &str) {
 
 #[test]
 fn tls_believes_its_authority_alone_and_a_bad_password_is_named() {
-    if !site::ready(&[&BROKER[..], &["openssl"]].concat()) {
+    if !vos_bench::ready(&[&BROKER[..], &["openssl"]].concat()) {
         return;
     }
     let (hub, dir) = (Hub::new(), tempfile::tempdir().unwrap());

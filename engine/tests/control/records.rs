@@ -4,7 +4,7 @@ use lapin::{BasicProperties, ExchangeKind};
 use serde_json::Value;
 
 use crate::broker::{Broker, Message};
-use crate::site::{self, Hub, Node, wait_until};
+use crate::site::{Hub, Node, wait_until};
 
 const EXCHANGE: &str = "vos.records";
 /// A queue of whoever wants records.
@@ -37,7 +37,7 @@ fn next(broker: &Broker<'_>) -> Message {
 
 #[test]
 fn what_is_written_down_is_at_the_exchange_too_and_waits_for_a_broker_that_is_away() {
-    if !site::ready(&["rabbitmq-server", "epmd"]) {
+    if !vos_bench::ready(&["rabbitmq-server", "epmd"]) {
         return;
     }
     let hub = Hub::new();

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use vos_common::reason::Reason;
 
-use crate::site::{self, Node, wait_until};
+use crate::site::{Node, wait_until};
 
 /// Debian's package `python3-prometheus-client`, by the Python that has it.
 const PYTHON: &str = "/usr/bin/python3";
@@ -77,12 +77,7 @@ fn sum(page: &Page, name: &str) -> f64 {
 fn has_python() -> bool {
     let there = Command::new(PYTHON).args(["-c", "import prometheus_client"]).output();
     let there = there.is_ok_and(|output| output.status.success());
-    let said = "this test needs python3-prometheus-client";
-    assert!(there || std::env::var_os("VOS_REQUIRE_ALL").is_none_or(|set| set != "1"), "{said}");
-    if !there {
-        eprintln!("SKIPPED: {said}");
-    }
-    there
+    there || vos_bench::ready::skipped("python3-prometheus-client")
 }
 
 /// What has been sent to the node's interface so far, as the other end of its wire counts.
@@ -96,7 +91,7 @@ fn sent(node: &Node) -> u64 {
 
 #[test]
 fn the_page_is_sound_and_every_packet_stands_on_it_once() {
-    if !site::ready(&["ip"]) || !has_python() {
+    if !vos_bench::ready(&["ip"]) || !has_python() {
         return;
     }
     let mut node = Node::alone();

@@ -33,24 +33,6 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Can the test run? Where `VOS_REQUIRE_ALL=1`, what is missing is a failure; else it is said, and the test skipped.
-pub(crate) fn ready(programs: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = || std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let there = |program: &str| dirs().any(|dir: PathBuf| dir.join(program).is_file());
-    let mut missing: Vec<&str> = programs.iter().copied().filter(|program| !there(program)).collect();
-    if !nix::unistd::geteuid().is_root() {
-        missing.push("root");
-    }
-    if missing.is_empty() {
-        return true;
-    }
-    let said = format!("this test needs {}", missing.join(", "));
-    assert!(std::env::var_os("VOS_REQUIRE_ALL").is_none_or(|set| set != "1"), "{said}");
-    eprintln!("SKIPPED: {said}");
-    false
-}
-
 /// A number that no other site of this process has.
 fn next() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -49,7 +49,7 @@ fn refused(node: &Node, config: &str, why: &str) {
 
 #[test]
 fn it_is_served_where_the_configuration_says_and_as_it_says_now() {
-    if !site::ready(&["ss"]) {
+    if !vos_bench::ready(&["ss"]) {
         return;
     }
     let (first, second) = ("0123456789abcdef", "fedcba9876543210");

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::site::{self, Node, wait_until};
+use crate::site::{Node, wait_until};
 
 /// A terminal of 80 by 24 that `script` makes, and what was written to it.
 struct Pty {
@@ -76,7 +76,7 @@ impl Pty {
 
 #[test]
 fn top_shows_what_happens_and_leaves_the_terminal_as_it_was() {
-    if !site::ready(&["script", "stty"]) {
+    if !vos_bench::ready(&["script", "stty"]) {
         return;
     }
     let mut node = Node::alone();
@@ -141,7 +141,7 @@ fn between(listener: &UnixListener, engine: &Path, mut meanwhile: impl FnMut()) 
 
 #[test]
 fn top_misses_nothing_between_what_was_and_what_happens() {
-    if !site::ready(&["script", "stty"]) {
+    if !vos_bench::ready(&["script", "stty"]) {
         return;
     }
     let mut node = Node::alone();

@@ -9,8 +9,6 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::site;
-
 /// `vosctl` beside a socket on which nobody may knock.
 struct Tool {
     dir: tempfile::TempDir,
@@ -122,7 +120,7 @@ fn every_bad_word_is_refused_with_the_fix_and_nobody_is_asked() {
 
 #[test]
 fn who_blocks_where_ssh_cannot_be_seen_is_told_so() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     const NOBODY: u32 = 65_534;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use vos_bench::{Program, Responder};
 
-use super::site::{PHONE, Site, have, until};
+use super::site::{PHONE, Site, until};
 
 /// Requests of a measurement.
 const N: u64 = 2_000;
@@ -49,7 +49,7 @@ fn traced(site: &Site, engine: &Program, responder: &Responder, rate: u64) -> (B
 
 #[test]
 fn a_packet_costs_one_write_and_at_a_low_rate_one_wake_and_nothing_else() {
-    if !have("strace") {
+    if !vos_bench::ready(&["strace"]) {
         return;
     }
     let site = Site::new();

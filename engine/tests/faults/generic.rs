@@ -6,7 +6,7 @@ use vos_common::cases::{Packet, request};
 use vos_common::reason::Reason;
 use vos_engine::datagram::sum;
 
-use super::site::{BAD, BAD_NET, PHONE, PHONE6, SERVER, Site, assert_all_succeeded, have, until};
+use super::site::{BAD, BAD_NET, PHONE, PHONE6, SERVER, Site, assert_all_succeeded, until};
 
 const RULE: &str = "add table inet t; add chain inet t c { type filter hook input priority 0; }; \
                     add rule inet t c udp dport 5060 accept";
@@ -26,7 +26,7 @@ fn register6(src: Ipv6Addr) -> Vec<u8> {
 
 #[test]
 fn in_generic_mode_calls_succeed_with_their_true_source_and_policy_holds() {
-    if !have("nft") {
+    if !vos_bench::ready(&["nft"]) {
         return;
     }
     let site = Site::new();
@@ -58,7 +58,7 @@ fn in_generic_mode_calls_succeed_with_their_true_source_and_policy_holds() {
 
 #[test]
 fn in_generic_mode_spoofed_sources_and_broken_headers_never_reach_the_server() {
-    if !have("nft") {
+    if !vos_bench::ready(&["nft"]) {
         return;
     }
     let site = Site::new();
@@ -104,7 +104,7 @@ fn in_generic_mode_spoofed_sources_and_broken_headers_never_reach_the_server() {
 
 #[test]
 fn in_generic_mode_a_request_in_two_fragments_arrives_whole() {
-    if !have("nft") {
+    if !vos_bench::ready(&["nft"]) {
         return;
     }
     let site = Site::new();
@@ -121,7 +121,7 @@ fn in_generic_mode_a_request_in_two_fragments_arrives_whole() {
 
 #[test]
 fn beside_a_firewall_rule_raw_injection_is_refused_and_auto_leaves_survivors_to_the_kernel() {
-    if !have("nft") {
+    if !vos_bench::ready(&["nft"]) {
         return;
     }
     let site = Site::new();

@@ -51,17 +51,6 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     within(PATIENCE, what, || done().then_some(()));
 }
 
-/// Is the program there? Where `VOS_REQUIRE_ALL=1` says that all must be, it is an error if not.
-pub(crate) fn have(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
-    assert!(there || std::env::var("VOS_REQUIRE_ALL").is_err(), "{program} is missing");
-    if !there {
-        eprintln!("skipped: {program} is missing");
-    }
-    there
-}
-
 /// Two namespaces and a wire. Dropped, all that an engine has pinned goes with it.
 pub(crate) struct Site {
     _wire: VethPair,
@@ -197,7 +186,7 @@ impl Site {
         let tc =
             output(Command::new("tc").args(["-n", self.server.name(), "filter", "show", "dev", &self.iface, "egress"]));
         assert_eq!(tc.unwrap_or_default().trim(), "", "a tc filter is left");
-        if have("bpftool") {
+        if vos_bench::ready(&["bpftool"]) {
             let net = output(self.server.command("bpftool").args(["net", "show", "dev", &self.iface])).unwrap();
             assert!(!net.contains("vos_"), "a BPF program is left: {net}");
         }

@@ -12,7 +12,7 @@ use vos_engine::config::{Bind, Xsk};
 use vos_engine::xdp::OBJECT;
 use vos_engine::xsk::Queue;
 
-use super::site::{BAD, BAD_NET, PHONE, Site, assert_all_succeeded, have, kill, until};
+use super::site::{BAD, BAD_NET, PHONE, Site, assert_all_succeeded, kill, until};
 
 const FOREIGN: &str = "__attribute__((section(\"xdp\"), used)) int other_filter(void *c) { return 2; }\n\
                        char _license[] __attribute__((section(\"license\"), used)) = \"GPL\";\n";
@@ -26,7 +26,7 @@ fn program(site: &Site) -> Option<u64> {
 
 #[test]
 fn a_foreign_program_is_named_and_left_alone_unless_it_is_to_be_replaced() {
-    if !have("clang") {
+    if !vos_bench::ready(&["clang"]) {
         return;
     }
     let site = Site::new();

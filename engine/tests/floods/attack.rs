@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::frames::request;
 use crate::phone::{Call, Phone};
-use crate::site::{DOMAIN, PHONES, Site, ready, wait_until};
+use crate::site::{DOMAIN, PHONES, Site, wait_until};
 
 /// Phones of the site, and how many of them are in a call, by twos.
 const SITE: usize = 200;
@@ -85,7 +85,7 @@ fn executable(file: &Path, script: &str) {
 
 #[test]
 fn an_attack_on_a_running_site_is_found_endured_and_over() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("");
@@ -183,7 +183,7 @@ fn an_attack_on_a_running_site_is_found_endured_and_over() {
 
 #[test]
 fn a_restart_in_an_attack_forgets_neither_it_nor_what_is_usual() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let mut site = Site::start(&CONFIG.replace("calm = \"3s\"", "calm = \"1h\""));

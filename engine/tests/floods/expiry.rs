@@ -1,11 +1,11 @@
 use vos_common::reason::Reason;
 
 use crate::frames::request;
-use crate::site::{PHONES, Site, ready, wait_until};
+use crate::site::{PHONES, Site, wait_until};
 
 #[test]
 fn what_is_allowed_for_a_while_inside_a_block_is_blocked_again_with_the_engine_dead() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let mut site = Site::start("");
@@ -37,7 +37,7 @@ fn what_is_allowed_for_a_while_inside_a_block_is_blocked_again_with_the_engine_d
 
 #[test]
 fn attack_mode_ends_by_itself_with_the_engine_dead() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let mut site = Site::start("[rates]\nglobal = \"1/h burst 1\"\n");

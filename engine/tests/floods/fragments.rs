@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vos_common::reason::Reason;
 
 use crate::frames::request;
-use crate::site::{Site, ready, wait_until};
+use crate::site::{Site, wait_until};
 
 /// Senders, one after the other; each of its own /24 or /48.
 fn sender(n: u32, v6: bool) -> IpAddr {
@@ -45,7 +45,7 @@ const FIRSTS: u64 = 12;
 /// A site of its own for each family: what XDP drops the heads of stays in the engine's view for five seconds, and that
 /// holds 32 datagrams without a head ([`vos_engine::reassembly::HEADLESS`]).
 fn judged_in_pieces(v6: bool) {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let (site, mut senders) = (Site::start(""), 0);
@@ -92,7 +92,7 @@ fn what_is_cut_into_pieces_over_ipv6_meets_the_same_rules_as_what_is_whole() {
 
 #[test]
 fn a_flood_of_fragments_does_not_hide_anything_among_them() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("[rules]\nfragment_head = \"off\"\n");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::phone::{PASSWORD, ack, field, status, with_credentials};
-use crate::site::{PHONES, Site, ready, wait_until};
+use crate::site::{PHONES, Site, wait_until};
 
 /// The trunk, and whom it calls.
 const TRUNK: std::net::Ipv4Addr = PHONES[0];
@@ -28,7 +28,7 @@ fn calls(site: &Site) -> u64 {
 #[test]
 fn a_trunk_gets_as_many_calls_a_second_as_it_may() {
     const OFFERED: usize = 60;
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("");
@@ -103,7 +103,7 @@ fn a_trunk_gets_as_many_calls_a_second_as_it_may() {
 
 #[test]
 fn a_trunk_has_as_many_calls_at_a_time_as_it_may() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let limits = "cps = 1000\nmax_calls = 2";

@@ -7,7 +7,7 @@ use vos_common::reason::Reason;
 use crate::frames::request;
 use crate::phone::{PASSWORD, field, status, with_credentials};
 use crate::registers::at_most;
-use crate::site::{DOMAIN, PHONES, SERVER4, Site, ready, wait_until};
+use crate::site::{DOMAIN, PHONES, SERVER4, Site, wait_until};
 
 /// SIPVicious is to get as far as the engine, all of it.
 const UNLIMITED: &str = "[rules]\nscanner = \"off\"\nrate_register = \"off\"\nrate_invite = \"off\"\nrate_source = \"off\"\n\
@@ -51,7 +51,7 @@ fn wrong_numbers(site: &Site, method: &str, from: Ipv4Addr, count: u64) -> Vec<V
 
 #[test]
 fn svwar_is_slowed_and_what_it_has_learnt_until_then_is_told() {
-    if !ready(&["kamailio", "svwar"]) {
+    if !vos_bench::ready(&["kamailio", "svwar"]) {
         return;
     }
     let site = Site::start(UNLIMITED);
@@ -89,7 +89,7 @@ fn svwar_is_slowed_and_what_it_has_learnt_until_then_is_told() {
 
 #[test]
 fn a_phone_calls_on_while_ten_thousand_wrong_numbers_are_dialled_in_its_name() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("[rates.verified]\nall = \"none\"\ninvite = \"none\"\n");
@@ -143,7 +143,7 @@ fn spray(site: &Site, from: Ipv4Addr, accounts: usize) -> usize {
 
 #[test]
 fn who_tries_one_password_on_many_accounts_is_blocked_and_the_next_time_for_longer() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("[blacklist]\nttl = \"3s\"\nttl_max = \"1h\"\n");
@@ -176,7 +176,7 @@ fn who_tries_one_password_on_many_accounts_is_blocked_and_the_next_time_for_long
 
 #[test]
 fn a_phone_with_a_password_behind_the_same_address_raises_the_limit_tenfold() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("");
@@ -198,7 +198,7 @@ fn a_phone_with_a_password_behind_the_same_address_raises_the_limit_tenfold() {
 
 #[test]
 fn a_stranger_has_as_many_calls_ringing_as_he_may() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("[rates]\nparallel = 2\n[rules]\nparallel = \"enforce\"\n");

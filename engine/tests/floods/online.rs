@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use crate::phone::{Phone, field};
-use crate::site::{PHONES, SERVER4, Site, ready, wait_until};
+use crate::site::{PHONES, SERVER4, Site, wait_until};
 
 /// How this user's phone is, as `vosctl` shows it.
 fn state(site: &Site, user: &str) -> Value {
@@ -37,7 +37,7 @@ fn answer(request: &str, status: &str) -> String {
 
 #[test]
 fn who_answers_is_online_and_the_softswitch_hears_nothing_of_it() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     const ONLINE: &str = "[online]\ninterval = \"1s\"\nmisses = 2\n[relay]\nredirect = \"needed\"\n";

@@ -5,7 +5,7 @@ use vos_common::reason::Reason;
 
 use crate::frames::request;
 use crate::registers::at_most;
-use crate::site::{PHONE6, PHONES, Site, ready, wait_until};
+use crate::site::{PHONE6, PHONES, Site, wait_until};
 
 const FLOOD: u64 = 3_000;
 const SOURCE: (u64, u64) = (20, 10);
@@ -29,7 +29,7 @@ fn bounded(site: &Site, name: &str, source: impl Fn(u64) -> IpAddr, limit: (u64,
 
 #[test]
 fn new_addresses_of_one_prefix_share_its_budget_and_leave_others_theirs() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site =

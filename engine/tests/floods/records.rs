@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::site::{DOMAIN, PHONES, Site, ready, wait_until};
+use crate::site::{DOMAIN, PHONES, Site, wait_until};
 
 /// A site that writes records into this file of its own.
 fn start(more: &str) -> Site {
@@ -34,7 +34,7 @@ fn kinds(records: &[Value]) -> Vec<&str> {
 
 #[test]
 fn calls_that_are_refused_are_written_down_with_their_cause_and_others_are_not() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = start("");
@@ -93,7 +93,7 @@ fn calls_that_are_refused_are_written_down_with_their_cause_and_others_are_not()
 
 #[test]
 fn in_attack_mode_there_are_summaries_and_single_lines_again_afterwards() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let mut site = start("");

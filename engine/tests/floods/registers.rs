@@ -7,7 +7,7 @@ use vos_common::reason::Reason;
 
 use crate::frames::request;
 use crate::phone::Phone;
-use crate::site::{PHONES, Site, ready, wait_until};
+use crate::site::{PHONES, Site, wait_until};
 
 /// A burst and a rate a second of all unknown sources together in attack mode.
 const GLOBAL: (u64, u64) = (100, 50);
@@ -99,7 +99,7 @@ fn flooded(sources: impl Fn(u64) -> Ipv4Addr) -> [u64; 6] {
 
 #[test]
 fn a_flood_of_registers_from_200_sources_costs_verified_phones_nothing() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     // 50 in each of four /24s.
@@ -111,7 +111,7 @@ fn a_flood_of_registers_from_200_sources_costs_verified_phones_nothing() {
 
 #[test]
 fn a_flood_of_registers_from_random_sources_costs_verified_phones_nothing() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     // Between 20.0.0.0 and 119.255.255.255, all different.
@@ -125,7 +125,7 @@ fn a_flood_of_registers_from_random_sources_costs_verified_phones_nothing() {
 
 #[test]
 fn ten_thousand_forgeries_in_a_phones_name_do_not_keep_it_from_calling() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("");

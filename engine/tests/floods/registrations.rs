@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::phone::{PASSWORD, Phone, field, with_credentials};
-use crate::site::{PHONES, Site, ready, wait_until};
+use crate::site::{PHONES, Site, wait_until};
 
 /// Who is registered, as `vosctl` shows it.
 fn registered(site: &Site) -> Vec<Value> {
@@ -30,7 +30,7 @@ fn registers_as(phone: &mut Phone, user: &str, contact: &str) -> u16 {
 
 #[test]
 fn who_registers_from_elsewhere_is_told_once() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("[registration]\nmoves_max = 3\n");
@@ -84,7 +84,7 @@ fn who_registers_from_elsewhere_is_told_once() {
 
 #[test]
 fn a_register_with_more_contacts_than_any_phone_has_never_arrives() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("");

@@ -10,11 +10,11 @@ use vos_engine::pcap;
 
 use crate::frames::request;
 use crate::registers::at_most;
-use crate::site::{PHONES, Site, ready, wait_until};
+use crate::site::{PHONES, Site, wait_until};
 
 #[test]
 fn a_scan_is_captured_in_part_and_nothing_else_is() {
-    if !ready(&["kamailio", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "tcpdump"]) {
         return;
     }
     // The burst puts the server behind: what is given up then is not what this is about.
@@ -60,7 +60,7 @@ fn a_scan_is_captured_in_part_and_nothing_else_is() {
 
 #[test]
 fn who_asks_the_bare_address_learns_nothing_and_who_knows_the_domain_registers() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("[xdp]\ndomains = [\"e.com\"]\n");

@@ -6,7 +6,7 @@ use vos_common::reason::Reason;
 
 use crate::frames::request;
 use crate::phone::{PASSWORD, Phone, with_credentials};
-use crate::site::{PHONES, SERVER4, Site, ready, wait_until};
+use crate::site::{PHONES, SERVER4, Site, wait_until};
 
 /// Phones behind one address.
 const NEIGHBOURS: usize = 500;
@@ -59,7 +59,7 @@ fn guess(site: &Site, phone: &mut Phone, user: &str) {
 
 #[test]
 fn five_hundred_neighbours_register_twice_and_a_guesser_among_them_is_suspended_alone() {
-    if !ready(&["kamailio", "svcrack"]) {
+    if !vos_bench::ready(&["kamailio", "svcrack"]) {
         return;
     }
     let site = Site::start(UNSIGNED);
@@ -96,7 +96,7 @@ fn five_hundred_neighbours_register_twice_and_a_guesser_among_them_is_suspended_
 
 #[test]
 fn the_right_password_in_the_fifth_place_is_found_and_in_the_fiftieth_never() {
-    if !ready(&["kamailio", "svcrack"]) {
+    if !vos_bench::ready(&["kamailio", "svcrack"]) {
         return;
     }
     let site = Site::start(UNSIGNED);
@@ -111,7 +111,7 @@ fn the_right_password_in_the_fifth_place_is_found_and_in_the_fiftieth_never() {
 
 #[test]
 fn a_suspension_ends_by_time_and_by_word_and_outlives_the_engine() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let mut site = Site::start("[registration]\nanswer = \"403\"\n");
@@ -167,7 +167,7 @@ fn a_suspension_ends_by_time_and_by_word_and_outlives_the_engine() {
 
 #[test]
 fn an_address_is_blocked_in_the_kernel_and_a_user_is_suspended_everywhere() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("[registration]\nidentity = \"ip\"\n");
@@ -203,7 +203,7 @@ fn an_address_is_blocked_in_the_kernel_and_a_user_is_suspended_everywhere() {
 
 #[test]
 fn ten_thousand_refusals_in_a_phones_name_count_for_nothing() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("");

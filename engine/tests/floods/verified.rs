@@ -4,7 +4,7 @@ use vos_common::reason::Reason;
 use vos_engine::control::clock::Clock;
 
 use crate::frames::request;
-use crate::site::{PHONE6, PHONES, Site, ready, wait_until};
+use crate::site::{PHONE6, PHONES, Site, wait_until};
 
 /// A phone that registers: whatever was answered before it has been seen by the policy, too.
 #[track_caller]
@@ -15,7 +15,7 @@ fn fence(site: &Site, address: impl Into<std::net::IpAddr> + Copy) {
 
 #[test]
 fn who_answers_a_challenge_is_verified_and_stays_so_over_a_restart_until_its_time_ends() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let mut site = Site::start("");
@@ -57,7 +57,7 @@ fn who_answers_a_challenge_is_verified_and_stays_so_over_a_restart_until_its_tim
 
 #[test]
 fn nothing_that_can_be_forged_verifies_anybody() {
-    if !ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::start("");

@@ -8,8 +8,7 @@ use sip_parse::{Index, Mode, StartLine};
 use vos_bench::process::output;
 
 use crate::site::{
-    self, CALLER, CALLER6, OTHER, OTHER6, PATIENCE, SERVER4, SERVER6, Site, Stats, dumped, request, server_of,
-    wait_until,
+    CALLER, CALLER6, OTHER, OTHER6, PATIENCE, SERVER4, SERVER6, Site, Stats, dumped, request, server_of, wait_until,
 };
 
 const FAMILIES: [(IpAddr, IpAddr); 2] = [(IpAddr::V4(CALLER), SERVER4), (IpAddr::V6(CALLER6), SERVER6)];
@@ -92,7 +91,7 @@ fn sipp(site: &Site, scenario: &str, (from, server): (IpAddr, IpAddr), calls: u6
 #[test]
 fn ten_thousand_options_are_answered_and_the_softswitch_sees_none() {
     const EACH: u64 = 5_000;
-    if !site::ready(&["kamailio", "sipp", "sipsak"]) {
+    if !vos_bench::ready(&["kamailio", "sipp", "sipsak"]) {
         return;
     }
     let site = answering("");
@@ -114,7 +113,7 @@ fn ten_thousand_options_are_answered_and_the_softswitch_sees_none() {
 
 #[test]
 fn answers_are_whole_at_every_length_with_tags_and_without() {
-    if !site::ready(&["kamailio", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "tcpdump"]) {
         return;
     }
     let site = answering("");
@@ -148,7 +147,7 @@ fn answers_are_whole_at_every_length_with_tags_and_without() {
 
 #[test]
 fn what_only_the_softswitch_knows_is_its_to_answer() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = answering("[xdp]\nstealth = \"off\"\n");
@@ -187,7 +186,7 @@ fn what_only_the_softswitch_knows_is_its_to_answer() {
 
 #[test]
 fn a_wrong_checksum_gets_no_answer() {
-    if !site::ready(&["kamailio", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "tcpdump"]) {
         return;
     }
     let site = answering("");
@@ -213,7 +212,7 @@ fn a_wrong_checksum_gets_no_answer() {
 
 #[test]
 fn one_in_so_many_goes_on_and_a_reload_changes_it() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let every = |every: u32| ANSWERING.replace("[health]", &format!("options_pass_every = {every}\n[health]"));
@@ -239,7 +238,7 @@ fn one_in_so_many_goes_on_and_a_reload_changes_it() {
 
 #[test]
 fn keep_alives_are_taken_unless_the_softswitch_is_to_have_them() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().config("").start();
@@ -309,7 +308,7 @@ fn refused() -> String {
 #[test]
 fn while_the_softswitch_is_dead_its_peers_are_sent_elsewhere() {
     const CALLS: u64 = 50;
-    if !site::ready(&["kamailio", "sipp", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "sipp", "tcpdump"]) {
         return;
     }
     let refusing = ANSWERING.replace("[health]", "refuse_calls = true\n[health]");
@@ -364,7 +363,7 @@ fn while_the_softswitch_is_dead_its_peers_are_sent_elsewhere() {
 
 #[test]
 fn a_softswitch_that_hangs_is_found_dead_by_its_silence() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = answering("");

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::site::{self, FAR, FAR6, PATIENCE, Site, dumped, request, request_of, server_of, wait_until};
+use crate::site::{FAR, FAR6, PATIENCE, Site, dumped, request, request_of, server_of, wait_until};
 
 /// In 203.0.113.0/24; no such host is there, only frames in its name.
 const IN_NET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
@@ -42,7 +42,7 @@ fn answered(phone: &UdpSocket, call: &str) -> bool {
 
 #[test]
 fn no_byte_of_a_blocked_source_reaches_the_server() {
-    if !site::ready(&["kamailio", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "tcpdump"]) {
         return;
     }
     let site = Site::builder().start();
@@ -78,7 +78,7 @@ fn no_byte_of_a_blocked_source_reaches_the_server() {
 
 #[test]
 fn a_block_ends_with_its_term_and_when_it_is_taken_back() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().start();

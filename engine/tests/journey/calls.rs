@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use vos_bench::process::output;
 use vos_bench::{CallOptions, Kind, LoadOptions, Stop};
 
-use crate::site::{self, CALLER, CALLER6, OTHER, OTHER6, SERVER4, SERVER6, Site};
+use crate::site::{CALLER, CALLER6, OTHER, OTHER6, SERVER4, SERVER6, Site};
 
 #[test]
 fn a_phone_of_either_family_is_answered_and_known_by_its_true_address() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().start();
@@ -31,7 +31,7 @@ fn a_phone_of_either_family_is_answered_and_known_by_its_true_address() {
 
 #[test]
 fn all_calls_succeed_on_all_queues_and_each_packet_is_redirected_once() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().start();
@@ -69,7 +69,7 @@ fn all_calls_succeed_on_all_queues_and_each_packet_is_redirected_once() {
 
 #[test]
 fn sipp_makes_its_calls_through_the_engine() {
-    if !site::ready(&["kamailio", "sipp"]) {
+    if !vos_bench::ready(&["kamailio", "sipp"]) {
         return;
     }
     const CALLS: u64 = 20;

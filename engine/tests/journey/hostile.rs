@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use vos_bench::process::output;
 
-use crate::site::{self, CALLER, CALLER6, OTHER, PATIENCE, SERVER4, SERVER6, Site, dumped, wait_until};
+use crate::site::{CALLER, CALLER6, OTHER, PATIENCE, SERVER4, SERVER6, Site, dumped, wait_until};
 
 /// In the subnet of the server's second interface.
 const BEHIND: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 77);
 
 #[test]
 fn sources_that_no_packet_from_the_network_has_never_reach_the_server() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().start();
@@ -44,7 +44,7 @@ fn sources_that_no_packet_from_the_network_has_never_reach_the_server() {
 
 #[test]
 fn the_kernels_reverse_path_filter_keeps_its_say() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let second = "ip link add back0 type veth peer name back1 && ip addr add 10.99.0.1/24 dev back0 && \
@@ -71,7 +71,7 @@ fn the_kernels_reverse_path_filter_keeps_its_say() {
 
 #[test]
 fn a_firewall_rule_for_the_interface_keeps_its_say() {
-    if !site::ready(&["kamailio", "nft"]) {
+    if !vos_bench::ready(&["kamailio", "nft"]) {
         return;
     }
     let rules = format!(
@@ -104,7 +104,7 @@ fn a_firewall_rule_for_the_interface_keeps_its_say() {
 
 #[test]
 fn tcpdump_on_the_interface_sees_each_relayed_packet_once() {
-    if !site::ready(&["kamailio", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "tcpdump"]) {
         return;
     }
     const EACH: usize = 25;

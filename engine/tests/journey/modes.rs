@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::site::{self, CALLER, CALLER6, FAR, OTHER, PATIENCE, Site, server_of, wait_until};
+use crate::site::{CALLER, CALLER6, FAR, OTHER, PATIENCE, Site, server_of, wait_until};
 
 fn candidates(site: &Site) -> Vec<(String, u64)> {
     let answer = site.json(&["suggest-allow"]);
@@ -15,7 +15,7 @@ fn candidates(site: &Site) -> Vec<(String, u64)> {
 
 #[test]
 fn monitor_mode_drops_nothing_and_finds_whom_to_allow() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().mode("monitor").start();
@@ -61,7 +61,7 @@ fn monitor_mode_drops_nothing_and_finds_whom_to_allow() {
 
 #[test]
 fn filter_mode_drops_and_leaves_the_rest_to_the_kernel() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().mode("filter").start();

@@ -6,8 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use vos_bench::{Kind, LoadOptions, LoadReport, Stop};
 
 use crate::site::{
-    self, CALLER, CALLER6, OTHER, OTHER6, PATIENCE, SERVER4, SERVER6, Site, Stats, request, request_of, server_of,
-    wait_until,
+    CALLER, CALLER6, OTHER, OTHER6, PATIENCE, SERVER4, SERVER6, Site, Stats, request, request_of, server_of, wait_until,
 };
 
 /// Each family's stranger, allowed peer and server.
@@ -29,7 +28,7 @@ fn site_of(config: &str) -> Site {
 
 #[test]
 fn what_needs_no_thought_takes_the_kernels_path_to_the_same_socket() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = site_of(&needed("keep_alives = true\n"));
@@ -73,7 +72,7 @@ fn what_needs_no_thought_takes_the_kernels_path_to_the_same_socket() {
 
 #[test]
 fn what_is_answered_is_needed_and_the_rest_is_not() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = site_of(&needed("options = true\nrefuse_calls = true\n"));
@@ -117,7 +116,7 @@ fn switching_between_all_needed_and_none_loses_nothing() {
     /// A second, of each family.
     const RATE: u64 = 1_000;
     const SECONDS: f64 = 6.0;
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let config = |redirect: &str| {

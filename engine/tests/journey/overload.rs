@@ -29,7 +29,7 @@ fn send(phone: &UdpSocket, method: &str, call: &str) {
 
 #[test]
 fn copies_are_kept_back_until_there_is_an_answer() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().server(LAZY).config("[relay]\nshield = true\n").start();
@@ -98,7 +98,7 @@ fn fill(site: &Site, phone: &UdpSocket, name: &str) {
 
 #[test]
 fn while_the_softswitch_stands_still_calls_that_are_there_go_first() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().start();
@@ -150,7 +150,7 @@ fn while_the_softswitch_stands_still_calls_that_are_there_go_first() {
 
 #[test]
 fn without_priority_what_comes_last_is_lost_whatever_it_is() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().config("[relay]\npriority = false\n").start();
@@ -179,7 +179,7 @@ fn without_priority_what_comes_last_is_lost_whatever_it_is() {
 
 #[test]
 fn what_a_slow_consumer_has_no_room_for_waits_by_what_it_is_worth() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     const WAITING: u64 = 512 / 8;

@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::site::{self, CALLER, CALLER6, PATIENCE, SERVER4, SERVER6, Site, dumped, request, request_of, wait_until};
+use crate::site::{CALLER, CALLER6, PATIENCE, SERVER4, SERVER6, Site, dumped, request, request_of, wait_until};
 
 const FAMILIES: [(IpAddr, IpAddr); 2] = [(IpAddr::V4(CALLER), SERVER4), (IpAddr::V6(CALLER6), SERVER6)];
 
 #[test]
 fn tcp_to_the_sip_port_passes() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().start();
@@ -73,7 +73,7 @@ fn pings(site: &Site, from: IpAddr, server: IpAddr) {
 
 #[test]
 fn sctp_icmp_and_other_ports_pass() {
-    if !site::ready(&["kamailio", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "tcpdump"]) {
         return;
     }
     let site = Site::builder().start();
@@ -110,7 +110,7 @@ fn sctp_icmp_and_other_ports_pass() {
 
 #[test]
 fn a_long_request_uri_and_a_request_in_fragments_are_answered() {
-    if !site::ready(&["kamailio", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "tcpdump"]) {
         return;
     }
     let site = Site::builder().start();

@@ -11,7 +11,7 @@ use vos_bench::Program;
 use vos_bench::process::output;
 
 use crate::registrar::{DOMAIN, PASSWORD, Phones, REGISTRAR, USER};
-use crate::site::{self, CALLER, OTHER, PATIENCE, SERVER4, Site, wait_until};
+use crate::site::{CALLER, OTHER, PATIENCE, SERVER4, Site, wait_until};
 
 /// Debian's package `baresip-core`; elsewhere it looks for its modules by itself.
 const MODULES: &str = "/usr/lib/baresip/modules";
@@ -78,7 +78,7 @@ fn explained(site: &Site, file: &Path) -> Vec<Value> {
 
 #[test]
 fn no_packet_of_a_recorded_session_would_be_dropped() {
-    if !site::ready(&["kamailio", "sipp", "baresip", "sipsak", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "sipp", "baresip", "sipsak", "tcpdump"]) {
         return;
     }
     let site = Site::builder().server(REGISTRAR).start();

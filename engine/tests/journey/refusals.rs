@@ -1,10 +1,10 @@
 //! `vosctl` refuses what cannot be meant, says why, and changes nothing.
 
-use crate::site::{self, CALLER, SERVER4, SERVER6, Site};
+use crate::site::{CALLER, SERVER4, SERVER6, Site};
 
 #[test]
 fn what_cannot_be_meant_is_refused_with_the_reason() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().start();

@@ -18,7 +18,7 @@ fn svmap(site: &Site) -> String {
 
 #[test]
 fn svmap_finds_nothing_unless_its_address_is_allowed() {
-    if !site::ready(&["kamailio", "svmap"]) {
+    if !vos_bench::ready(&["kamailio", "svmap"]) {
         return;
     }
     let site = Site::builder().start();
@@ -34,7 +34,7 @@ fn svmap_finds_nothing_unless_its_address_is_allowed() {
 
 #[test]
 fn options_in_disguise_find_nothing_either() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().start();

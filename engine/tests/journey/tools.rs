@@ -15,7 +15,7 @@ use vos_bench::Program;
 use vos_bench::process::output;
 
 use crate::registrar::{DOMAIN, PASSWORD, Phones, REGISTRAR, USER};
-use crate::site::{self, FAR, PATIENCE, SERVER4, Site, wait_until};
+use crate::site::{FAR, PATIENCE, SERVER4, Site, wait_until};
 
 /// Debian's package `sipvicious`.
 const SIPVICIOUS: &str = "/usr/share/sipvicious";
@@ -157,7 +157,7 @@ fn finds_it(site: &Site, words: &str, sipvicious: Option<&Path>, finds: &str) {
 
 #[test]
 fn no_tool_finds_anything_while_the_phones_call() {
-    if !site::ready(&TOOLS) {
+    if !vos_bench::ready(&TOOLS) {
         return;
     }
     let site = telephones("profile = \"internet-edge\"\n");
@@ -192,7 +192,7 @@ fn disguised(site: &Site) -> PathBuf {
 
 #[test]
 fn who_hides_his_signature_finds_nothing_where_domains_are_named() {
-    if !site::ready(&TOOLS) {
+    if !vos_bench::ready(&TOOLS) {
         return;
     }
     let edge = "profile = \"internet-edge\"\n";

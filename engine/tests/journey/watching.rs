@@ -10,7 +10,7 @@ use serde_json::Value;
 use vos_bench::process::output;
 use vos_engine::pcap;
 
-use crate::site::{self, CALLER, FAR, PATIENCE, Site, wait_until};
+use crate::site::{CALLER, FAR, PATIENCE, Site, wait_until};
 
 /// In 203.0.113.0/24.
 const BAD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
@@ -57,7 +57,7 @@ fn frames(path: &Path) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_capture_holds_what_was_dropped_and_nothing_else() {
-    if !site::ready(&["kamailio", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "tcpdump"]) {
         return;
     }
     let site = Site::builder().start();
@@ -90,7 +90,7 @@ fn a_capture_holds_what_was_dropped_and_nothing_else() {
 
 #[test]
 fn events_tell_who_was_dropped_and_end_with_the_engine() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let mut site = Site::builder().start();
@@ -130,7 +130,7 @@ fn events_tell_who_was_dropped_and_end_with_the_engine() {
 
 #[test]
 fn the_filter_in_force_explains_a_packet_without_counting_it() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let site = Site::builder().start();

@@ -12,8 +12,7 @@ use tempfile::TempDir;
 use vos_bench::Program;
 
 use crate::site::{
-    self, Builder as SiteBuilder, CALLER, CALLER6, PATIENCE, QUEUES, SERVER4, SERVER6, Site, request, server_of,
-    wait_until,
+    Builder as SiteBuilder, CALLER, CALLER6, PATIENCE, QUEUES, SERVER4, SERVER6, Site, request, server_of, wait_until,
 };
 use crate::unix_consumer;
 
@@ -26,7 +25,7 @@ pub(crate) const CALLERS: [(IpAddr, IpAddr); 2] = [(IpAddr::V4(CALLER), SERVER4)
 /// A site that drops what nobody takes, and a consumer of datagrams that takes it; `None` where the test cannot run.
 #[track_caller]
 pub(crate) fn consumed() -> Option<(Place, Site, Consumer)> {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return None;
     }
     let place = Place::datagrams();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::consumer::{CALLERS, Place, consumed, none_finds_it, of_workers, registers};
-use crate::site::{self, CALLER, PATIENCE, Site, request_of, wait_until};
+use crate::site::{CALLER, PATIENCE, Site, request_of, wait_until};
 
 /// Bytes of a request that fits two fragments of either family.
 const SIZE: usize = 2_880;
@@ -72,7 +72,7 @@ fn a_wrong_checksum_of_the_whole_is_refused() {
 
 #[test]
 fn while_nobody_is_there_the_whole_reaches_the_softswitch_on_this_host() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let place = Place::datagrams();

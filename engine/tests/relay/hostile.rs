@@ -3,14 +3,14 @@
 use std::net::Ipv4Addr;
 
 use crate::consumer::{CALLERS, Consumer, Place, consumed, of_workers, registers};
-use crate::site::{self, CALLER, CALLER6, PATIENCE, wait_until};
+use crate::site::{CALLER, CALLER6, PATIENCE, wait_until};
 
 /// In the subnet of the server's second interface.
 const BEHIND: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 77);
 
 #[test]
 fn the_reverse_path_filter_keeps_its_say() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let second = "ip link add back0 type veth peer name back1 && ip addr add 10.99.0.1/24 dev back0 && \

@@ -15,8 +15,7 @@ use crate::consumer::{
     CALLERS, Consumer, PYTHON, Place, all_find_it, consumed, none_finds_it, of_peer, of_workers, registers, shell,
 };
 use crate::site::{
-    self, CALLER, CALLER6, OTHER, OTHER6, PATIENCE, QUEUES, SERVER4, Site, dumped, request, request_of, server_of,
-    wait_until,
+    CALLER, CALLER6, OTHER, OTHER6, PATIENCE, QUEUES, SERVER4, Site, dumped, request, request_of, server_of, wait_until,
 };
 
 fn calls(site: &Site, from: IpAddr, server: IpAddr, calls: u64) -> CallReport {
@@ -66,21 +65,21 @@ fn phones_register_and_call(place: &Place) {
 
 #[test]
 fn phones_register_and_call_through_datagrams() {
-    if site::ready(&["kamailio"]) {
+    if vos_bench::ready(&["kamailio"]) {
         phones_register_and_call(&Place::datagrams());
     }
 }
 
 #[test]
 fn phones_register_and_call_through_connections() {
-    if site::ready(&["kamailio"]) {
+    if vos_bench::ready(&["kamailio"]) {
         phones_register_and_call(&Place::connections());
     }
 }
 
 #[test]
 fn sipp_calls_the_example_in_python_that_runs_as_nobody() {
-    if !site::ready(&[&PYTHON[..], &["sipp"]].concat()) {
+    if !vos_bench::ready(&[&PYTHON[..], &["sipp"]].concat()) {
         return;
     }
     const NOBODY: u32 = 65_534;
@@ -129,7 +128,7 @@ fn every_length_goes_both_ways_and_both_ends_are_named() {
 
 #[test]
 fn a_caller_behind_a_vlan_tag_is_answered_behind_it() {
-    if !site::ready(&["kamailio", "tcpdump"]) {
+    if !vos_bench::ready(&["kamailio", "tcpdump"]) {
         return;
     }
     let place = Place::datagrams();
@@ -251,28 +250,28 @@ fn killed_and_restarted(place: &Place, fallback: &str) {
 
 #[test]
 fn a_consumer_killed_under_load_is_stood_in_for_and_found_again() {
-    if site::ready(&["kamailio"]) {
+    if vos_bench::ready(&["kamailio"]) {
         killed_and_restarted(&Place::datagrams(), "local");
     }
 }
 
 #[test]
 fn a_connected_consumer_killed_under_load_is_stood_in_for_and_found_again() {
-    if site::ready(&["kamailio"]) {
+    if vos_bench::ready(&["kamailio"]) {
         killed_and_restarted(&Place::connections(), "local");
     }
 }
 
 #[test]
 fn a_consumer_killed_under_load_where_packets_are_dropped_costs_no_call() {
-    if site::ready(&["kamailio"]) {
+    if vos_bench::ready(&["kamailio"]) {
         killed_and_restarted(&Place::datagrams(), "drop");
     }
 }
 
 #[test]
 fn a_consumer_that_stops_reading_is_busy_and_harms_nobody_else() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let place = Place::datagrams();
@@ -312,7 +311,7 @@ fn a_consumer_that_stops_reading_is_busy_and_harms_nobody_else() {
 
 #[test]
 fn a_connected_consumer_that_stands_still_is_busy_and_goes_on_where_it_was() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let place = Place::connections();
@@ -338,7 +337,7 @@ fn a_connected_consumer_that_stands_still_is_busy_and_goes_on_where_it_was() {
 
 #[test]
 fn stale_sockets_make_way_and_the_workers_own_go_with_them() {
-    if !site::ready(&PYTHON) {
+    if !vos_bench::ready(&PYTHON) {
         return;
     }
     let place = Place::datagrams();
@@ -363,7 +362,7 @@ fn stale_sockets_make_way_and_the_workers_own_go_with_them() {
 
 #[test]
 fn the_workers_sockets_are_owned_and_permitted_as_the_consumers_is() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let place = Place::datagrams();
@@ -398,7 +397,7 @@ fn the_workers_sockets_are_owned_and_permitted_as_the_consumers_is() {
 
 #[test]
 fn what_is_no_such_socket_is_said_and_not_touched() {
-    if !site::ready(&["kamailio"]) {
+    if !vos_bench::ready(&["kamailio"]) {
         return;
     }
     let place = Place::datagrams();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::scrape;
-use crate::site::{self, Node, PATIENCE};
+use crate::site::{Node, PATIENCE};
 
 /// The log of every cluster here.
 const LOG: &str = "vos.decisions";
@@ -20,7 +20,7 @@ fn config(url: &str, name: &str) -> String {
 }
 
 fn ready() -> bool {
-    site::ready(&["rabbitmq-server"])
+    vos_bench::ready(&["rabbitmq-server"])
 }
 
 /// Waits until `vosctl cluster status` says on each of these nodes that they, and no others, agree; and looks whether they

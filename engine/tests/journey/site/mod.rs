@@ -62,23 +62,6 @@ pub(crate) fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> 
     }
 }
 
-/// Can the test run? Where `VOS_REQUIRE_ALL=1`, what is missing is a failure; else it is said, and the test skipped.
-pub(crate) fn ready(programs: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = |program: &str| std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
-    let mut missing: Vec<&str> = programs.iter().copied().filter(|program| !there(program)).collect();
-    if !nix::unistd::geteuid().is_root() {
-        missing.push("root");
-    }
-    if missing.is_empty() {
-        return true;
-    }
-    let said = format!("this test needs {}", missing.join(", "));
-    assert!(std::env::var_os("VOS_REQUIRE_ALL").is_none_or(|set| set != "1"), "{said}");
-    eprintln!("SKIPPED: {said}");
-    false
-}
-
 /// What differs from a relay on four queues before Kamailio.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {

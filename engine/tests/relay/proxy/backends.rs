@@ -78,7 +78,7 @@ fn on<'a>(calls: &'a [(String, String)], name: &'a str) -> impl Iterator<Item = 
 
 #[test]
 fn one_is_killed_and_returns_and_no_call_of_the_others_moves() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, mut softswitches) = site();
@@ -118,7 +118,7 @@ fn one_is_killed_and_returns_and_no_call_of_the_others_moves() {
 
 #[test]
 fn nobody_is_alive_and_what_comes_is_dropped_by_name() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, softswitches) = site();
@@ -140,7 +140,7 @@ fn nobody_is_alive_and_what_comes_is_dropped_by_name() {
 
 #[test]
 fn a_drain_loses_no_call_and_gets_none() {
-    if !site::ready(&["sipp"]) {
+    if !vos_bench::ready(&["sipp"]) {
         return;
     }
     let (site, softswitches) = site();
@@ -194,7 +194,7 @@ fn a_drain_loses_no_call_and_gets_none() {
 
 #[test]
 fn backends_come_and_go_at_run_time_and_calls_stay() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, _softswitches) = site();
@@ -220,7 +220,7 @@ fn backends_come_and_go_at_run_time_and_calls_stay() {
 
 #[test]
 fn an_address_of_the_other_family_is_asked_too() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let v6 = SocketAddr::new(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), 15_060);

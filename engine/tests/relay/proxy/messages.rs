@@ -76,14 +76,14 @@ fn callers_are_known_and_answered(backend: SocketAddr) {
 
 #[test]
 fn callers_of_both_families_are_known_and_answered() {
-    if site::ready(&[]) {
+    if vos_bench::ready(&[]) {
         callers_are_known_and_answered(BACKEND4);
     }
 }
 
 #[test]
 fn a_backend_of_the_other_family_makes_no_difference() {
-    if site::ready(&[]) {
+    if vos_bench::ready(&[]) {
         callers_are_known_and_answered(BACKEND6);
     }
 }
@@ -115,7 +115,7 @@ fn register(from: SocketAddr, user: &str, contact: &str, call: &str) -> String {
 
 #[test]
 fn the_softswitch_calls_registered_phones_wherever_they_are() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, softswitch) = site(BACKEND4);
@@ -151,7 +151,7 @@ fn the_softswitch_calls_registered_phones_wherever_they_are() {
 
 #[test]
 fn a_registration_that_is_refused_takes_nobodys_calls() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, softswitch) = site_of(BACKEND4, &before(BACKEND4), |message| !message.text.contains("thief"));
@@ -170,7 +170,7 @@ fn a_registration_that_is_refused_takes_nobodys_calls() {
 
 #[test]
 fn two_phones_with_one_private_address_are_told_apart_by_whom_they_are() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, softswitch) = site(BACKEND4);
@@ -195,7 +195,7 @@ fn two_phones_with_one_private_address_are_told_apart_by_whom_they_are() {
 
 #[test]
 fn in_a_call_the_softswitch_reaches_the_caller_even_while_it_rings() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, softswitch) = site_of(BACKEND4, &before(BACKEND4), |_| false);
@@ -222,7 +222,7 @@ fn in_a_call_the_softswitch_reaches_the_caller_even_while_it_rings() {
 
 #[test]
 fn a_request_to_an_address_goes_there() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, softswitch) = site(BACKEND4);
@@ -251,7 +251,7 @@ fn a_request_to_an_address_goes_there() {
 
 #[test]
 fn a_line_in_front_of_what_the_softswitch_sends_is_taken_off() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, softswitch) = site(BACKEND4);
@@ -266,7 +266,7 @@ fn a_line_in_front_of_what_the_softswitch_sends_is_taken_off() {
 
 #[test]
 fn what_is_for_nobody_is_counted_by_name() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, softswitch) = site(BACKEND4);
@@ -297,7 +297,7 @@ fn what_is_for_nobody_is_counted_by_name() {
 
 #[test]
 fn the_relay_is_reached_from_the_backends_side_alone() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let backend = SocketAddr::from(([10, 9, 9, 9], 15_060));
@@ -332,7 +332,7 @@ fn the_relay_is_reached_from_the_backends_side_alone() {
 fn each_of_ten_thousand_at_once_gets_its_own_answer() {
     const PHONES: usize = 100;
     const EACH: usize = 100;
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let (site, softswitch) = site_of(BACKEND4, &before(BACKEND4), |_| false);
@@ -369,7 +369,7 @@ fn each_of_ten_thousand_at_once_gets_its_own_answer() {
 
 #[test]
 fn workers_have_the_ports_that_are_configured() {
-    if !site::ready(&[]) {
+    if !vos_bench::ready(&[]) {
         return;
     }
     let toml =

@@ -36,7 +36,7 @@ const THROUGH_THE_RELAY: Script = Script {
 
 #[test]
 fn phones_register_with_kamailio_and_call_each_other() {
-    if !site::ready(&["kamailio", "sipp"]) {
+    if !vos_bench::ready(&["kamailio", "sipp"]) {
         return;
     }
     const MADE: usize = 30;

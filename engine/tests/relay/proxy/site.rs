@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::Value;
 
 use crate::site::{CALLER, CALLER6, OTHER, OTHER6, PATIENCE};
-pub(crate) use crate::site::{Site, ready, server_of};
+pub(crate) use crate::site::{Site, server_of};
 
 /// Who calls.
 pub(crate) const CALLERS: [IpAddr; 4] =
