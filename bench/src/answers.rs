@@ -4,27 +4,20 @@
 //! counted for all threads of engine and Kamailio; what the kernel does in interrupts it counts for whoever runs then,
 //! the sender as well.
 
-use std::fs;
-use std::path::PathBuf;
-
-use vos_bench::{Error, Program, QUIET, Result, Stop};
+use vos_bench::{Program, QUIET, Result, Stop};
 
 use crate::cpu;
-use crate::demo::engine::{self, Engine};
+use crate::demo::engine::{Engine, ProgramOptions, Programs};
 use crate::demo::site::Site;
+use crate::kamailio::kamailio;
 use crate::report::grouped;
 use crate::rtt::{measure, median, pin};
-use crate::shield::server::kamailio;
 
 /// The comparison's options.
 #[derive(clap::Args)]
 pub(crate) struct AnswersOptions {
-    /// The engine [default: vos-engine beside this program]
-    #[arg(long, value_name = "PATH")]
-    engine: Option<PathBuf>,
-    /// The operator's tool [default: vosctl beside this program]
-    #[arg(long, value_name = "PATH")]
-    vosctl: Option<PathBuf>,
+    #[command(flatten)]
+    programs: ProgramOptions,
     /// How often each path takes its turn
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
@@ -58,8 +51,7 @@ struct Turn {
 /// Runs it and prints the table.
 pub(crate) fn run(options: &AnswersOptions, stop: &Stop) -> Result<()> {
     pin(options.core)?;
-    let programs =
-        [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
+    let programs = options.programs.find()?;
     // One queue, one worker: what is compared is a core of it.
     let site = Site::build(1)?;
     let kamailio = kamailio(&site, "kamailio", SCRIPT, stop)?;
@@ -84,11 +76,8 @@ pub(crate) fn run(options: &AnswersOptions, stop: &Stop) -> Result<()> {
 /// Kamailio with two processes that answer whatever they get.
 const SCRIPT: &str = "children=2\nloadmodule \"sl.so\"\nrequest_route {\n  sl_send_reply(\"200\", \"OK\");\n}\n";
 
-fn start(programs: &[PathBuf; 2], site: &Site, config: &str, stop: &Stop) -> Result<Engine> {
-    let file = site.dir("config")?.join("vos.toml");
-    fs::write(&file, format!("{config}{QUIET}")).map_err(Error::io(format!("write {}", file.display())))?;
-    let words = ["--config".to_owned(), file.display().to_string()];
-    let engine = Engine::start(&programs[0], &programs[1], site, &words, stop)?;
+fn start(programs: &Programs, site: &Site, config: &str, stop: &Stop) -> Result<Engine> {
+    let engine = programs.start(site, &format!("{config}{QUIET}"), &[], stop)?;
     engine.let_monitor_flood()?;
     Ok(engine)
 }

@@ -10,6 +10,8 @@ mod compare;
 mod cpu;
 /// The whole path in two namespaces: what passes, what is dropped, counted on both sides.
 mod demo;
+/// Kamailio of Debian, as a server to be measured.
+mod kamailio;
 /// Where a measurement was made.
 mod machine;
 /// What a verdict costs, on the command line.
@@ -31,7 +33,6 @@ mod rtt;
 mod scale;
 /// Good traffic under attack, by each way in, side by side.
 mod shield;
-
 /// Everything at once, for long.
 mod soak;
 

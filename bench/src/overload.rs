@@ -4,32 +4,20 @@
 //! come to their end all the same, and how the others fail: a call that is refused at its REGISTER costs nobody anything,
 //! one whose BYE is lost goes on being charged.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use serde_json::Value;
-use vos_bench::{CallOptions, CallReport, Error, Program, QUIET, Result, Stop, call};
+use vos_bench::{CallOptions, CallReport, Error, QUIET, Result, Stop, call};
 
-use crate::demo::engine::{self, Engine};
+use crate::demo::engine::{ProgramOptions, Programs};
 use crate::demo::site::{self, Site};
+use crate::kamailio::kamailio;
 use crate::report::grouped;
 
 /// The comparison's options.
 #[derive(clap::Args)]
 pub(crate) struct OverloadOptions {
-    /// The engine [default: vos-engine beside this program]
-    #[arg(long, value_name = "PATH")]
-    engine: Option<PathBuf>,
-    /// The operator's tool [default: vosctl beside this program]
-    #[arg(long, value_name = "PATH")]
-    vosctl: Option<PathBuf>,
-    /// Kamailio
-    #[arg(long, value_name = "PATH", default_value = "/usr/sbin/kamailio")]
-    kamailio: PathBuf,
-    /// Where its modules are
-    #[arg(long, value_name = "DIR", default_value = "/usr/lib/x86_64-linux-gnu/kamailio/modules")]
-    modules: PathBuf,
-    /// How long it takes for each message
+    #[command(flatten)]
+    programs: ProgramOptions,
+    /// How long Kamailio takes for each message
     #[arg(long, value_name = "µS", default_value_t = 2_000)]
     work: u32,
     /// Calls a second that are offered; each is four messages
@@ -53,13 +41,10 @@ const CASES: [(&str, bool, bool); 4] = [
     ("priority", false, true),
     ("shield and priority", true, true),
 ];
-/// How long Kamailio may take until it listens.
-const START: Duration = Duration::from_secs(10);
 
 /// Runs it and prints the table; `false` if with priority a call that was there came to harm.
 pub(crate) fn run(options: &OverloadOptions, stop: &Stop) -> Result<bool> {
-    let programs =
-        [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
+    let programs = options.programs.find()?;
     let site = Site::build(1)?;
     let capacity = 1e6 / f64::from(options.work.max(1)) / 4.0;
     println!(
@@ -96,17 +81,15 @@ pub(crate) fn run(options: &OverloadOptions, stop: &Stop) -> Result<bool> {
 
 fn measure(
     options: &OverloadOptions,
-    [engine, vosctl]: &[PathBuf; 2],
+    programs: &Programs,
     site: &Site,
     shield: bool,
     priority: bool,
     stop: &Stop,
 ) -> Result<(CallReport, u64, u64)> {
-    let config = site.dir("overload")?.join("vos.toml");
-    write(&config, &format!("[relay]\nshield = {shield}\npriority = {priority}\n{QUIET}"))?;
-    let _kamailio = kamailio(options, site, stop)?;
-    let words = ["--config".to_owned(), config.display().to_string()];
-    let engine = Engine::start(engine, vosctl, site, &words, stop)?;
+    let _kamailio = kamailio(site, "kamailio", &script(options.work), stop)?;
+    let toml = format!("[relay]\nshield = {shield}\npriority = {priority}\n{QUIET}");
+    let engine = programs.start(site, &toml, &[], stop)?;
     // What is measured is a softswitch that nobody else shields.
     for rule in ["rate_source", "rate_register", "rate_invite", "rate_prefix"] {
         engine.tool(&["rule", rule, "off"])?;
@@ -132,39 +115,11 @@ fn measure(
 
 /// One process that sleeps before it answers a request, and does so without remembering any: what an overloaded
 /// softswitch does before it knows what it has before it.
-fn kamailio(options: &OverloadOptions, site: &Site, stop: &Stop) -> Result<Program> {
-    let dir = site.dir("kamailio")?;
-    let config = format!(
-        "#!KAMAILIO\ndebug=1\nlog_stderror=yes\nchildren=1\ndisable_tcp=yes\nauto_aliases=no\ndns=no\nrev_dns=no\n\
-         listen=udp:{}\nmpath=\"{}/\"\n{}\
-         request_route {{\n  usleep(\"{}\");\n  if (is_method(\"ACK\")) exit;\n  \
+fn script(work: u32) -> String {
+    format!(
+        "children=1\n{}\
+         request_route {{\n  usleep(\"{work}\");\n  if (is_method(\"ACK\")) exit;\n  \
          append_to_reply(\"Contact: <sip:2@192.0.2.1>\\r\\n\");\n  sl_send_reply(\"200\", \"OK\");\n}}\n",
-        site::SERVER[0],
-        options.modules.display(),
         ["pv", "sl", "textops", "cfgutils"].map(|module| format!("loadmodule \"{module}.so\"\n")).concat(),
-        options.work
-    );
-    let file = dir.join("kamailio.cfg");
-    write(&file, &config)?;
-    let mut command = site.server.command(&options.kamailio);
-    command
-        .args(["-DD", "-E", "-m", "64", "-M", "8", "-f"])
-        .arg(&file)
-        .arg("-Y")
-        .arg(&dir)
-        .arg("-P")
-        .arg(dir.join("pid"));
-    let mut kamailio = Program::start("kamailio", &mut command, Some(&site.log("kamailio")))?;
-    let listens = stop.wait_for(START, Duration::from_millis(20), || {
-        let sockets = vos_bench::process::output(site.server.command("ss").args(["-Hlun", "sport = 5060"]))?;
-        Ok((!sockets.trim().is_empty() || kamailio.ended()?.is_some()).then_some(!sockets.trim().is_empty()))
-    })?;
-    match listens {
-        Some(true) => Ok(kamailio),
-        _ => Err(Error::Other(format!("Kamailio does not listen; the end of its log:\n{}", kamailio.log_tail(20)))),
-    }
-}
-
-fn write(file: &Path, text: &str) -> Result<()> {
-    std::fs::write(file, text).map_err(Error::io(format!("write {}", file.display())))
+    )
 }

@@ -1,11 +1,9 @@
 //! `vos-bench relay`: how much each path carries, and what a request costs on it.
 
-use std::path::PathBuf;
-
 use vos_bench::markdown::aligned;
 use vos_bench::{Result, Stop};
 
-use crate::demo::engine;
+use crate::demo::engine::ProgramOptions;
 use crate::report::grouped;
 use crate::rtt::{Paths, measure, pin};
 use crate::{cpu, say, to_json};
@@ -13,12 +11,8 @@ use crate::{cpu, say, to_json};
 /// The measurement's options.
 #[derive(clap::Args)]
 pub(crate) struct RelayOptions {
-    /// The engine [default: vos-engine beside this program]
-    #[arg(long, value_name = "PATH")]
-    engine: Option<PathBuf>,
-    /// The operator's tool [default: vosctl beside this program]
-    #[arg(long, value_name = "PATH")]
-    vosctl: Option<PathBuf>,
+    #[command(flatten)]
+    programs: ProgramOptions,
     /// How long each load lasts
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     seconds: f64,
@@ -57,9 +51,7 @@ struct Carried {
 /// Runs it and prints the table.
 pub(crate) fn run(options: &RelayOptions, stop: &Stop) -> Result<()> {
     pin(options.core)?;
-    let programs =
-        [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
-    let paths = Paths::open(programs, options.queues, options.core.is_some())?;
+    let paths = Paths::open(options.programs.find()?, options.queues, options.core.is_some())?;
     let mut all = Vec::new();
     for path in paths.names() {
         eprintln!("{path}");

@@ -3,26 +3,21 @@
 //! The paths take turns, round after round, in one run on one machine: what the machine does meanwhile hits all of
 //! them alike. What is shown of each is the median over the rounds.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use vos_bench::{Error, Kind, Listen, LoadOptions, LoadReport, QUIET, Responder, Result, Stop, load};
 
-use crate::demo::engine::{self, Engine};
+use crate::demo::engine::{Engine, ProgramOptions, Programs};
 use crate::demo::site::{self, Site};
 use crate::report::grouped;
 
 /// The comparison's options.
 #[derive(clap::Args)]
 pub(crate) struct RttOptions {
-    /// The engine [default: vos-engine beside this program]
-    #[arg(long, value_name = "PATH")]
-    engine: Option<PathBuf>,
-    /// The operator's tool [default: vosctl beside this program]
-    #[arg(long, value_name = "PATH")]
-    vosctl: Option<PathBuf>,
+    #[command(flatten)]
+    programs: ProgramOptions,
     /// How often each path takes its turn
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
@@ -43,18 +38,20 @@ pub(crate) struct RttOptions {
 const RATES: [u64; 2] = [1_000, 10_000];
 const FLOOD: u64 = 40_000;
 
-/// A path and what the engine is told for it; `None`: there is no engine. `SOCKET` stands for the unix socket, `PROXY`
-/// for the address at which PROXY lines are read, `NEEDED` for a configuration by which only what the engine has to decide
-/// about is redirected: requests of a peer that is allowed are not.
-const PATHS: [(&str, Option<&[&str]>); 8] = [
+/// A path, and what the engine is told for it; `None`: there is no engine.
+type Path = (&'static str, Option<(&'static str, &'static [&'static str])>);
+/// `vos.toml` by which only what the engine has to decide about is redirected: requests of a peer that is allowed are not.
+const NEEDED: &str = "[relay]\nredirect = \"needed\"\n";
+/// `SOCKET` stands for the unix socket, `PROXY` for the address at which PROXY lines are read.
+const PATHS: [Path; 8] = [
     ("kernel", None),
-    ("filter", Some(&["--mode", "filter"])),
-    ("re-entry, if needed", Some(&["--config", "NEEDED", "--wait", "sleep"])),
-    ("re-entry, sleeping", Some(&["--wait", "sleep"])),
-    ("re-entry, busy polling", Some(&["--wait", "busy"])),
-    ("raw, sleeping", Some(&["--inject", "raw", "--wait", "sleep"])),
-    ("unix, sleeping", Some(&["--relay", "unix:SOCKET", "--wait", "sleep"])),
-    ("proxy, sleeping", Some(&["--relay", "proxy:PROXY", "--wait", "sleep"])),
+    ("filter", Some(("", &["--mode", "filter"]))),
+    ("re-entry, if needed", Some((NEEDED, &["--wait", "sleep"]))),
+    ("re-entry, sleeping", Some(("", &["--wait", "sleep"]))),
+    ("re-entry, busy polling", Some(("", &["--wait", "busy"]))),
+    ("raw, sleeping", Some(("", &["--inject", "raw", "--wait", "sleep"]))),
+    ("unix, sleeping", Some(("", &["--relay", "unix:SOCKET", "--wait", "sleep"]))),
+    ("proxy, sleeping", Some(("", &["--relay", "proxy:PROXY", "--wait", "sleep"]))),
 ];
 /// Where PROXY lines are read.
 const PROXY: &str = "127.0.0.1:15060";
@@ -62,9 +59,7 @@ const PROXY: &str = "127.0.0.1:15060";
 /// Runs it and prints the table.
 pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
     pin(options.core)?;
-    let programs =
-        [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
-    let paths = Paths::open(programs, options.queues, options.core.is_some())?;
+    let paths = Paths::open(options.programs.find()?, options.queues, options.core.is_some())?;
     let names: Vec<_> = paths.names().collect();
     let rates: Vec<u64> = RATES.into_iter().chain(options.flood.then_some(FLOOD)).collect();
     let mut reports = vec![vec![Vec::new(); rates.len()]; names.len()];
@@ -88,7 +83,7 @@ pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
 pub(crate) struct Paths {
     _responder: Responder,
     pub(crate) site: Site,
-    programs: [PathBuf; 2],
+    programs: Programs,
     socket: PathBuf,
     /// Everything is on one core: a thread that is always busy there says nothing about busy polling.
     pinned: bool,
@@ -96,7 +91,7 @@ pub(crate) struct Paths {
 
 impl Paths {
     /// Lays it out, for the engine and the operator's tool that are given.
-    pub(crate) fn open(programs: [PathBuf; 2], queues: u32, pinned: bool) -> Result<Self> {
+    pub(crate) fn open(programs: Programs, queues: u32, pinned: bool) -> Result<Self> {
         let site = Site::build(queues)?;
         let socket = site.dir("consumer")?.join("sip.sock");
         let mut listen = site::SERVER.map(|address| Listen::Udp(address.parse().expect("an address"))).to_vec();
@@ -113,8 +108,15 @@ impl Paths {
 
     /// Starts what makes a path, if it needs anything.
     pub(crate) fn start(&self, name: &str, stop: &Stop) -> Result<Option<Engine>> {
-        let words = PATHS.iter().find(|(path, _)| *path == name).and_then(|(_, words)| *words);
-        words.map(|words| start(&self.programs, &self.site, words, &self.socket, stop)).transpose()
+        let told = PATHS.iter().find(|(path, _)| *path == name).and_then(|(_, told)| *told);
+        let Some((toml, words)) = told else { return Ok(None) };
+        let socket = self.socket.display().to_string();
+        let words: Vec<String> =
+            words.iter().map(|word| word.replace("SOCKET", &socket).replace("PROXY", PROXY)).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let engine = self.programs.start(&self.site, &format!("{toml}{QUIET}"), &words, stop)?;
+        engine.let_monitor_flood()?;
+        Ok(Some(engine))
     }
 }
 
@@ -124,18 +126,6 @@ pub(crate) fn pin(core: Option<usize>) -> Result<()> {
     let mut cpus = CpuSet::new();
     let pinned = cpus.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus));
     pinned.map_err(|error| Error::Other(format!("cannot run on core {core}: {error}")))
-}
-
-fn start(programs: &[PathBuf; 2], site: &Site, words: &[&str], socket: &Path, stop: &Stop) -> Result<Engine> {
-    let needed = site.dir("needed")?.join("vos.toml");
-    let text = format!("[relay]\nredirect = \"needed\"\n{QUIET}");
-    fs::write(&needed, text).map_err(Error::io(format!("write {}", needed.display())))?;
-    let [socket, needed] = [socket, &needed].map(|path| path.display().to_string());
-    let real = |word: &&str| word.replace("SOCKET", &socket).replace("PROXY", PROXY).replace("NEEDED", &needed);
-    let words: Vec<String> = words.iter().map(real).collect();
-    let engine = Engine::start(&programs[0], &programs[1], site, &words, stop)?;
-    engine.let_monitor_flood()?;
-    Ok(engine)
 }
 
 /// OPTIONS of the monitor at this rate.

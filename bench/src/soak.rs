@@ -1,13 +1,12 @@
 //! `vos-bench soak`: a site under load, junk, blocks, reloads and restarts for as long as one likes, and a reckoning at the end.
 
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use vos_bench::junk::Mix;
 use vos_bench::{CallReport, Error, LoadReport, Result, Stop};
 
-use crate::demo::engine::{self, Engine};
+use crate::demo::engine::{Engine, ProgramOptions};
 use crate::demo::ledger::Check;
 use crate::report::grouped;
 use crate::say;
@@ -18,12 +17,8 @@ use crate::shield::server::Kind;
 /// The options.
 #[derive(clap::Args)]
 pub(crate) struct SoakOptions {
-    /// The engine [default: vos-engine beside this program]
-    #[arg(long, value_name = "PATH")]
-    engine: Option<PathBuf>,
-    /// The operator's tool [default: vosctl beside this program]
-    #[arg(long, value_name = "PATH")]
-    vosctl: Option<PathBuf>,
+    #[command(flatten)]
+    programs: ProgramOptions,
     /// How long
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
     minutes: f64,
@@ -73,14 +68,10 @@ pub(crate) fn run(options: &SoakOptions, stop: &Stop) -> Result<bool> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
-    let programs =
-        [engine::find(options.engine.as_deref(), "vos-engine")?, engine::find(options.vosctl.as_deref(), "vosctl")?];
+    let programs = options.programs.find()?;
     let ground = Ground::build(Kind::Kamailio, 2, QUEUES, stop)?;
-    let config = ground.site.dir("config")?.join("vos.toml");
     // Attack mode comes and goes by itself here.
-    std::fs::write(&config, "profile = \"vos3000\"\n").map_err(Error::io(format!("write {}", config.display())))?;
-    let words = ["--config".to_owned(), config.display().to_string()];
-    let start = || Engine::start(&programs[0], &programs[1], &ground.site, &words, stop);
+    let start = || programs.start(&ground.site, "profile = \"vos3000\"\n", &[], stop);
     let (good, over, first) = (Mutex::new(Good::default()), Stop::never(), start()?);
     let time = Duration::from_secs_f64(options.minutes.max(0.1) * 60.0);
     let (checks, junk) = std::thread::scope(|scope| {

@@ -18,8 +18,47 @@ const START: Duration = Duration::from_secs(20);
 /// Lines of its log that are shown when it fails.
 const TAIL: usize = 25;
 
+/// Which ones are measured.
+#[derive(clap::Args)]
+pub(crate) struct ProgramOptions {
+    /// The engine [default: vos-engine beside this program]
+    #[arg(long, value_name = "PATH")]
+    engine: Option<PathBuf>,
+    /// The operator's tool [default: vosctl beside this program]
+    #[arg(long, value_name = "PATH")]
+    vosctl: Option<PathBuf>,
+}
+
+impl ProgramOptions {
+    /// Where they are; an error if one is not there.
+    pub(crate) fn find(&self) -> Result<Programs> {
+        Ok(Programs {
+            engine: find(self.engine.as_deref(), "vos-engine")?,
+            vosctl: find(self.vosctl.as_deref(), "vosctl")?,
+        })
+    }
+}
+
+/// The engine's program and the operator's.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    engine: PathBuf,
+    vosctl: PathBuf,
+}
+
+impl Programs {
+    /// An engine with this `vos.toml` and these words.
+    pub(crate) fn start(&self, site: &Site, toml: &str, words: &[&str], stop: &Stop) -> Result<Engine> {
+        let config = site.dir("config")?.join("vos.toml");
+        fs::write(&config, toml).map_err(Error::io(format!("write {}", config.display())))?;
+        let config = config.display().to_string();
+        let words = [words, &["--config", &config]].concat();
+        Engine::start(self, site, &words.into_iter().map(str::to_owned).collect::<Vec<_>>(), stop)
+    }
+}
+
 /// The program of this name: where the option says, or beside this one.
-pub(crate) fn find(given: Option<&Path>, name: &str) -> Result<PathBuf> {
+fn find(given: Option<&Path>, name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().map_err(Error::io("find this program's file"))?;
     let path = given.map_or_else(|| own.with_file_name(name), Path::to_owned);
     // Made absolute: it is run by way of nsenter, which looks up names without a slash in PATH.
@@ -43,10 +82,10 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Starts it and waits until it says that it is ready. No flood is an attack to it, unless a configuration is given.
-    pub(crate) fn start(engine: &Path, vosctl: &Path, site: &Site, more: &[String], stop: &Stop) -> Result<Self> {
+    pub(crate) fn start(programs: &Programs, site: &Site, more: &[String], stop: &Stop) -> Result<Self> {
         let inside = |program: &Path| words(&site.server.command(program));
         let (state, run) = (site.dir("state")?, site.dir("run")?);
-        let mut command = site.server.command(engine);
+        let mut command = site.server.command(&programs.engine);
         command.args(["--iface", &site.iface, "--queues", &site.queues.to_string()]);
         command.arg("--state-dir").arg(&state).arg("--run-dir").arg(&run).args(more);
         if !more.iter().any(|word| word == "--config") {
@@ -54,9 +93,9 @@ impl Engine {
             fs::write(&config, QUIET).map_err(Error::io(format!("write {}", config.display())))?;
             command.arg("--config").arg(&config);
         }
-        let mut vosctl = inside(vosctl);
+        let mut vosctl = inside(&programs.vosctl);
         vosctl.extend(["--iface", &site.iface, "--run-dir", &run.display().to_string()].map(str::to_owned));
-        let mut unload = inside(engine);
+        let mut unload = inside(&programs.engine);
         unload.extend(["unload", "--iface", &site.iface].map(str::to_owned));
         let program = Program::start("vos-engine", &mut command, Some(&site.log("engine")))?;
         let mut engine = Self { program, vosctl, unload, left: false };

@@ -23,7 +23,6 @@ pub(crate) mod site;
 /// Who sends what, and what is to become of it.
 mod traffic;
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,7 +30,7 @@ use vos_bench::stop::LOOK;
 use vos_bench::{Error, NetNs, Program, Result, ServerStats, Stop};
 
 use counters::Counters;
-use engine::Engine;
+use engine::{Engine, ProgramOptions};
 use ledger::{Expected, Ledger};
 use site::Site;
 use traffic::{Outcome, Phase, Sender};
@@ -44,12 +43,8 @@ const QUIET: Duration = Duration::from_millis(250);
 /// The demo's options.
 #[derive(clap::Args)]
 pub(crate) struct DemoOptions {
-    /// The engine [default: vos-engine beside this program]
-    #[arg(long, value_name = "PATH")]
-    engine: Option<PathBuf>,
-    /// The operator's tool [default: vosctl beside this program]
-    #[arg(long, value_name = "PATH")]
-    vosctl: Option<PathBuf>,
+    #[command(flatten)]
+    programs: ProgramOptions,
     /// How long each phase sends
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -60,8 +55,7 @@ pub(crate) struct DemoOptions {
 
 /// Runs it. `false`: some figure was not what it must be.
 pub(crate) fn run(options: &DemoOptions, stop: &Stop) -> Result<bool> {
-    let engine = engine::find(options.engine.as_deref(), "vos-engine")?;
-    let vosctl = engine::find(options.vosctl.as_deref(), "vosctl")?;
+    let programs = options.programs.find()?;
     for name in NetNs::sweep() {
         eprintln!("removed namespace {name}, left by a run that was killed");
     }
@@ -75,7 +69,7 @@ pub(crate) fn run(options: &DemoOptions, stop: &Stop) -> Result<bool> {
     }
 
     screen::title("The engine takes the interface");
-    demo.engine = Some(Engine::start(&engine, &vosctl, &demo.site, &options.engine_args, stop)?);
+    demo.engine = Some(Engine::start(&programs, &demo.site, &options.engine_args, stop)?);
     demo.prepare()?;
     for phase in traffic::through_the_engine(seconds) {
         demo.play(&phase)?;

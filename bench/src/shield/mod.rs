@@ -22,25 +22,21 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use vos_bench::junk::Mix;
-use vos_bench::{CallReport, Error, JunkReport, LoadReport, Result, Stop};
+use vos_bench::{CallReport, Error, JunkReport, LoadReport, QUIET, Result, Stop};
 
-use crate::demo::engine;
+use crate::demo::engine::ProgramOptions;
 use crate::machine::Machine;
 use crate::page::page;
 use crate::{cpu, to_json};
 use ground::{Ground, PHONES};
 use outcome::{Cost, Flood, Outcome, Turn};
-use setup::{Held, Programs, Setup};
+use setup::{Held, Setup};
 
 /// The comparison's options.
 #[derive(clap::Args)]
 pub(crate) struct ShieldOptions {
-    /// The engine [default: vos-engine beside this program]
-    #[arg(long, value_name = "PATH")]
-    engine: Option<PathBuf>,
-    /// The operator's tool [default: vosctl beside this program]
-    #[arg(long, value_name = "PATH")]
-    vosctl: Option<PathBuf>,
+    #[command(flatten)]
+    programs: ProgramOptions,
     /// The engine's profile
     #[arg(long, value_name = "NAME|FILE", default_value = "vos3000")]
     profile: String,
@@ -143,11 +139,8 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
     }
     // What would fail at the end fails here.
     options.readme.as_deref().map(|readme| table::SECTION.find(readme)).transpose()?;
-    let programs = Programs {
-        engine: engine::find(options.engine.as_deref(), "vos-engine")?,
-        vosctl: engine::find(options.vosctl.as_deref(), "vosctl")?,
-        profile: options.profile.clone(),
-    };
+    let programs = options.programs.find()?;
+    let toml = format!("profile = \"{}\"\n{QUIET}", options.profile);
     let mut setups: Vec<Setup> = options.setups.iter().map(|name| Setup::of(name)).collect::<Result<_>>()?;
     setups.extend(options.objects.iter().map(|(name, file)| Setup::object(name, file)));
     let ground = Ground::build(options.server, options.children, options.queues, stop)?;
@@ -159,7 +152,7 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
     let (mut turns, mut prices) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         for setup in setups.iter().filter(|setup| setup.passes()) {
-            let held = setup.hold(&bench.ground.site, &programs, stop)?;
+            let held = setup.hold(&bench.ground.site, &programs, &toml, stop)?;
             for flood in &floods {
                 let what = flood.map_or("nothing".to_owned(), |flood| FloodWord(flood).to_string());
                 bar.set_message(format!("round {round}: {} under {what}", setup.name));
@@ -170,7 +163,7 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
         }
         for setup in &costs {
             bar.set_message(format!("round {round}: cost of a packet, {}", setup.name));
-            let held = setup.hold(&bench.ground.site, &programs, stop)?;
+            let held = setup.hold(&bench.ground.site, &programs, &toml, stop)?;
             prices.push(bench.cost(&setup.name, round, stop)?);
             held.leave()?;
             bar.inc(1);

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use vos_bench::process::output;
 use vos_bench::verdict::program::Loaded;
-use vos_bench::{Error, QUIET, Result, Stop};
+use vos_bench::{Error, Result, Stop};
 use vos_common::reason::Reason;
 
-use crate::demo::engine::Engine;
+use crate::demo::engine::{Engine, Programs};
 use crate::demo::site::Site;
 
 /// The rules that sites use today.
@@ -72,15 +72,6 @@ struct Firewall<'a> {
     nftables: bool,
 }
 
-/// The programs that set-ups are made with.
-#[derive(Clone, Debug)]
-pub(super) struct Programs {
-    pub(super) engine: PathBuf,
-    pub(super) vosctl: PathBuf,
-    /// The engine's profile.
-    pub(super) profile: String,
-}
-
 impl Setup {
     /// That of this name.
     pub(super) fn of(name: &str) -> Result<Self> {
@@ -102,8 +93,8 @@ impl Setup {
         !matches!(self.way, Way::Drop)
     }
 
-    /// Sets it up.
-    pub(super) fn hold<'a>(&self, site: &'a Site, programs: &Programs, stop: &Stop) -> Result<Held<'a>> {
+    /// Sets it up; engines have this `vos.toml`.
+    pub(super) fn hold<'a>(&self, site: &'a Site, programs: &Programs, toml: &str, stop: &Stop) -> Result<Held<'a>> {
         match &self.way {
             Way::Kernel => Ok(Held::default()),
             Way::Iptables | Way::Nftables => {
@@ -111,12 +102,7 @@ impl Setup {
                 Ok(Held { _firewall: Some(Firewall::raise(site, nftables)?), ..Held::default() })
             }
             Way::Engine(words, attack) => {
-                let config = site.dir("config")?.join("vos.toml");
-                let text = format!("profile = \"{}\"\n{QUIET}", programs.profile);
-                std::fs::write(&config, text).map_err(Error::io(format!("write {}", config.display())))?;
-                let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-                words.extend(["--config".to_owned(), config.display().to_string()]);
-                let engine = Engine::start(&programs.engine, &programs.vosctl, site, &words, stop)?;
+                let engine = programs.start(site, toml, words, stop)?;
                 if *attack {
                     engine.tool(&["attack", "on", "--ttl", "1h"])?;
                 }
