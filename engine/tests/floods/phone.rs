@@ -1,8 +1,8 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use md5::{Digest, Md5};
 use sip_parse::{Index, Mode, StartLine};
+use vos_bench::digest;
 
 use crate::site::{DOMAIN, PATIENCE, Site, server_of};
 
@@ -231,24 +231,15 @@ impl Phone {
 /// The password of everybody.
 pub(crate) const PASSWORD: &str = "secret";
 
-/// The same request once more, with the answer to the challenge in `reply` (RFC 2617 §3.2.2, without qop).
+/// The same request once more, with the answer to the challenge in `reply`.
 pub(crate) fn with_credentials(user: &str, password: &str, request: &str, reply: &str) -> String {
-    let proxy = status(reply) == Some(407);
-    let (asked, answers) =
-        if proxy { ("Proxy-Authenticate", "Proxy-Authorization") } else { ("WWW-Authenticate", "Authorization") };
-    let challenge = field(reply, asked);
-    let nonce = challenge.split("nonce=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a nonce");
     let mut words = request.split(' ');
     let (method, uri) = (words.next().unwrap(), words.next().unwrap());
-    let md5 = |text: String| format!("{:x}", Md5::digest(text.as_bytes()));
-    let own = md5(format!("{user}:{DOMAIN}:{password}"));
-    let response = md5(format!("{own}:{nonce}:{}", md5(format!("{method}:{uri}"))));
-    let line = format!(
-        "{answers}: Digest username=\"{user}\", realm=\"{DOMAIN}\", nonce=\"{nonce}\", uri=\"{uri}\", \
-         response=\"{response}\"\r\nContent-Length"
-    );
+    let mut index: Index = Index::new();
+    let challenge = index.parse(reply.as_bytes(), Mode::Lenient).expect("SIP");
+    let line = digest::answer(&challenge, method, uri, user, password).expect("a challenge");
     let again = request.replacen("x1;rport", "x2;rport", 1).replacen("CSeq: 1 ", "CSeq: 2 ", 1);
-    again.replacen("Content-Length", &line, 1)
+    again.replacen("Content-Length", &format!("{line}Content-Length"), 1)
 }
 
 /// The status of a response.
