@@ -10,10 +10,10 @@ require_all=${VOS_REQUIRE_ALL:-0}
 bin=target/$profile
 rust=$(deploy/setup.sh rust)
 export PATH=$rust:$PATH CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
-times=$(mktemp)
-trap 'rm -f "$times"' EXIT
+times=$(mktemp) results=$(mktemp) said=$(mktemp) others=
+trap 'rm -f "$times" "$results" "$said"; [ -z "$others" ] || kill -- "-$others" 2>/dev/null || true' EXIT
 
-summary=() failed=0 only=${*:+ $* }
+only=${*:+ $* }
 
 # stage NAME COMMAND...: 77 as exit status means that it cannot run here
 stage() {
@@ -28,11 +28,28 @@ stage() {
     set -e
     case $status in
     0) result=ok ;;
-    77) result=skipped; [ "$require_all" != 1 ] || { result="FAILED (skipped)"; failed=1; } ;;
-    *) result="FAILED ($status)"; failed=1 ;;
+    77) result=skipped; [ "$require_all" != 1 ] || result="FAILED (skipped)" ;;
+    *) result="FAILED ($status)" ;;
     esac
-    summary+=("$(printf '%-10s %4d s  %s' "$name" $((SECONDS - from)) "$result")")
+    printf '%-10s %4d s  %s\n' "$name" $((SECONDS - from)) "$result" >>"$results"
 }
+failed() { grep -q FAILED "$results"; }
+
+# beside STAGE...: these one after the other, on what the others leave of the CPUs: most tests wait for something most of
+# the time. What they say comes in one piece with `together`.
+beside() {
+    # A process group, which ends with this.
+    set -m
+    (chrt --idle --pid 0 "$BASHPID"; for name; do stage "$name" "$name"; done) >"$said" 2>&1 &
+    others=$!
+    set +m
+}
+together() {
+    wait "$others" || echo "beside: FAILED ($?)" >>"$results"
+    others=
+    cat "$said"
+}
+
 skip() { echo "skipped: $*"; exit 77; }
 
 # Called by full path: cargo prefers what lies in ~/.cargo/bin to what lies beside it.
@@ -53,7 +70,8 @@ lint() {
     has clippy
     "$rust/cargo-clippy" clippy --workspace --all-targets --features vos-bench/parsers --locked --profile "$profile" -- -D warnings
 }
-build() { cargo build --workspace --bins --locked --profile "$profile"; }
+# Programs and tests at once: the programs alone would be built once more with what tests switch on in libraries.
+build() { cargo test --workspace --no-run --locked --profile "$profile"; }
 
 # tests RUNNER SELECTION...: libtest tells times only where it believes to be unstable; only the test
 # programs are told so, cargo would rebuild everything.
@@ -113,20 +131,19 @@ kernels() {
 }
 
 stage setup setup
-[ "$failed" = 0 ] || exit 1
+! failed || exit 1
 stage format format
 stage build build
-stage lint lint
 stage unit unit
+beside bpf fuzz lint
 stage kernel kernel
-stage bpf bpf
-stage fuzz fuzz
+together
 stage zero-copy guests "backports virtio zerocopy 1" "backports igb zerocopy 4"
 stage kernels kernels
 
-[ ${#summary[@]} -gt 0 ] || { echo "no stage of that name"; exit 2; }
+[ -s "$results" ] || { echo "no stage of that name"; exit 2; }
 if [ -s "$times" ]; then printf '\n=== slowest tests\n'; fi
 sed -n 's/^test \(.*\) \.\.\. .*<\([0-9.]*\)s>$/\2 s  \1/p' "$times" | sort -rn | sed -n 1,5p
 printf '\n=== stages\n'
-printf '%s\n' "${summary[@]}"
-if [ "$failed" = 0 ]; then echo "PASS in $SECONDS s"; else echo "FAIL after $SECONDS s" && exit 1; fi
+cat "$results"
+if failed; then echo "FAIL after $SECONDS s" && exit 1; else echo "PASS in $SECONDS s"; fi
