@@ -20,6 +20,10 @@ pub(crate) struct Counters {
     /// Answered by the engine itself, or taken.
     pub(crate) ended: u64,
     pub(crate) relay_errors: u64,
+    /// Frames of the rings that are neither free nor with the kernel nor on their way out, now.
+    pub(crate) held: u64,
+    /// What was timed of each stage of a worker: packets, and what they took together, ns.
+    pub(crate) stages: BTreeMap<String, (u64, u64)>,
 }
 
 impl Counters {
@@ -42,6 +46,8 @@ impl Counters {
             dropped: sum("dropped"),
             ended: sum("answered") + sum("taken"),
             relay_errors: sum("relay_errors"),
+            held: sum("held"),
+            stages: stages(workers),
         })
     }
 
@@ -58,12 +64,34 @@ impl Counters {
             dropped: self.dropped.wrapping_sub(before.dropped),
             ended: self.ended.wrapping_sub(before.ended),
             relay_errors: self.relay_errors.wrapping_sub(before.relay_errors),
+            held: self.held,
+            stages: (self.stages.iter())
+                .map(|(name, now)| {
+                    let before = before.stages.get(name).copied().unwrap_or_default();
+                    (name.clone(), (now.0.wrapping_sub(before.0), now.1.wrapping_sub(before.1)))
+                })
+                .collect(),
         }
+    }
+
+    /// What a packet took in this stage of a worker, ns; `None`: none was timed.
+    pub(crate) fn stage(&self, name: &str) -> Option<f64> {
+        let (packets, ns) = self.stages.get(name).copied().filter(|(packets, _)| *packets > 0)?;
+        Some(ns as f64 / packets as f64)
     }
 
     pub(crate) fn reason(&self, name: &str) -> u64 {
         self.reasons.get(name).copied().unwrap_or(0)
     }
+}
+
+fn stages(workers: &[Value]) -> BTreeMap<String, (u64, u64)> {
+    let mut sums: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (name, figures) in workers.iter().filter_map(|worker| worker["stages"].as_object()).flatten() {
+        let sum = sums.entry(name.clone()).or_default();
+        *sum = (sum.0 + total(&figures["packets"]), sum.1 + total(&figures["ns"]));
+    }
+    sums
 }
 
 /// A number, or the sum of an object's or array's numbers.
@@ -82,15 +110,21 @@ mod tests {
     const STATS: &str = r#"{"mode":"relay","queues":2,"xdp":"native","bind":"copy","inject":"reentry","judged":30,
         "reasons":{"redirected":20,"stealth":10},"would_drop":{"stealth":0},"new_field":[1],
         "workers":[{"queue":0,"received":12,"relayed":11,"dropped":{"parse":1},"relay_errors":0,"live":true,
-                    "answered":{"answered":2,"unavailable":1},"taken":{"keep_alive":4}},
-                   {"queue":1,"received":8,"relayed":8,"dropped":{},"relay_errors":0,"live":true}]}"#;
+                    "answered":{"answered":2,"unavailable":1},"taken":{"keep_alive":4},
+                    "stages":{"judge":{"packets":2,"ns":2000}},"held":1},
+                   {"queue":1,"received":8,"relayed":8,"dropped":{},"relay_errors":0,"live":true,"held":2,
+                    "stages":{"judge":{"packets":2,"ns":4000},"reply":{"packets":0,"ns":0}}}]}"#;
 
     #[test]
     fn workers_are_summed_and_unknown_fields_do_not_matter() {
         let counters = Counters::read(STATS).unwrap();
         assert_eq!((counters.judged, counters.reason("stealth"), counters.reason("no such")), (30, 10, 0));
         assert_eq!((counters.received, counters.relayed, counters.dropped), (20, 19, 1));
-        assert_eq!(counters.ended, 7);
+        assert_eq!((counters.ended, counters.held), (7, 3));
+        assert_eq!(
+            (counters.stage("judge"), counters.stage("reply"), counters.stage("none")),
+            (Some(1500.0), None, None)
+        );
         assert_eq!(counters.attached, "XDP native, AF_XDP copy, back by reentry");
     }
 

@@ -2,10 +2,13 @@
 //!
 //! What is decided is `pipeline`'s business. Per packet there is no allocation, no log line, no lock but that of
 //! fragments, and no system call but the relay's and, where it matters who sends (a foreign domain, what is answered here, a
-//! softswitch that is behind), the look-up of the source. The clock is read once a batch.
+//! softswitch that is behind), the look-up of the source. The clock is read once a batch,
+//! and for what is shown of stages once in many packets more.
 
 /// To the relay, or behind what waits for it.
 mod hand_on;
+/// Where its time goes.
+mod stages;
 /// What it counts and shows.
 mod stats;
 
@@ -42,6 +45,7 @@ use crate::sys;
 use crate::transmit::{Outgoing, Sent, Transmitter};
 use crate::xdp::KernelSources;
 use crate::xsk::{Frame, Queue};
+use stages::Stage;
 
 /// How soon the kernel is asked again to send what it has left in the TX ring. Shorter: a link that takes nothing costs
 /// more. Longer: answers are late when it does.
@@ -186,10 +190,12 @@ impl Worker {
 
     /// One batch from the ring at `now`; returns how many packets there were.
     fn turn(&mut self, desk: &mut Desk, door: &mut Door, now: u64) -> usize {
+        let mut watch = self.stats.stages.look();
         let got = self.queue.receive(&mut desk.batch);
         if got == 0 && self.backlog.is_empty() {
             return 0;
         }
+        watch.lap(&self.stats.stages, Stage::Receive, got);
         self.stats.received.add(got as u64);
         // One configuration for the batch.
         let (in_force, pressed) = (desk.live.in_force(), desk.pressure.pressed());
@@ -223,7 +229,7 @@ impl Worker {
         let (relay, shield) = (self.relay.way(), rules.shield.then_some(&*self.shield));
         let suspensions = &*self.suspensions;
         let context = Context { rules, sources, fragments, secret, relay, shield, pressed, suspensions };
-        let length = frame.len();
+        let (length, mut watch) = (frame.len(), self.stats.stages.packet());
         scratch.answers.may_leave = self.queue.has_slot();
         let room = self.queue.room(&mut frame);
         let Outcome { action, kind, would, ack, brief, answered, heard, flow } =
@@ -245,10 +251,12 @@ impl Worker {
         if let Some(invited) = scratch.invited.take() {
             tell_invited(&self.records, invited, action, answered.as_ref(), &rules.gateways);
         }
+        watch.lap(&self.stats.stages, Stage::Judge, 1);
         match action {
             Action::Relay(checksum) => {
                 let held = Held { frame, flow, checksum, brief };
-                return self.hand_on(held, &mut scratch.emergencies, door, in_force, now);
+                self.hand_on(held, &mut scratch.emergencies, door, in_force, now);
+                return watch.lap(&self.stats.stages, Stage::HandOn, 1);
             }
             Action::RelayWhole => {
                 // What is not in a frame cannot wait.
@@ -261,6 +269,7 @@ impl Worker {
             }
             Action::Reply(length, reason) => {
                 let sent = self.transmitter.reply(&mut self.queue, frame, length);
+                watch.lap(&self.stats.stages, Stage::Reply, 1);
                 self.stats.sent[sent as usize].count();
                 let left = matches!(sent, Sent::Ring | Sent::Kernel);
                 let reason = if left { reason } else { Reason::RelayError };

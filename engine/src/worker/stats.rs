@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use serde_json::{Map, Value, json};
 use vos_common::reason::Reason;
 
+use super::stages::Stages;
 use crate::counter::{Counter, Counters};
 use crate::pipeline::{Brief, Class, Kind};
 use crate::relay::{Counts, Relay};
@@ -34,6 +35,7 @@ pub struct Stats {
     /// What is counted of the socket, by [`Statistics::LABELS`].
     socket: Counters<{ Statistics::LABELS.len() }>,
     pub(super) held: Counter,
+    pub(super) stages: Stages,
     live: AtomicBool,
     /// Of the relay's peer, if there is one.
     peer: Option<Arc<Counts>>,
@@ -67,6 +69,7 @@ impl Stats {
             "socket_lost": self.socket().filter(|(label, _)| Statistics::is_loss(label)).map(|(_, n)| n).sum::<u64>(),
             "socket": by_label(&self.socket, Statistics::LABELS),
             "held": self.held.get(),
+            "stages": self.stages.to_json(),
         })
     }
 
