@@ -9,9 +9,9 @@ use vos_bench::{Program, QUIET, Result, Stop};
 use crate::cpu;
 use crate::demo::engine::{Engine, ProgramOptions, Programs};
 use crate::demo::site::Site;
-use crate::kamailio::kamailio;
 use crate::report::grouped;
 use crate::rtt::{measure, median, pin};
+use crate::softswitch::kamailio;
 
 /// The comparison's options.
 #[derive(clap::Args)]

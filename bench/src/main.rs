@@ -10,8 +10,6 @@ mod compare;
 mod cpu;
 /// The whole path in two namespaces: what passes, what is dropped, counted on both sides.
 mod demo;
-/// Kamailio of Debian, as a server to be measured.
-mod kamailio;
 /// Where a measurement was made.
 mod machine;
 /// What a verdict costs, on the command line.
@@ -35,6 +33,8 @@ mod scale;
 mod shield;
 /// Everything at once, for long.
 mod soak;
+/// Softswitches to be measured.
+mod softswitch;
 
 use std::io::Write;
 use std::net::SocketAddr;

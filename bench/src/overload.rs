@@ -9,8 +9,8 @@ use vos_bench::{CallOptions, CallReport, Error, QUIET, Result, Stop, call};
 
 use crate::demo::engine::{ProgramOptions, Programs};
 use crate::demo::site::{self, Site};
-use crate::kamailio::kamailio;
 use crate::report::grouped;
+use crate::softswitch::kamailio;
 
 /// The comparison's options.
 #[derive(clap::Args)]

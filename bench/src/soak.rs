@@ -12,13 +12,15 @@ use crate::report::grouped;
 use crate::say;
 use crate::shield::ground::Ground;
 use crate::shield::outcome::Flood;
-use crate::shield::server::Kind;
+use crate::shield::server::ServerOptions;
 
 /// The options.
 #[derive(clap::Args)]
 pub(crate) struct SoakOptions {
     #[command(flatten)]
     programs: ProgramOptions,
+    #[command(flatten)]
+    server: ServerOptions,
     /// How long
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
     minutes: f64,
@@ -69,7 +71,7 @@ pub(crate) fn run(options: &SoakOptions, stop: &Stop) -> Result<bool> {
         return Err(Error::NotRoot);
     }
     let programs = options.programs.find()?;
-    let ground = Ground::build(Kind::Kamailio, 2, QUEUES, stop)?;
+    let ground = Ground::build(&options.server, QUEUES, stop)?;
     // Attack mode comes and goes by itself here.
     let start = || programs.start(&ground.site, "profile = \"vos3000\"\n", &[], stop);
     let (good, over, first) = (Mutex::new(Good::default()), Stop::never(), start()?);
@@ -192,6 +194,7 @@ fn reckon(Operated { engine, before }: Operated) -> Result<Vec<Check>> {
     let mut checks = vec![
         Check::new("packets judged, each counted once", counters.judged, counted),
         Check::new("packets that workers received, each handed on, answered or dropped", counters.received, handled),
+        Check::new("frames of the rings that are neither free nor with the kernel", 0, counters.held),
         Check::new("memory in the last third", "flat", flat),
     ];
     checks.extend(engine.leave()?);

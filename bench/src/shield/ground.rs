@@ -8,7 +8,7 @@ use vos_bench::{
 };
 
 use super::outcome::Flood;
-use super::server::{self, PASSWORD, Server};
+use super::server::{PASSWORD, Server, ServerOptions};
 use crate::demo::site::{self, Site};
 
 /// Phones, each with an address of its own, spread over ten networks as customers are.
@@ -28,8 +28,8 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// Lays it out: a server with so many processes behind an interface with so many queues.
-    pub(crate) fn build(kind: server::Kind, children: u32, queues: u32, stop: &Stop) -> Result<Self> {
+    /// Lays it out: this server behind an interface with so many queues.
+    pub(crate) fn build(server: &ServerOptions, queues: u32, stop: &Stop) -> Result<Self> {
         let site = Site::build(queues)?;
         let phones: Vec<IpAddr> = (0..PHONES).map(phone).collect();
         // All in one namespace, which forwards nothing: answers to invented addresses go nowhere.
@@ -37,7 +37,7 @@ impl Ground {
         for phone in &phones {
             site.client.ip(&format!("addr add {phone}/32 dev {}", site.lan()))?;
         }
-        let server = Server::start(kind, &site, children, stop)?;
+        let server = Server::start(server, &site, stop)?;
         let to = site::SERVER[0].parse().map_err(|_| Error::Other("no address".to_owned()))?;
         let mac = site.mac()?;
         Ok(Self { _server: server, site, to, mac, phones })

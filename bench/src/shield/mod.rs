@@ -30,6 +30,7 @@ use crate::page::page;
 use crate::{cpu, to_json};
 use ground::{Ground, PHONES};
 use outcome::{Cost, Flood, Outcome, Turn};
+use server::ServerOptions;
 use setup::{Held, Setup};
 
 /// The comparison's options.
@@ -65,12 +66,8 @@ pub(crate) struct ShieldOptions {
     /// Calls a second
     #[arg(long, value_name = "N", default_value_t = 20)]
     calls: u64,
-    /// Who answers
-    #[arg(long, value_enum, default_value_t = server::Kind::Kamailio)]
-    server: server::Kind,
-    /// Kamailio's processes
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    children: u32,
+    #[command(flatten)]
+    server: ServerOptions,
     /// RX queues of the server's interface, each with a worker
     #[arg(long, value_name = "N", default_value_t = 2)]
     queues: u32,
@@ -143,7 +140,7 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
     let toml = format!("profile = \"{}\"\n{QUIET}", options.profile);
     let mut setups: Vec<Setup> = options.setups.iter().map(|name| Setup::of(name)).collect::<Result<_>>()?;
     setups.extend(options.objects.iter().map(|(name, file)| Setup::object(name, file)));
-    let ground = Ground::build(options.server, options.children, options.queues, stop)?;
+    let ground = Ground::build(&options.server, options.queues, stop)?;
     let bench = Bench { options, ground };
     let floods: Vec<Option<Flood>> =
         std::iter::once(None).chain(options.floods.iter().map(|flood| Some(flood.0))).collect();
@@ -172,7 +169,7 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
     bar.finish_and_clear();
     let outcome = Outcome {
         machine: Machine::here(),
-        server: format!("{:?}", options.server),
+        server: format!("{:?}", options.server.kind),
         rounds: options.rounds,
         seconds: options.seconds,
         setups: costs.into_iter().map(|setup| (setup.name, setup.what)).collect(),
