@@ -128,11 +128,21 @@ pub(crate) fn pin(core: Option<usize>) -> Result<()> {
     pinned.map_err(|error| Error::Other(format!("cannot run on core {core}: {error}")))
 }
 
-/// OPTIONS of the monitor at this rate.
+/// How long is sent before anything is measured, seconds.
+const WARMUP: f64 = 0.5;
+
+/// OPTIONS of the monitor at this rate, for so long.
 pub(crate) fn measure(site: &Site, rate: u64, seconds: f64, stop: &Stop) -> Result<LoadReport> {
     let to = site::SERVER[0].parse().map_err(|_| Error::Other("no address".to_owned()))?;
     let from = vec![site::MONITOR[0].parse().map_err(|_| Error::Other("no address".to_owned()))?];
-    let options = LoadOptions { rate, seconds, warmup: 0.5, kind: Kind::Options, from, ..LoadOptions::new(to) };
+    let options = LoadOptions {
+        rate,
+        seconds: WARMUP + seconds,
+        warmup: WARMUP,
+        kind: Kind::Options,
+        from,
+        ..LoadOptions::new(to)
+    };
     site.client.enter(|| load::run(&options, stop))?
 }
 
