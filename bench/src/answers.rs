@@ -6,12 +6,12 @@
 
 use vos_bench::{Program, QUIET, Result, Stop};
 
-use crate::cpu;
 use crate::demo::engine::{Engine, ProgramOptions, Programs};
 use crate::demo::site::Site;
 use crate::report::grouped;
-use crate::rtt::{measure, median, pin};
+use crate::rtt::{measure, median};
 use crate::softswitch::kamailio;
+use crate::{cores, cpu};
 
 /// The comparison's options.
 #[derive(clap::Args)]
@@ -50,7 +50,7 @@ struct Turn {
 
 /// Runs it and prints the table.
 pub(crate) fn run(options: &AnswersOptions, stop: &Stop) -> Result<()> {
-    pin(options.core)?;
+    cores::only(options.core)?;
     let programs = options.programs.find()?;
     // One queue, one worker: what is compared is a core of it.
     let site = Site::build(1)?;

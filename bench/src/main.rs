@@ -6,6 +6,8 @@
 mod answers;
 /// Two runs, side by side.
 mod compare;
+/// Which cores threads may run on.
+mod cores;
 /// CPU time of processes and of the machine.
 mod cpu;
 /// The whole path in two namespaces: what passes, what is dropped, counted on both sides.

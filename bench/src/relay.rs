@@ -5,8 +5,8 @@ use vos_bench::{Result, Stop};
 
 use crate::demo::engine::{Engine, ProgramOptions};
 use crate::report::grouped;
-use crate::rtt::{Paths, measure, pin};
-use crate::{cpu, say, to_json};
+use crate::rtt::{Paths, measure};
+use crate::{cores, cpu, say, to_json};
 
 /// The measurement's options.
 #[derive(clap::Args)]
@@ -60,7 +60,7 @@ struct Carried {
 
 /// Runs it and prints the table.
 pub(crate) fn run(options: &RelayOptions, stop: &Stop) -> Result<()> {
-    pin(options.core)?;
+    cores::only(options.core)?;
     let programs = options.programs.find()?;
     let mut all = Vec::new();
     for &queues in &options.queues {

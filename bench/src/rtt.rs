@@ -5,10 +5,9 @@
 
 use std::path::PathBuf;
 
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use vos_bench::{Error, Kind, Listen, LoadOptions, LoadReport, QUIET, Responder, Result, Stop, load};
 
+use crate::cores;
 use crate::demo::engine::{Engine, ProgramOptions, Programs};
 use crate::demo::site::{self, Site};
 use crate::report::grouped;
@@ -58,7 +57,7 @@ const PROXY: &str = "127.0.0.1:15060";
 
 /// Runs it and prints the table.
 pub(crate) fn run(options: &RttOptions, stop: &Stop) -> Result<()> {
-    pin(options.core)?;
+    cores::only(options.core)?;
     let paths = Paths::open(options.programs.find()?, options.queues, options.core.is_some())?;
     let names: Vec<_> = paths.names().collect();
     let rates: Vec<u64> = RATES.into_iter().chain(options.flood.then_some(FLOOD)).collect();
@@ -118,14 +117,6 @@ impl Paths {
         engine.let_monitor_flood()?;
         Ok(Some(engine))
     }
-}
-
-/// Keeps this program and all that it starts on a core.
-pub(crate) fn pin(core: Option<usize>) -> Result<()> {
-    let Some(core) = core else { return Ok(()) };
-    let mut cpus = CpuSet::new();
-    let pinned = cpus.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus));
-    pinned.map_err(|error| Error::Other(format!("cannot run on core {core}: {error}")))
 }
 
 /// How long is sent before anything is measured, seconds.

@@ -71,7 +71,7 @@ pub(crate) fn run(options: &SoakOptions, stop: &Stop) -> Result<bool> {
         return Err(Error::NotRoot);
     }
     let programs = options.programs.find()?;
-    let ground = Ground::build(&options.server, QUEUES, stop)?;
+    let ground = Ground::build(&options.server, QUEUES, None, stop)?;
     // Attack mode comes and goes by itself here.
     let start = || programs.start(&ground.site, "profile = \"vos3000\"\n", &[], stop);
     let (good, over, first) = (Mutex::new(Good::default()), Stop::never(), start()?);

@@ -9,6 +9,7 @@ use vos_bench::{
 
 use super::outcome::Flood;
 use super::server::{PASSWORD, Server, ServerOptions};
+use crate::cores;
 use crate::demo::site::{self, Site};
 
 /// Phones, each with an address of its own, spread over ten networks as customers are.
@@ -25,11 +26,12 @@ pub(crate) struct Ground {
     to: SocketAddr,
     mac: [u8; 6],
     phones: Vec<IpAddr>,
+    flood_core: Option<usize>,
 }
 
 impl Ground {
-    /// Lays it out: this server behind an interface with so many queues.
-    pub(crate) fn build(server: &ServerOptions, queues: u32, stop: &Stop) -> Result<Self> {
+    /// Lays it out: this server behind an interface with so many queues; floods are sent from this core.
+    pub(crate) fn build(server: &ServerOptions, queues: u32, flood_core: Option<usize>, stop: &Stop) -> Result<Self> {
         let site = Site::build(queues)?;
         let phones: Vec<IpAddr> = (0..PHONES).map(phone).collect();
         // All in one namespace, which forwards nothing: answers to invented addresses go nowhere.
@@ -40,7 +42,7 @@ impl Ground {
         let server = Server::start(server, &site, stop)?;
         let to = site::SERVER[0].parse().map_err(|_| Error::Other("no address".to_owned()))?;
         let mac = site.mac()?;
-        Ok(Self { _server: server, site, to, mac, phones })
+        Ok(Self { _server: server, site, to, mac, phones, flood_core })
     }
 
     /// All phones show their password; then, once `known` was called, they register again, so many a second in all.
@@ -86,7 +88,10 @@ impl Ground {
         let Flood { mix, sources, rate } = flood;
         let options =
             JunkOptions { mix, sources, rate, seconds, ..JunkOptions::new(&self.site.lan(), self.to, self.mac) };
-        self.site.client.enter(|| junk::run(&options, stop))?
+        self.site.client.enter(|| {
+            cores::only(self.flood_core)?;
+            junk::run(&options, stop)
+        })?
     }
 }
 

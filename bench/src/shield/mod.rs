@@ -27,7 +27,7 @@ use vos_bench::{CallReport, Error, JunkReport, LoadReport, QUIET, Result, Stop};
 use crate::demo::engine::ProgramOptions;
 use crate::machine::Machine;
 use crate::page::page;
-use crate::{cpu, to_json};
+use crate::{cores, cpu, to_json};
 use ground::{Ground, PHONES};
 use outcome::{Cost, Flood, Outcome, Turn};
 use server::ServerOptions;
@@ -68,6 +68,10 @@ pub(crate) struct ShieldOptions {
     calls: u64,
     #[command(flatten)]
     server: ServerOptions,
+    /// Keep the flood's sender, and the interrupts of what it sends, on this core, and all else off it, as if it were another
+    /// machine [default: wherever they like]
+    #[arg(long, value_name = "CORE")]
+    flood_core: Option<usize>,
     /// RX queues of the server's interface, each with a worker
     #[arg(long, value_name = "N", default_value_t = 2)]
     queues: u32,
@@ -140,7 +144,8 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
     let toml = format!("profile = \"{}\"\n{QUIET}", options.profile);
     let mut setups: Vec<Setup> = options.setups.iter().map(|name| Setup::of(name)).collect::<Result<_>>()?;
     setups.extend(options.objects.iter().map(|(name, file)| Setup::object(name, file)));
-    let ground = Ground::build(&options.server, options.queues, stop)?;
+    cores::all_but(options.flood_core)?;
+    let ground = Ground::build(&options.server, options.queues, options.flood_core, stop)?;
     let bench = Bench { options, ground };
     let floods: Vec<Option<Flood>> =
         std::iter::once(None).chain(options.floods.iter().map(|flood| Some(flood.0))).collect();
