@@ -18,14 +18,19 @@ build:
 	deploy/setup.sh build run
 	cargo build --profile $(PROFILE) -p vos-engine -p vos-bench
 
-# A short form of what is measured, in eight minutes: good traffic under floods by each way in, round trips by each path, what
-# a verdict costs. The page is bench/report/index.html; the first table in README.md is renewed.
+# A short form of what is measured, in nine minutes: good traffic under floods by each way in, round trips by each path, what
+# a verdict costs, and what lists and sources do to that. The page is bench/report/index.html; the first table in README.md is
+# renewed.
+REPORT := bench/report
 bench: build
-	mkdir -p bench/report
+	mkdir -p $(REPORT)
 	$(SUDO) $(BIN)/vos-bench shield --rounds 3 --seconds 1.5 --flood scanner@max,register@150000,register:0@150000 \
-		--json bench/report/shield.json --html bench/report/index.html --readme README.md
+		--json $(REPORT)/shield.json --readme README.md
 	$(SUDO) $(BIN)/vos-bench rtt --core 0 --rounds 2 --seconds 1.5
-	$(SUDO) $(BIN)/vos-bench scale
+	$(SUDO) $(BIN)/vos-bench verdict --rounds 3 --packets 300000 --json >$(REPORT)/verdict.json
+	$(SUDO) $(BIN)/vos-bench scale --json >$(REPORT)/scale.json
+	$(BIN)/vos-bench page $(REPORT)/shield.json $(REPORT)/verdict.json $(REPORT)/scale.json >$(REPORT)/index.html
+	@echo "$(REPORT)/index.html"
 
 # All floods, at more rates and for longer; and round trips wherever the scheduler likes.
 .PHONY: bench-long

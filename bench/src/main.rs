@@ -44,6 +44,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use page::parts::Part;
 use vos_bench::stop::LOOK;
 use vos_bench::{CallOptions, Error, JunkOptions, LoadOptions, Responder, Result, ServerStats, Stop, call, junk, load};
 
@@ -89,11 +90,14 @@ enum Command {
     Rtt(rtt::RttOptions),
     /// Compare good traffic under floods by each way in: kernel, iptables, nftables, other XDP programs, filter, relay
     Shield(shield::ShieldOptions),
-    /// Print the page of an earlier run of `shield`
+    /// Print the page of an earlier run of `shield`, with what else was measured
     Page {
         /// What `vos-bench shield --json` wrote
-        #[arg(value_name = "FILE.json")]
+        #[arg(value_name = "SHIELD.json")]
         file: PathBuf,
+        /// What `vos-bench verdict`, `scale` or `relay` printed with --json
+        #[arg(value_name = "FILE.json")]
+        parts: Vec<PathBuf>,
     },
     /// Hold two runs of `shield` side by side
     Compare(compare::CompareOptions),
@@ -159,8 +163,9 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         Command::Demo(options) => demo::run(&options, stop),
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
         Command::Shield(options) => shield::run(&options, stop).map(|()| true),
-        Command::Page { file } => {
-            say(&page::page(&shield::outcome::Outcome::read(&file)?));
+        Command::Page { file, parts } => {
+            let parts: Vec<Part> = parts.iter().map(|file| Part::read(file)).collect::<Result<_>>()?;
+            say(&page::page(&shield::outcome::Outcome::read(&file)?, &parts));
             Ok(true)
         }
         Command::Compare(options) => compare::run(&options).map(|()| true),

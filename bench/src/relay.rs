@@ -45,9 +45,9 @@ const STAGES: [(&str, &str); 3] =
     [("receive", "from the ring, ns"), ("judge", "judged, ns"), ("hand_on", "handed on, ns")];
 
 /// What a path came to.
-#[derive(Clone, Debug, serde::Serialize)]
-struct Carried {
-    path: &'static str,
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Carried {
+    path: String,
     queues: u32,
     /// The highest rate, requests a second, of which 99.9 % were answered.
     rate: u64,
@@ -94,7 +94,7 @@ fn carried(paths: &Paths, path: &'static str, queues: u32, seconds: f64, stop: &
     if let Some(engine) = engine {
         engine.leave()?;
     }
-    Ok(Carried { path, queues, rate, engine_ns, machine_ns, stages_ns })
+    Ok(Carried { path: path.to_owned(), queues, rate, engine_ns, machine_ns, stages_ns })
 }
 
 /// The highest rate for which this holds: doubled until it does not, then by halves of what is left.
@@ -117,7 +117,8 @@ fn highest(holds: impl Fn(u64) -> Result<bool>) -> Result<u64> {
     }
 }
 
-fn table(all: &[Carried]) -> Vec<Vec<String>> {
+/// As it is shown.
+pub(crate) fn table(all: &[Carried]) -> Vec<Vec<String>> {
     let head = ["path", "queues", "99.9 % answered up to, /s", "× first", "engine, ns", "machine, ns"];
     let mut table: Vec<Vec<String>> =
         vec![head.into_iter().chain(STAGES.map(|(_, shown)| shown)).map(str::to_owned).collect()];
@@ -125,7 +126,7 @@ fn table(all: &[Carried]) -> Vec<Vec<String>> {
     let ns = |ns: Option<f64>| ns.map(|ns| grouped(ns as u64)).unwrap_or_default();
     for Carried { path, queues, rate, engine_ns, machine_ns, stages_ns } in all {
         let mut row = vec![
-            (*path).to_owned(),
+            path.clone(),
             queues.to_string(),
             grouped(*rate),
             format!("{:.2}", *rate as f64 / first),

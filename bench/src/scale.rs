@@ -28,13 +28,13 @@ pub(crate) struct ScaleOptions {
 const SIZES: [u32; 4] = [10, 14, 17, 20];
 
 /// What grows, and what a packet then costs.
-#[derive(Clone, Debug, serde::Serialize)]
-struct Series {
-    what: &'static str,
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Series {
+    pub(crate) what: String,
     /// Size and ns.
-    points: Vec<(u64, u64)>,
+    pub(crate) points: Vec<(u64, u64)>,
     /// Cost is proportional to size to this power, by least squares over the logarithms.
-    exponent: f64,
+    pub(crate) exponent: f64,
 }
 
 /// One thing that is timed: behind a program that writes the source, always the same and random.
@@ -80,7 +80,7 @@ pub(crate) fn run(options: &ScaleOptions, stop: &Stop) -> Result<()> {
     table[0].extend(SIZES.map(|bits| grouped(1 << bits)));
     table[0].push("exponent".to_owned());
     for series in &all {
-        let mut line = vec![series.what.to_owned()];
+        let mut line = vec![series.what.clone()];
         line.extend(series.points.iter().map(|(_, ns)| ns.to_string()));
         line.push(format!("{:.2}", series.exponent));
         table.push(line);
@@ -104,7 +104,7 @@ fn series(
         }
     }
     let points: Vec<(u64, u64)> = shots.iter().map(|shot| (shot.size, shot.ns())).collect();
-    Ok(Series { what, exponent: exponent(&points), points })
+    Ok(Series { what: what.to_owned(), exponent: exponent(&points), points })
 }
 
 impl Shot {

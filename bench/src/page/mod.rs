@@ -1,5 +1,7 @@
 //! A page for people who would rather look: one file, with its plots in it, that needs nothing else.
 
+/// What other commands have measured.
+pub(crate) mod parts;
 /// Plots.
 mod plot;
 
@@ -11,12 +13,13 @@ use crate::machine::Machine;
 use crate::report::grouped;
 use crate::shield::outcome::{Flood, Outcome, Turn};
 use crate::shield::table::{self, GOALS, figure, title};
+use parts::Part;
 use plot::{Axis, Line, Scale, plot};
 
 const STYLE: &str = include_str!("style.css");
 
-/// The page.
-pub(crate) fn page(outcome: &Outcome) -> String {
+/// The page: good traffic under attack, then what others have measured.
+pub(crate) fn page(outcome: &Outcome, parts: &[Part]) -> String {
     let mut text = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -31,6 +34,7 @@ pub(crate) fn page(outcome: &Outcome) -> String {
         text += &section(outcome, &kind);
     }
     text += &costs(outcome);
+    text.extend(parts.iter().map(Part::section));
     text += &method(outcome);
     text + "</body>\n</html>\n"
 }

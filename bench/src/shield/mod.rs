@@ -41,8 +41,8 @@ pub(crate) struct ShieldOptions {
     /// The engine's profile
     #[arg(long, value_name = "NAME|FILE", default_value = "vos3000")]
     profile: String,
-    /// What is compared: kernel, iptables, nftables, filter, relay; also relay-busy, relay-raw, and filter-attack and
-    /// relay-attack, which are in attack mode
+    /// What is compared: kernel, iptables, nftables, filter, relay; also relay-needed, relay-busy, relay-raw, and
+    /// filter-attack and relay-attack, which are in attack mode
     #[arg(long = "setup", value_name = "NAME", value_delimiter = ',',
         default_values_t = ["kernel", "iptables", "nftables", "filter", "filter-attack", "relay", "relay-attack"].map(str::to_owned))]
     setups: Vec<String>,
@@ -181,7 +181,7 @@ pub(crate) fn run(options: &ShieldOptions, stop: &Stop) -> Result<()> {
         turns,
         costs: prices,
     };
-    for (file, text) in [(&options.json, to_json(&outcome)), (&options.html, page(&outcome))] {
+    for (file, text) in [(&options.json, to_json(&outcome)), (&options.html, page(&outcome, &[]))] {
         let Some(file) = file else { continue };
         std::fs::write(file, text).map_err(Error::io(format!("write {}", file.display())))?;
     }

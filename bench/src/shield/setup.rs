@@ -31,31 +31,47 @@ enum Way {
     Kernel,
     Iptables,
     Nftables,
-    /// The engine with these words; in attack mode or not.
-    Engine(&'static [&'static str], bool),
+    /// The engine with these words and this at the end of its `vos.toml`; in attack mode or not.
+    Engine {
+        words: &'static [&'static str],
+        toml: &'static str,
+        attack: bool,
+    },
     /// Somebody else's XDP program.
     Object(PathBuf),
     /// An XDP program that drops everything: the least that a packet can cost. No server can be reached by it.
     Drop,
 }
 
+/// `vos.toml` by which only what the engine has to decide about is redirected.
+const NEEDED: &str = "[relay]\nredirect = \"needed\"\n";
+
 /// Names, what they are, and how they are made.
-const KNOWN: [(&str, &str, Way); 10] = [
+static KNOWN: [(&str, &str, Way); 11] = [
     ("kernel", "the kernel alone", Way::Kernel),
     ("iptables", "iptables with string, hashlimit, recent and connlimit, as sites of VOS3000 have it", Way::Iptables),
     ("nftables", "nftables with a meter for each method and source", Way::Nftables),
-    ("filter", "vos-engine --mode filter", Way::Engine(&["--mode", "filter"], false)),
-    ("filter-attack", "the same in attack mode", Way::Engine(&["--mode", "filter"], true)),
+    ("filter", "vos-engine --mode filter", engine(&["--mode", "filter"])),
+    ("filter-attack", "the same in attack mode", attacked(&["--mode", "filter"])),
+    ("relay", "vos-engine, every SIP packet by the relay, re-entry, sleeping", engine(&["--wait", "sleep"])),
+    ("relay-attack", "the same in attack mode", attacked(&["--wait", "sleep"])),
     (
-        "relay",
-        "vos-engine, every SIP packet by the relay, re-entry, sleeping",
-        Way::Engine(&["--wait", "sleep"], false),
+        "relay-needed",
+        "the same as relay, but only of what the engine has to decide about",
+        Way::Engine { words: &["--wait", "sleep"], toml: NEEDED, attack: false },
     ),
-    ("relay-attack", "the same in attack mode", Way::Engine(&["--wait", "sleep"], true)),
-    ("relay-busy", "the same as relay, busy polling", Way::Engine(&["--wait", "busy"], false)),
-    ("relay-raw", "the same as relay, by a raw socket", Way::Engine(&["--inject", "raw", "--wait", "sleep"], false)),
+    ("relay-busy", "the same as relay, busy polling", engine(&["--wait", "busy"])),
+    ("relay-raw", "the same as relay, by a raw socket", engine(&["--inject", "raw", "--wait", "sleep"])),
     ("drop", "an XDP program that drops everything", Way::Drop),
 ];
+
+const fn engine(words: &'static [&'static str]) -> Way {
+    Way::Engine { words, toml: "", attack: false }
+}
+
+const fn attacked(words: &'static [&'static str]) -> Way {
+    Way::Engine { words, toml: "", attack: true }
+}
 
 /// What holds a set-up up; dropped, all of it is gone.
 #[derive(Default)]
@@ -76,7 +92,7 @@ impl Setup {
     /// That of this name.
     pub(super) fn of(name: &str) -> Result<Self> {
         let known = KNOWN.iter().find(|(known, ..)| *known == name);
-        let names = || KNOWN.map(|(name, ..)| name).join(", ");
+        let names = || KNOWN.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
         let (name, what, way) =
             known.ok_or_else(|| Error::Other(format!("there is no set-up {name}: {}, or --xdp NAME=FILE", names())))?;
         Ok(Self { name: (*name).to_owned(), what: (*what).to_owned(), way: way.clone() })
@@ -101,8 +117,8 @@ impl Setup {
                 let nftables = matches!(self.way, Way::Nftables);
                 Ok(Held { _firewall: Some(Firewall::raise(site, nftables)?), ..Held::default() })
             }
-            Way::Engine(words, attack) => {
-                let engine = programs.start(site, toml, words, stop)?;
+            Way::Engine { words, toml: more, attack } => {
+                let engine = programs.start(site, &format!("{toml}{more}"), words, stop)?;
                 if *attack {
                     engine.tool(&["attack", "on", "--ttl", "1h"])?;
                 }
