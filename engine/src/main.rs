@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing::error;
+use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 use vos_engine::config::{Attach, Bind, Config, ConfigError, CoreList, Inject, Mode, RelayTo, Wait};
 use vos_engine::daemon::{self, Options};
@@ -36,7 +36,7 @@ enum Command {
 /// Flags override the configuration file.
 #[derive(Args, Debug)]
 struct Run {
-    /// Configuration file (see configs/vos.toml).
+    /// Configuration file (see configs/vos.toml) [default: /etc/vos/vos.toml if it is there, else none].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The interface that SIP arrives on.
@@ -80,7 +80,22 @@ struct Run {
     unload_on_exit: bool,
 }
 
+/// The configuration file of whoever names none.
+const USUAL: &str = "/etc/vos/vos.toml";
+
 impl Run {
+    /// With the usual file, if none is named and it is there: decided once, so that a reload finds it missing and does not
+    /// take up the defaults.
+    fn with_file(mut self) -> Self {
+        self.config = self.config.or_else(|| Some(PathBuf::from(USUAL)).filter(|usual| usual.exists()));
+        self
+    }
+
+    /// What it is called.
+    fn file(&self) -> String {
+        self.config.as_ref().map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string())
+    }
+
     fn options(&self) -> Options {
         Options { replace: self.replace, unload_on_exit: self.unload_on_exit }
     }
@@ -106,7 +121,7 @@ impl Run {
 
     /// Prints what is wrong, or what is not as by default.
     fn check(&self) -> ExitCode {
-        let file = self.config.as_ref().map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
+        let file = self.file();
         match Config::check(self.config.as_deref(), |config| self.apply(config)) {
             Ok(config) => {
                 println!("{file}: valid");
@@ -142,10 +157,12 @@ fn main() -> ExitCode {
         .init();
     let outcome = match cli.command {
         Some(Command::Unload { iface }) => unload(&iface),
-        Some(Command::Check(run)) => return run.check(),
+        Some(Command::Check(run)) => return run.with_file().check(),
         None => {
-            let options = cli.run.options();
-            daemon::run(move || cli.run.config(), options).map_err(|error| error.to_string())
+            let run = cli.run.with_file();
+            info!("configuration: {}", run.file());
+            let options = run.options();
+            daemon::run(move || run.config(), options).map_err(|error| error.to_string())
         }
     };
     match outcome {

@@ -21,6 +21,28 @@ fn a_sound_file_is_valid_and_what_is_not_as_by_default_is_shown() {
     assert_eq!(told, (Some(0), shown.to_owned(), String::new()));
 }
 
+/// In a mount namespace with an /etc of its own.
+#[test]
+fn the_usual_file_is_read_if_it_is_there_and_none_is_named() {
+    if !vos_bench::ready(&["unshare"]) {
+        return;
+    }
+    let check = |prepare: &str, flags: &str| {
+        let engine = env!("CARGO_BIN_EXE_vos-engine");
+        let script = format!("mount -t tmpfs none /etc && {prepare} && exec {engine} check --iface eth0 {flags}");
+        let output = Command::new("unshare").args(["--mount", "sh", "-ec", &script]).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let there = "mkdir /etc/vos && echo 'quues = 4' >/etc/vos/vos.toml";
+    let (code, _, errors) = check(there, "");
+    assert!(code == Some(1) && errors.starts_with("/etc/vos/vos.toml:1: there is no key `quues`"), "{errors}");
+    for (prepare, flags, file) in [("true", "", "the defaults"), (there, "--config /dev/null", "/dev/null")] {
+        let (code, shown, errors) = check(prepare, flags);
+        assert!(code == Some(0) && shown.starts_with(&format!("{file}: valid")), "{shown}{errors}");
+    }
+}
+
 #[test]
 fn every_error_is_told_with_its_line_and_the_nearest_key() {
     let (code, shown, errors) = check("quues = 4\n[xsk]\nbind = \"zero\"\n[worker]\nwait = 5\n", &[]);
