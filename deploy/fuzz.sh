@@ -3,7 +3,8 @@
 # fuzz.sh reproduce TARGET FILE  run one input again
 # fuzz.sh linear                 count the instructions that hostile inputs of 8 and 16 KB take
 #
-# FUZZ_SEED=N repeats a run; without it each is another.
+# FUZZ_SEED=N repeats a run; without it each is another. FUZZ_TIMEOUT=S is how long an input may take by the clock (1): more
+# where others have the CPU.
 # Fuzzing takes a stable compiler: coverage without a sanitizer, which has nothing to find in a crate
 # that forbids unsafe code, and knows nothing of a UMEM. Exits 77 where cargo-fuzz or valgrind is missing
 # (deploy/setup.sh fuzz). frames needs root for its UMEM, and is left out without.
@@ -13,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tools=${FUZZ_TOOLS:-/opt/fuzz-tools}
 corpus=${VOS_CORPUS:-../shared/corpus}
 out=target/fuzz
+slow=${FUZZ_TIMEOUT:-1}
 rust=$(deploy/setup.sh rust)
 export PATH=$rust:$PATH
 
@@ -85,7 +87,7 @@ fuzz() {
     esac
     mkdir -p "$artifacts"
     rm -f "$artifacts"/*
-    RUST_BACKTRACE=0 "$program" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=1 -rss_limit_mb=1024 -dict=fuzz/sip.dict \
+    RUST_BACKTRACE=0 "$program" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout="$slow" -rss_limit_mb=1024 -dict=fuzz/sip.dict \
         -artifact_prefix="$artifacts/" -print_final_stats=1 "${options[@]}" >"$log" 2>&1 || status=$?
     [ "$status" = 0 ] || failed "$target" "$program" "$log"
     summary "$target, $4 inputs" "$log"
@@ -106,7 +108,7 @@ failed() {
     sed -n '/panicked at/,/^note:/p; /^ALARM/p; /^SUMMARY/p' "$log" >&2
     [ -n "$found" ] || die "$target ended without an artifact: $log"
     minimised=$found.min
-    "$program" -minimize_crash=1 -timeout=1 -max_total_time=20 -exact_artifact_path="$minimised" "$found" \
+    "$program" -minimize_crash=1 -timeout="$slow" -max_total_time=20 -exact_artifact_path="$minimised" "$found" \
         >"$log.min" 2>&1 || true
     [ -s "$minimised" ] || cp "$found" "$minimised"
     echo "fuzz: $target failed on $found ($(stat -c %s "$found") bytes), cut to $minimised:" >&2
@@ -134,7 +136,7 @@ campaign() { # TARGET SECONDS
 reproduce() { # TARGET FILE
     local program
     program=$(build "$1")
-    "$program" -timeout=1 "$2"
+    "$program" -timeout="$slow" "$2"
 }
 
 # Twice the bytes may take twice the instructions, whatever they are. Time would tell less: the
