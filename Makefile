@@ -19,10 +19,11 @@ build:
 	cargo build --profile $(PROFILE) -p vos-engine -p vos-bench
 
 # A short form of what is measured, in nine minutes: good traffic under floods by each way in, round trips by each path, what
-# a verdict costs, and what lists and sources do to that. The page is bench/report/index.html; the first table in README.md is
-# renewed.
+# a verdict costs, and what lists and sources do to that. The page is bench/report/index.html; the tables of
+# "Good traffic under attack" in README.md are renewed.
 REPORT := bench/report
 bench: build
+	deploy/setup.sh load
 	mkdir -p $(REPORT)
 	$(SUDO) $(BIN)/vos-bench shield --rounds 3 --seconds 1.5 --flood scanner@max,register@150000,register:0@150000 \
 		--json $(REPORT)/shield.json --readme README.md
@@ -35,6 +36,7 @@ bench: build
 # All floods, at more rates and for longer; and round trips wherever the scheduler likes.
 .PHONY: bench-long
 bench-long: build
+	deploy/setup.sh load
 	mkdir -p bench/report
 	$(SUDO) $(BIN)/vos-bench shield --json bench/report/long.json --html bench/report/long.html
 	$(SUDO) $(BIN)/vos-bench rtt --core 0
@@ -42,7 +44,7 @@ bench-long: build
 
 # What a reply to OPTIONS costs at the NIC and by Kamailio, which Debian has built for speed: so is the engine here.
 bench-answers:
-	deploy/setup.sh build run
+	deploy/setup.sh build run load
 	cargo build --release -p vos-engine -p vos-bench
 	$(SUDO) target/release/vos-bench answers --core 0
 
@@ -74,6 +76,7 @@ bench-store:
 MINUTES := 10
 .PHONY: soak
 soak: build
+	deploy/setup.sh load
 	$(SUDO) $(BIN)/vos-bench soak --minutes $(MINUTES)
 
 test:

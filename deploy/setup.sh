@@ -3,6 +3,7 @@
 # setup.sh rust      print the directory of the cargo that this project is built with
 #
 #   build  compile vos-engine, vosctl and vos-bench     run   demo and tests: namespaces, ethtool
+#   load   benches: Kamailio, and what firewalls need
 #   test   SIP servers, clients, scanners; RabbitMQ; sshd     bpf   change the XDP program (1.5 GB)
 #   fuzz   drive the SIP parser with what nobody sends
 #   bench  other SIP parsers, valgrind
@@ -103,7 +104,7 @@ install_cargo_fuzz() {
     rm -rf "$tmp"
 }
 
-[ $# -gt 0 ] || die "usage: setup.sh [build] [run] [test] [bpf] [fuzz] [bench], or setup.sh rust"
+[ $# -gt 0 ] || die "usage: setup.sh [build] [run] [load] [test] [bpf] [fuzz] [bench], or setup.sh rust"
 if [ "$*" = rust ]; then rust_dir; exit; fi
 command -v apt-get >/dev/null || die "this is not Debian: install by hand what $0 lists, then use cargo"
 
@@ -116,6 +117,7 @@ for part; do
         [ "$(rust_dir)" != /usr/bin ] || packages+=(cargo-web rustc-web)
         ;;
     run) packages+=(iproute2 util-linux mount ethtool procps) ;;
+    load) packages+=(kamailio nftables iptables) ;;
     test)
         packages+=(python3 python3-prometheus-client util-linux kamailio sip-tester baresip-core sipvicious sipsak nmap tcpdump nftables iptables bpftool strace)
         packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base iputils-ping)
@@ -128,7 +130,7 @@ for part; do
         [ "$(rust_dir)" != /usr/bin ] || packages+=(cargo-web rustc-web)
         ;;
     bench) packages+=(libosip2-dev libsofia-sip-ua-dev valgrind) ;;
-    *) die "no part named $part: build, run, test, bpf, fuzz, bench" ;;
+    *) die "no part named $part: build, run, load, test, bpf, fuzz, bench" ;;
     esac
 done
 
