@@ -1,4 +1,4 @@
-//! Two runs of `shield`, side by side: what has become better, and what worse.
+//! Two runs of `shield` or `remote`, side by side: what has become better, and what worse.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::shield::table::{cost, figure, percent, title};
 /// The comparison's options.
 #[derive(clap::Args)]
 pub(crate) struct CompareOptions {
-    /// What `vos-bench shield --json` wrote
+    /// What `vos-bench shield --json` or `vos-bench remote --json` wrote
     #[arg(value_name = "A.json")]
     before: PathBuf,
     /// What it wrote another time, or elsewhere
@@ -85,6 +85,7 @@ mod tests {
         };
         let junk = JunkReport { sent: 1_000_000, ..JunkReport::default() };
         Outcome {
+            is_remote: false,
             machine: Machine::default(),
             server: String::new(),
             rounds: 1,

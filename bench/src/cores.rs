@@ -19,6 +19,9 @@ pub(crate) fn only(core: Option<usize>) -> Result<()> {
 pub(crate) fn all_but(core: Option<usize>) -> Result<()> {
     let Some(core) = core else { return Ok(()) };
     let kept = sched_getaffinity(SELF).and_then(|mut cpus| {
+        if !cpus.is_set(core)? {
+            return Err(nix::errno::Errno::EINVAL);
+        }
         cpus.unset(core)?;
         sched_setaffinity(SELF, &cpus)
     });
@@ -43,7 +46,7 @@ mod tests {
             _ => assert_eq!(rest.unwrap(), before[1..]),
         }
         assert_eq!(std::thread::spawn(move || only(Some(first)).map(|()| may())).join().unwrap().unwrap(), [first]);
-        assert!(only(Some(CpuSet::count())).is_err());
+        assert!(only(Some(CpuSet::count())).is_err() && all_but(Some(CpuSet::count() - 1)).is_err());
         assert_eq!(may(), before, "other threads are left alone");
     }
 }

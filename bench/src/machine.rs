@@ -36,6 +36,7 @@ impl Machine {
         if let Some(program) = words.first_mut() {
             *program = "vos-bench".to_owned();
         }
+        hide_passwords(&mut words);
         Self {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             cpu: field(&info, "model name").unwrap_or_default().to_owned(),
@@ -52,6 +53,20 @@ impl Machine {
     }
 }
 
+/// Reports are handed on.
+fn hide_passwords(words: &mut [String]) {
+    const OPTION: &str = "--password";
+    let mut is_next = false;
+    for word in words {
+        if is_next {
+            "***".clone_into(word);
+        } else if word.strip_prefix(OPTION).is_some_and(|rest| rest.starts_with('=')) {
+            *word = format!("{OPTION}=***");
+        }
+        is_next = word == OPTION;
+    }
+}
+
 /// The first line `NAME : value`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines()
@@ -62,6 +77,13 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_report_holds_a_password() {
+        let mut words = ["a", "--password", "p", "--password=p", "--to", "p"].map(str::to_owned);
+        hide_passwords(&mut words);
+        assert_eq!(words, ["a", "--password", "***", "--password=***", "--to", "p"]);
+    }
 
     #[test]
     fn fields_are_read() {

@@ -25,6 +25,8 @@ mod page;
 mod parse;
 /// How much each path carries.
 mod relay;
+/// Good traffic under floods at a server elsewhere.
+mod remote;
 /// Figures for people: numbers in groups, tables of times.
 mod report;
 /// Round trips by each path, side by side.
@@ -90,16 +92,18 @@ enum Command {
     Rtt(rtt::RttOptions),
     /// Compare good traffic under floods by each way in: kernel, iptables, nftables, other XDP programs, filter, relay
     Shield(shield::ShieldOptions),
+    /// Good traffic under floods at a server on another machine, whatever protects it there
+    Remote(remote::RemoteOptions),
     /// Print the page of an earlier run of `shield`, with what else was measured
     Page {
-        /// What `vos-bench shield --json` wrote
+        /// What `vos-bench shield --json` or `vos-bench remote --json` wrote
         #[arg(value_name = "SHIELD.json")]
         file: PathBuf,
-        /// What `vos-bench verdict`, `scale` or `relay` printed with --json
+        /// The same of other set-ups, and what `vos-bench verdict`, `scale` or `relay` printed with --json
         #[arg(value_name = "FILE.json")]
         parts: Vec<PathBuf>,
     },
-    /// Hold two runs of `shield` side by side
+    /// Hold two runs of `shield` or `remote` side by side
     Compare(compare::CompareOptions),
     /// The highest rate that each path carries, and the CPU time of a request on it
     Relay(relay::RelayOptions),
@@ -163,9 +167,16 @@ fn run(command: Command, stop: &Stop) -> Result<bool> {
         Command::Demo(options) => demo::run(&options, stop),
         Command::Rtt(options) => rtt::run(&options, stop).map(|()| true),
         Command::Shield(options) => shield::run(&options, stop).map(|()| true),
+        Command::Remote(options) => remote::run(&options, stop).map(|()| true),
         Command::Page { file, parts } => {
-            let parts: Vec<Part> = parts.iter().map(|file| Part::read(file)).collect::<Result<_>>()?;
-            say(&page::page(&shield::outcome::Outcome::read(&file)?, &parts));
+            let (mut outcome, mut others) = (shield::outcome::Outcome::read(&file)?, Vec::new());
+            for file in &parts {
+                match Part::read(file)? {
+                    Part::Shield(more) => outcome.add(*more)?,
+                    other => others.push(other),
+                }
+            }
+            say(&page::page(&outcome, &others));
             Ok(true)
         }
         Command::Compare(options) => compare::run(&options).map(|()| true),

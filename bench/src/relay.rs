@@ -1,7 +1,7 @@
 //! `vos-bench relay`: how much each path carries, and what a request costs on it.
 
 use vos_bench::markdown::aligned;
-use vos_bench::{Result, Stop};
+use vos_bench::{Error, Result, Stop};
 
 use crate::demo::engine::{Engine, ProgramOptions};
 use crate::report::grouped;
@@ -69,6 +69,9 @@ pub(crate) fn run(options: &RelayOptions, stop: &Stop) -> Result<()> {
             eprintln!("{path}, {queues} queue(s)");
             all.push(carried(&paths, path, queues, options.seconds, stop)?);
         }
+    }
+    if all.is_empty() {
+        return Err(Error::Other(format!("no path has `{}` in its name; without --path all are shown", options.path)));
     }
     say(&if options.json { to_json(&all) } else { aligned(&table(&all)) });
     Ok(())

@@ -18,7 +18,7 @@ const START: Duration = Duration::from_secs(20);
 /// Where OpenSIPS is, which Debian does not have.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct OpenSips {
-    /// OpenSIPS, for `--server opensips`
+    /// OpenSIPS, 3.4 or later, for `--server opensips`
     #[arg(long = "opensips", value_name = "PATH", default_value = "opensips")]
     program: PathBuf,
     /// Where its modules are
@@ -35,13 +35,15 @@ pub(crate) fn kamailio(site: &Site, name: &str, script: &str, stop: &Stop) -> Re
          listen=udp:{}\nmpath=\"{MODULES}/\"\n{script}",
         site::SERVER[0]
     );
-    let mut command = site.server.command("kamailio");
+    // Who is root by `su` may have no sbin in PATH.
+    let program = Some("/usr/sbin/kamailio").filter(|file| Path::new(file).is_file()).unwrap_or("kamailio");
+    let mut command = site.server.command(program);
     command.args(["-DD", "-E", "-m", "64", "-M", "4"]).arg("-Y").arg(&dir);
     start("kamailio", "apt install kamailio", &mut command, (&dir, &config), site, stop)
 }
 
 impl OpenSips {
-    /// OpenSIPS (3.2 and later) likewise.
+    /// OpenSIPS (3.4 and later) likewise.
     pub(crate) fn start(&self, site: &Site, script: &str, stop: &Stop) -> Result<Program> {
         let dir = site.dir("opensips")?;
         let config = format!(

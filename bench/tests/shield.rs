@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use vos_bench::ready::{ready, skipped};
+use vos_bench::{NetNs, Responder, VethPair};
 
 /// `vos-bench shield` with these words, very short, and the engine beside it.
 fn shield(words: &[&str]) -> Output {
@@ -90,4 +91,59 @@ fn a_wrong_verdict_is_not_measured() {
     let output = shield(&["--setup", "filter", "--flood", "scanner@20000", "--profile", profile.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("a wrong verdict is not measured"), "{said}");
+}
+
+/// The server is in another namespace, as it would be on another machine.
+#[test]
+fn a_server_elsewhere_is_measured_as_it_is() {
+    if !ready(&[]) {
+        return;
+    }
+    let (server, client) = (NetNs::new("rserver").unwrap(), NetNs::new("rclient").unwrap());
+    let _wire = VethPair::new(&server, "sip0", &client, "lan0", 1).unwrap();
+    server.ip("link set sip0 address 02:00:00:00:00:01").unwrap();
+    server.ip("addr add 192.0.2.1/24 dev sip0").unwrap();
+    server.ip("route add default via 192.0.2.10").unwrap();
+    for phone in ["192.0.2.10", "192.0.2.11"] {
+        client.ip(&format!("addr add {phone}/24 dev lan0")).unwrap();
+    }
+    let responder = server.enter(|| Responder::start(&["192.0.2.1:5060".parse().unwrap()])).unwrap().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["bare", "other"];
+    let files = names.map(|name| dir.path().join(format!("{name}.json")).display().to_string());
+    for (name, file) in names.iter().zip(&files) {
+        let mut remote = client.command(env!("CARGO_BIN_EXE_vos-bench"));
+        remote.args(["remote", "--to", "192.0.2.1:5060", "--iface", "lan0", "--mac", "02:00:00:00:00:01"]);
+        remote.args(["--phones", "192.0.2.10,192.0.2.11", "--rounds", "1", "--seconds", "0.5", "--registers", "40"]);
+        remote.args(["--calls", "4", "--flood", "scanner@1000", "--name", name, "--json", file]);
+        let output = remote.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let stats = responder.stop();
+    assert!(stats.from("192.0.2.11".parse().unwrap()) > 0 && stats.method("OPTIONS") > 0, "{stats:?}");
+    let outcome: Value = serde_json::from_slice(&std::fs::read(&files[0]).unwrap()).unwrap();
+    for turn in outcome["turns"].as_array().unwrap() {
+        assert_eq!((&turn["setup"], turn["registers"]["sent"].as_u64()), (&"bare".into(), Some(20)), "{turn}");
+    }
+    let page = Command::new(env!("CARGO_BIN_EXE_vos-bench")).arg("page").args(&files).output().unwrap();
+    let said = String::from_utf8_lossy(&page.stderr);
+    let page = String::from_utf8_lossy(&page.stdout);
+    assert!(names.iter().all(|name| page.contains(&format!("<b>{name}</b>"))), "{said}{page}");
+
+    let mut wrong = client.command(env!("CARGO_BIN_EXE_vos-bench"));
+    wrong.args([
+        "remote",
+        "--to",
+        "192.0.2.1:5060",
+        "--iface",
+        "lan0",
+        "--mac",
+        "02:00:00:00:00:01",
+        "--phones",
+        "::1",
+        "--name",
+        "none",
+    ]);
+    let said = String::from_utf8(wrong.output().unwrap().stderr).unwrap();
+    assert!(said.contains("give addresses of its family"), "{said}");
 }

@@ -1,6 +1,7 @@
 //! Namespaces, wire and addresses.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -34,7 +35,7 @@ pub(crate) const QUEUES: u32 = 4;
 /// Two hosts and a wire. Fields are dropped in this order.
 pub(crate) struct Site {
     _wire: VethPair,
-    pub(crate) client: NetNs,
+    pub(crate) client: Arc<NetNs>,
     pub(crate) server: NetNs,
     /// The server's interface. It has a name of its own, because what the engine pins under /sys/fs/bpf is named
     /// after it, and that is not separate by namespace.
@@ -46,7 +47,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn build(queues: u32) -> Result<Self> {
-        let (server, client) = (NetNs::new("server")?, NetNs::new("client")?);
+        let (server, client) = (NetNs::new("server")?, Arc::new(NetNs::new("client")?));
         let pid = std::process::id();
         let (iface, lan) = (format!("sip{pid}"), format!("lan{pid}"));
         let wire = VethPair::new(&server, &iface, &client, &lan, queues)?;

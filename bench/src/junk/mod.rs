@@ -142,8 +142,8 @@ impl Junk {
     }
 }
 
-/// `02:00:00:00:00:01`
-fn mac(text: &str) -> std::result::Result<[u8; 6], &'static str> {
+/// Reads `02:00:00:00:00:01`.
+pub fn mac(text: &str) -> std::result::Result<[u8; 6], &'static str> {
     let wrong = "six bytes in hex, such as 02:00:00:00:00:01";
     let bytes: Vec<u8> = text
         .split(':')

@@ -28,12 +28,16 @@ pub(crate) fn page(outcome: &Outcome, parts: &[Part]) -> String {
     );
     text += &head(&outcome.machine, outcome);
     text += &verdict(outcome);
-    text += &goals(outcome);
+    if !outcome.is_remote {
+        text += &goals(outcome);
+    }
     let _ = write!(text, "<h2>Without a flood</h2>\n{}", html(&table::turns(outcome, None)));
     for kind in kinds(outcome) {
         text += &section(outcome, &kind);
     }
-    text += &costs(outcome);
+    if !outcome.is_remote {
+        text += &costs(outcome);
+    }
     text.extend(parts.iter().map(Part::section));
     text += &method(outcome);
     text + "</body>\n</html>\n"
@@ -174,7 +178,7 @@ fn costs(outcome: &Outcome) -> String {
     let what = Flood { mix: Mix::Scanner, sources: 200, rate: 0 };
     format!(
         "<h2>What a dropped packet costs</h2>\n<p>CPU time of the whole machine for each packet of {}, which has it for \
-         itself. The sender's share is in it and is the same for all: <i>drop</i> is a program that drops everything, the \
+         itself, the least of all rounds. The sender's share is in it and is the same for all: <i>drop</i> is a program that drops everything, the \
          least that is possible. <i>kernel</i> drops nothing: the server answers what it can.</p>\n{}",
         title(Some(what)),
         html(&table::costs(outcome))
@@ -183,13 +187,19 @@ fn costs(outcome: &Outcome) -> String {
 
 fn method(outcome: &Outcome) -> String {
     let mut text =
-        "<h2>How this was measured</h2>\n<p>Two network namespaces joined by a veth pair. 200 phones with addresses \
-         of their own have registered with a password before the flood begins; then they register again at a steady \
+        "<h2>How this was measured</h2>\n<p>200 phones have registered with a password before the flood begins; then they register again at a steady \
          pace, whatever comes back (open loop), and others make calls. What is not answered is sent again after 0.5, 1.5 \
          and 3.5 s, as RFC 3261 says, and given up after 4 s. Times run from when a registration was due \
-         (no coordinated omission). The set-ups took turns, round after round; shares are those of the worst round. \
-         Sender, phones, filter and server share the cores.</p>\n<ul>\n"
+         (no coordinated omission). Shares are those of the worst round. \
+         "
             .to_owned();
+    text += if outcome.is_remote {
+        "Each way in was a run of its own. Phones and flood share a machine, the server has another, and busy cores are the \
+         senders'.</p>\n<ul>\n"
+    } else {
+        "The ways in took turns, round after round. Two network namespaces are joined by a veth pair: sender, phones, filter \
+         and server share the cores.</p>\n<ul>\n"
+    };
     for (name, what) in &outcome.setups {
         let _ = writeln!(text, "<li><b>{}</b>: {}</li>", escape(name), escape(what));
     }

@@ -12,11 +12,15 @@ use super::{escape, html};
 use crate::relay::{self, Carried};
 use crate::report::grouped;
 use crate::scale::Series;
+use crate::shield::outcome::Outcome;
 
-/// What `--json` of `verdict`, `scale` or `relay` has printed.
+/// What `shield` and `remote` have written, or `--json` of `verdict`, `scale` or `relay` has printed.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Part {
+    /// Good traffic under attack: more set-ups, measured another time.
+    #[serde(skip_deserializing)]
+    Shield(Box<Outcome>),
     /// What a verdict costs.
     Verdict {
         /// The programs: the empty one, ours, others.
@@ -42,15 +46,24 @@ impl Part {
     /// From this file.
     pub(crate) fn read(file: &Path) -> Result<Self> {
         let text = std::fs::read(file).map_err(Error::io(format!("read {}", file.display())))?;
+        // Not by way of `untagged`, which has no integers as keys (serde #1183): statuses are counted by such.
+        if let Ok(outcome) = serde_json::from_slice(&text) {
+            return Ok(Self::Shield(Box::new(outcome)));
+        }
         serde_json::from_slice(&text).map_err(|_| {
-            let file = file.display();
-            Error::Other(format!("{file}: not what `vos-bench verdict`, `scale` or `relay` prints with --json"))
+            Error::Other(format!(
+                "{}: not what `vos-bench shield` or `remote` writes, nor what `verdict`, `scale` or `relay` prints, with \
+                 --json",
+                file.display()
+            ))
         })
     }
 
     /// Its section of the page.
     pub(super) fn section(&self) -> String {
         match self {
+            // Among the set-ups of the first.
+            Self::Shield(_) => String::new(),
             Self::Verdict { programs, rows } => verdicts(programs, rows),
             Self::Scale(series) => growth(series),
             Self::Relay(all) => {
@@ -80,7 +93,8 @@ fn verdicts(programs: &[String], rows: &[Frame]) -> String {
         let [whole, dark] = [ours, empty.min(ours)].map(|ns| ns as f64 * 100.0 / most);
         let _ = writeln!(
             text,
-            "<div><span>{}</span><i><b style=\"width:{whole:.1}%\"><b style=\"width:{:.1}%\"></b></b></i><em>{ours}</em></div>",
+            "<div><span>{}</span><i><b style=\"width:{whole:.1}%\"><b style=\"width:{:.1}%\"></b></b></i>\
+             <em>{ours}</em></div>",
             escape(&row.frame),
             dark * 100.0 / whole.max(f64::MIN_POSITIVE)
         );
@@ -141,7 +155,8 @@ mod tests {
         let scale = section(r#"[{"what":"blocklist","points":[[1024,100],[1048576,200]],"exponent":0.1}]"#);
         assert!(scale.contains("<svg") && scale.contains("blocklist: size to the power of 0.10"), "{scale}");
         let relay = section(
-            r#"[{"path":"re-entry","queues":2,"rate":40000,"engine_ns":null,"machine_ns":5.0,"stages_ns":[1.0,null,null]}]"#,
+            r#"[{"path":"re-entry","queues":2,"rate":40000,"engine_ns":null,"machine_ns":5.0,
+                "stages_ns":[1.0,null,null]}]"#,
         );
         assert!(relay.contains("40,000") && relay.contains("re-entry"), "{relay}");
     }

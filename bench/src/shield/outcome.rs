@@ -16,6 +16,9 @@ pub(crate) struct Outcome {
     pub(crate) machine: Machine,
     /// Who answered: Kamailio, OpenSIPS, the responder.
     pub(crate) server: String,
+    /// Is that on another machine? Then what its cores worked is unknown here.
+    #[serde(default)]
+    pub(crate) is_remote: bool,
     /// How often each set-up had its turn.
     pub(crate) rounds: usize,
     /// How long each turn was, seconds.
@@ -106,12 +109,33 @@ impl Turn {
 }
 
 impl Outcome {
-    /// What `vos-bench shield --json` wrote.
+    /// What `vos-bench shield --json` or `vos-bench remote --json` wrote.
     pub(crate) fn read(file: &Path) -> Result<Self> {
         let text = std::fs::read(file).map_err(Error::io(format!("read {}", file.display())))?;
-        let wrong =
-            |error| Error::Other(format!("{}: not what `vos-bench shield --json` writes: {error}", file.display()));
+        let wrong = |error| {
+            Error::Other(format!(
+                "{}: not what `vos-bench shield --json` writes, nor `remote`: {error}",
+                file.display()
+            ))
+        };
         serde_json::from_slice(&text).map_err(wrong)
+    }
+
+    /// Adds other set-ups that were measured in the same way.
+    pub(crate) fn add(&mut self, other: Self) -> Result<()> {
+        let is_known = |name: &str| self.setups.iter().any(|(known, _)| known == name);
+        if let Some((name, _)) = other.setups.iter().find(|(name, _)| is_known(name)) {
+            return Err(Error::Other(format!("{name} is in both files: measure one of them with another --name")));
+        }
+        let how = |of: &Self| (of.is_remote, of.server.clone(), of.rounds, of.seconds, of.machine.cpu.clone());
+        if how(self) != how(&other) {
+            let what = "these runs are of different servers, machines, rounds or seconds";
+            return Err(Error::Other(format!("{what}: `vos-bench compare` holds them side by side")));
+        }
+        self.setups.extend(other.setups);
+        self.turns.extend(other.turns);
+        self.costs.extend(other.costs);
+        Ok(())
     }
 
     /// The turns of a set-up under a flood.
