@@ -28,7 +28,7 @@ bench: build
 	$(SUDO) $(BIN)/vos-bench shield --rounds 3 --seconds 1.5 --flood scanner@max,register@150000,register:0@150000 \
 		--json $(REPORT)/shield.json --readme README.md
 	$(SUDO) $(BIN)/vos-bench rtt --core 0 --rounds 2 --seconds 1.5
-	$(SUDO) $(BIN)/vos-bench verdict --rounds 3 --packets 300000 --json >$(REPORT)/verdict.json
+	$(SUDO) $(BIN)/vos-bench verdict --rounds 9 --packets 900000 --json >$(REPORT)/verdict.json
 	$(SUDO) $(BIN)/vos-bench scale --json >$(REPORT)/scale.json
 	$(BIN)/vos-bench page $(REPORT)/shield.json $(REPORT)/verdict.json $(REPORT)/scale.json >$(REPORT)/index.html
 	@echo "$(REPORT)/index.html"
