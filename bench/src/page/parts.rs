@@ -39,6 +39,7 @@ pub(crate) enum Part {
 pub(crate) struct Frame {
     frame: String,
     verdict: String,
+    /// Nanoseconds, or words.
     cells: Vec<Value>,
 }
 
@@ -83,7 +84,7 @@ fn verdicts(programs: &[String], rows: &[Frame]) -> String {
     /// Columns of the empty program and of ours.
     const EMPTY: usize = 0;
     const OURS: usize = 1;
-    let ns = |row: &Frame, column: usize| row.cells.get(column).and_then(|cell| cell["Ns"].as_u64());
+    let ns = |row: &Frame, column: usize| row.cells.get(column).and_then(Value::as_u64);
     let most = rows.iter().filter_map(|row| ns(row, OURS)).max().unwrap_or(1).max(1) as f64;
     let mut text = "<h2>What a verdict costs</h2>\n<p>Nanoseconds that the XDP program takes for a packet, \
                     by BPF_PROG_TEST_RUN; an empty program takes the dark part.</p>\n<div class=\"bars long\">\n"
@@ -135,6 +136,8 @@ fn growth(all: &[Series]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use vos_bench::verdict::table::{Cell, Line as Written};
+
     use super::*;
 
     fn section(json: &str) -> String {
@@ -145,11 +148,15 @@ mod tests {
 
     #[test]
     fn each_command_has_its_section() {
-        let verdict = section(
-            r#"{"rounds":3,"packets":9,"programs":["empty","vos"],"rows":[
-                {"frame":"a <b>","verdict":"drop","cells":[{"Ns":20},{"Ns":80}]},
-                {"frame":"other","verdict":"pass","cells":["None",{"Wrong":null}]}],"goals":[]}"#,
-        );
+        let row = |frame, verdict: &str, cells: [Cell; 2]| Written {
+            frame,
+            verdict: verdict.to_owned(),
+            cells: cells.to_vec(),
+        };
+        let rows =
+            [row("a <b>", "drop", [Cell::Ns(20), Cell::Ns(80)]), row("other", "pass", [Cell::None, Cell::Wrong(None)])];
+        let rows = serde_json::to_string(&rows).unwrap();
+        let verdict = section(&format!(r#"{{"rounds":3,"programs":["empty","vos"],"rows":{rows},"goals":[]}}"#));
         assert!(verdict.contains("a &lt;b&gt;") && verdict.contains("<em>80</em>"), "{verdict}");
         assert!(verdict.contains("width:100.0%") && verdict.contains("width:25.0%"), "{verdict}");
         let scale = section(r#"[{"what":"blocklist","points":[[1024,100],[1048576,200]],"exponent":0.1}]"#);
