@@ -93,9 +93,10 @@ impl Brief {
                 let class = match method {
                     _ if is_emergency(method) => Class::Emergency,
                     Method::Ack | Method::Cancel => Class::InDialog,
+                    // Belongs to no dialog, whatever its To says (RFC 3261 §10.2).
+                    Method::Register => Class::Register,
                     _ if to_tag => Class::InDialog,
                     Method::Invite => Class::Invite,
-                    Method::Register => Class::Register,
                     _ => Class::Other,
                 };
                 (class, 0, Some(method))

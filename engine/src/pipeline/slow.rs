@@ -20,7 +20,8 @@ pub(super) fn is_beyond<S: Sources>(
     if rules.slowed.is_empty() || !rules.watches(Reason::Slowed) || !begins(method) {
         return false;
     }
-    let is_within = message.to().is_ok_and(|to| to.tag.is_some());
+    // A REGISTER belongs to no dialog, whatever its To says (RFC 3261 §10.2): registrars answer it all the same.
+    let is_within = method != Method::Register && message.to().is_ok_and(|to| to.tag.is_some());
     let is_emergency = || method == Method::Invite && rules.emergency.is_called(message);
     !is_within
         && !is_emergency()

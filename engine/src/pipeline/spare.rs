@@ -169,7 +169,8 @@ mod tests {
             under(pressed, &known, &mut Scratch::default(), &sip(payload), 1).action
         };
         let (here, there) = (own(5060), own(5070));
-        let new = [request("REGISTER", "sip:e.com", "1", ""), request("INVITE", "sip:2@e.com", "1", "")];
+        let new = [("REGISTER", ""), ("REGISTER", ";tag=2"), ("INVITE", "")]
+            .map(|(method, to_tag)| request(method, "sip:e.com", "1", to_tag));
         for payload in &new {
             assert_eq!(decide(payload, &here), Action::Drop(Reason::GivenUp));
             for pressed in [&there, &Pressed::default()] {
