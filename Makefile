@@ -37,8 +37,8 @@ bench: build
 .PHONY: bench-long
 bench-long: build
 	deploy/setup.sh load
-	mkdir -p bench/report
-	$(SUDO) $(BIN)/vos-bench shield --json bench/report/long.json --html bench/report/long.html
+	mkdir -p $(REPORT)
+	$(SUDO) $(BIN)/vos-bench shield --json $(REPORT)/long.json --html $(REPORT)/long.html
 	$(SUDO) $(BIN)/vos-bench rtt --core 0
 	$(SUDO) $(BIN)/vos-bench rtt --flood
 

@@ -76,6 +76,12 @@ pub struct Brief {
     pub begins: bool,
 }
 
+/// Is a request within a dialog: has To a tag (RFC 3261 §12.2)? A REGISTER belongs to none, whatever its To says (§10.2):
+/// registrars answer it all the same.
+pub(super) fn is_within_dialog(message: &Message<'_>, method: Method<'_>) -> bool {
+    method != Method::Register && message.to().is_ok_and(|to| to.tag.is_some())
+}
+
 impl Brief {
     /// Of `message`, as far as it has what it needs; `emergency` says whether one calls a number that goes first.
     pub fn of(message: &Message<'_>, secret: &Secret, emergency: impl Fn(&Message<'_>) -> bool) -> Option<Self> {
@@ -93,10 +99,9 @@ impl Brief {
                 let class = match method {
                     _ if is_emergency(method) => Class::Emergency,
                     Method::Ack | Method::Cancel => Class::InDialog,
-                    // Belongs to no dialog, whatever its To says (RFC 3261 §10.2).
-                    Method::Register => Class::Register,
-                    _ if to_tag => Class::InDialog,
+                    _ if is_within_dialog(message, method) => Class::InDialog,
                     Method::Invite => Class::Invite,
+                    Method::Register => Class::Register,
                     _ => Class::Other,
                 };
                 (class, 0, Some(method))

@@ -5,6 +5,7 @@ use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 
 use super::Context;
+use super::brief::is_within_dialog;
 use crate::policy::Sources;
 
 /// Is this a REGISTER or an INVITE that begins something, of an unknown source that has as much open as it may? What cannot
@@ -21,9 +22,7 @@ pub(super) fn is_beyond<S: Sources>(
     if !rules.watches(Reason::Parallel) || !matches!(method, Method::Register | Method::Invite) {
         return false;
     }
-    let is_exempt = method == Method::Invite
-        && (message.to().is_ok_and(|to| to.tag.is_some()) || rules.emergency.is_called(message));
-    if is_exempt {
+    if is_within_dialog(message, method) || method == Method::Invite && rules.emergency.is_called(message) {
         return false;
     }
     // What is cheap first: who is known is asked of the kernel, so those who are not beyond it are noted all the same.

@@ -5,6 +5,7 @@ use vos_common::reason::Reason;
 use vos_common::rule::Addr;
 
 use super::Context;
+use super::brief::is_within_dialog;
 use crate::policy::{Sources, begins};
 
 /// Is this a request that begins something, and has its source, unknown and slowed, sent more than it may? Costs one
@@ -20,10 +21,8 @@ pub(super) fn is_beyond<S: Sources>(
     if rules.slowed.is_empty() || !rules.watches(Reason::Slowed) || !begins(method) {
         return false;
     }
-    // A REGISTER belongs to no dialog, whatever its To says (RFC 3261 §10.2): registrars answer it all the same.
-    let is_within = method != Method::Register && message.to().is_ok_and(|to| to.tag.is_some());
     let is_emergency = || method == Method::Invite && rules.emergency.is_called(message);
-    !is_within
+    !is_within_dialog(message, method)
         && !is_emergency()
         && rules.slowed.is_beyond(src, context.secret, &rules.slow_to, now())
         && !context.sources.is_known(src)
