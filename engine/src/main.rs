@@ -149,27 +149,32 @@ fn main() -> ExitCode {
     // calls errors is said by whoever uses it, in words that name the fix, and not with each try.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error,lapin=off"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+        .with_target(false);
+    // The journal has its own times.
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().init()
+    } else {
+        log.init()
+    }
     let outcome = match cli.command {
-        Some(Command::Unload { iface }) => unload(&iface),
+        Some(Command::Unload { iface }) => unload(&iface).map_err(|message| (message, 1)),
         Some(Command::Check(run)) => return run.with_file().check(),
         None => {
             let run = cli.run.with_file();
             info!("configuration: {}", run.file());
             let options = run.options();
-            daemon::run(move || run.config(), options).map_err(|error| error.to_string())
+            daemon::run(move || run.config(), options).map_err(|error| (error.to_string(), error.exit_status()))
         }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+        Err((message, status)) => {
             error!("{message}");
-            ExitCode::FAILURE
+            ExitCode::from(status)
         }
     }
 }

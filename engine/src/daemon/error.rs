@@ -79,6 +79,26 @@ pub enum StartError {
     InterfaceGone(String),
 }
 
+impl StartError {
+    /// The exit status, for service managers: a start in vain that somebody has to see to is `EX_CONFIG` (78, sysexits.h),
+    /// and another try is no use. All else may mend itself, and is 1.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Config(_)
+            | Self::Queues { .. }
+            | Self::Firewall(_)
+            | Self::ReentryLoop
+            | Self::Attach(AttachError::Foreign { .. } | AttachError::Native { .. })
+            | Self::Bind(BindError::NoZeroCopy { .. })
+            | Self::Socket(SocketError::NoGroup { .. }) => EX_CONFIG,
+            _ => 1,
+        }
+    }
+}
+
+/// `EX_CONFIG` of sysexits.h. The unit's `RestartPreventExitStatus` names it.
+const EX_CONFIG: u8 = 78;
+
 pub(super) fn io(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::Io { what, source }
 }

@@ -16,6 +16,8 @@ mod services;
 mod softswitch;
 /// From a configuration to workers ready to run.
 mod start;
+/// What systemd is told.
+mod supervisor;
 /// What has ended goes.
 mod sweep;
 /// The addresses of trunks.
@@ -40,7 +42,7 @@ use tracing::{error, info, warn};
 
 use crate::asker::Asker;
 use crate::cluster::Cluster;
-use crate::config::{Config, ConfigError, RelayTo};
+use crate::config::{Config, ConfigError, Mode, RelayTo};
 use crate::control::clock::Clock;
 use crate::control::{Control, Engine, api, socket};
 use crate::detector;
@@ -66,11 +68,17 @@ use crate::xdp::{AttachError, Counters, Filter, Settings};
 use error::io;
 use services::{Reach, Services};
 use start::{Connected, check_queues, find, own_addresses};
+use supervisor::Supervisor;
 use sweep::sweep;
 use view::{Shape, View};
 
 /// How often own addresses and threads are looked after.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// What to do after a first start, which drops nothing.
+const NEXT_STEPS: &str = "mode monitor drops nothing. Next: in an hour `vosctl stats` shows what it would have dropped and \
+    `vosctl suggest-allow` whom to allow first; then write mode = \"relay\" (or \"filter\") into the configuration and start \
+    the engine again";
 
 /// What a start may change beside the configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,7 +118,7 @@ pub fn run(
         // On a thread of its own: it may wait for the disk.
         scope.spawn(move || {
             let _in_runtime = handle.enter();
-            let _nobody_may_wait_any_more = ending.send(looked_after.look_after_until(&stopped_looking));
+            let _nobody_may_wait_any_more = ending.send(looked_after.look_after_until(&stopped_looking, handle));
         });
         runtime.block_on(async {
             let (stopping, stopped) = oneshot::channel::<()>();
@@ -119,6 +127,10 @@ pub fn run(
             }));
             let sweeper = tokio::spawn(sweep(control, suspensions));
             info!("{}: ready", config.iface);
+            if config.mode == Mode::Monitor {
+                info!("{}: {NEXT_STEPS}", config.iface);
+            }
+            Supervisor::ready();
             let reloads = async {
                 while hup.recv().await.is_some() {
                     let live = Arc::clone(&live);
@@ -132,6 +144,7 @@ pub fn run(
                 () = reloads => Ok(()),
                 outcome = ended => outcome.unwrap_or(Err(StartError::WorkerDied)),
             };
+            Supervisor::stopping();
             sweeper.abort();
             drop((stop_looking, stopping));
             match server.await {
@@ -407,9 +420,11 @@ impl Running {
     }
 
     /// Looks after everything until nobody holds the other end of `stop` any more.
-    fn look_after_until(&mut self, stop: &mpsc::Receiver<()>) -> Result<(), StartError> {
+    fn look_after_until(&mut self, stop: &mpsc::Receiver<()>, runtime: &Handle) -> Result<(), StartError> {
+        let mut supervisor = Supervisor::new();
         loop {
             self.look_after()?;
+            supervisor.round(self.shape.mode.word(), &self.stats, runtime);
             if stop.recv_timeout(ROUND) != Err(mpsc::RecvTimeoutError::Timeout) {
                 return Ok(());
             }

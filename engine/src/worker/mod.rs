@@ -344,6 +344,7 @@ impl Worker {
     }
 
     fn beat(&mut self, now: u64) {
+        self.stats.turns.count();
         self.stats.note_socket(&self.queue.statistics());
         self.stats.held.set(self.queue.held() as u64);
         if !self.relay.probe(now) {

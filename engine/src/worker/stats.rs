@@ -35,6 +35,8 @@ pub struct Stats {
     /// What is counted of the socket, by [`Statistics::LABELS`].
     socket: Counters<{ Statistics::LABELS.len() }>,
     pub(super) held: Counter,
+    /// Beats: how often its loop has come round to look after itself, whatever came of it.
+    pub(super) turns: Counter,
     pub(super) stages: Stages,
     live: AtomicBool,
     /// Of the relay's peer, if there is one.
@@ -71,6 +73,11 @@ impl Stats {
             "held": self.held.get(),
             "stages": self.stages.to_json(),
         })
+    }
+
+    /// Grows as long as the worker goes on: one a `relay.heartbeat_ms`.
+    pub fn turns(&self) -> u64 {
+        self.turns.get()
     }
 
     /// What was given up, of all classes.
