@@ -108,6 +108,9 @@ pub mod explain;
 /// All of it together, from start to stop.
 pub mod daemon;
 
+/// What a thread may still do after its set-up.
+pub mod privileges;
+
 // What all of them stand on.
 
 /// Timers and port, as RFC 3261 has them.

@@ -156,9 +156,9 @@ fn main() -> ExitCode {
         .with_target(false);
     // The journal has its own times.
     if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().init()
+        log.without_time().init();
     } else {
-        log.init()
+        log.init();
     }
     let outcome = match cli.command {
         Some(Command::Unload { iface }) => unload(&iface).map_err(|message| (message, 1)),

@@ -32,7 +32,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -58,6 +58,7 @@ use crate::offenders::{self, Offenders};
 use crate::policy::gateways::{Teller, Watch as TrunkWatch};
 use crate::policy::{self, Bindings, Online, Registrar};
 use crate::pressure::{Pressure, Watch};
+use crate::privileges;
 use crate::records::Records;
 use crate::relay::{Switchboard, Tap};
 use crate::samples::{Door, Samples};
@@ -106,6 +107,7 @@ pub fn run(
     let mut int = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
     let mut hup = signal(SignalKind::hangup()).map_err(io("catching SIGHUP"))?;
     let mut engine = Running::start(config, options, Box::new(read))?;
+    privileges::keep(&privileges::KEPT_BY_CONTROL);
     let (control, view) = (Arc::clone(&engine.control), Arc::new(engine.view()));
     let suspensions = Arc::clone(&engine.suspensions);
     engine.services.show(Arc::clone(&view) as Arc<dyn Engine>);
@@ -246,7 +248,7 @@ impl Running {
         let samples = Samples::new(Arc::clone(&events)).telling(parts.observed.clone());
         let doors = parts.workers.iter().map(|worker| samples.door(worker.number)).collect::<Vec<_>>();
         let workers = parts.workers.into_iter().zip(doors);
-        let workers = workers.map(|(worker, door)| spawn(worker, door, config, &stop)).collect();
+        let workers = workers.map(|(worker, door)| spawn(worker, door, config, &stop)).collect::<Result<_, _>>()?;
         let pings = Arc::new(Pings::default());
         let (verified, suspensions) = (parts.policy.verified(), parts.policy.registrations.suspensions());
         let warden = Warden {
@@ -289,25 +291,25 @@ impl Running {
             records: parts.records.clone(),
         };
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
-        let observer = std::thread::spawn(move || observer.follow(replies, &observer_stop));
+        let observer = thread("vos-observer", move || observer.follow(replies, &observer_stop))?;
         let (writer, in_force) = (parts.writer, Arc::clone(&live));
-        let writer = std::thread::spawn(move || writer.follow(&in_force));
+        let writer = thread("vos-records", move || writer.follow(&in_force))?;
         let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
-        let sampler = std::thread::spawn(move || samples.follow(ring, &sampler_stop));
+        let sampler = thread("vos-sampler", move || samples.follow(ring, &sampler_stop))?;
         let neighbours = parts.neighbours.map(|neighbours| {
             let stop = Arc::clone(&stop);
-            std::thread::spawn(move || neighbours.follow(&stop))
+            thread("vos-neighbours", move || neighbours.follow(&stop))
         });
-        let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours).collect();
+        let mut observers: Vec<_> = [observer, sampler].into_iter().chain(neighbours.transpose()?).collect();
         let (health, news, asker_stop) = (Arc::clone(&parts.health), Arc::clone(&events), Arc::clone(&stop));
-        observers.push(std::thread::spawn(move || health.run(&news, &asker_stop)));
+        observers.push(thread("vos-health", move || health.run(&news, &asker_stop))?);
         let asker_stop = Arc::clone(&stop);
-        observers.push(std::thread::spawn(move || asker.follow(&asker_stop)));
+        observers.push(thread("vos-asker", move || asker.follow(&asker_stop))?);
         if config.relay.to == RelayTo::Local && !stats.is_empty() {
             let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
             let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };
             let stop = Arc::clone(&stop);
-            observers.push(std::thread::spawn(move || watch.follow(&stop)));
+            observers.push(thread("vos-pressure", move || watch.follow(&stop))?);
         }
         let (counters, detector) = (Arc::new(parts.counters), Arc::<Detector>::default());
         let looker = detector::Watch {
@@ -322,7 +324,9 @@ impl Running {
             file: config.control.state_dir.join(format!("{}.usual.json", config.iface)),
         };
         let looker_stop = Arc::clone(&stop);
-        observers.push(std::thread::spawn(move || looker.follow(&looker_stop)));
+        // It runs the operator's hook, which may need what it is given here.
+        let looker = Builder::new().name("vos-detector".to_owned()).spawn(move || looker.follow(&looker_stop));
+        observers.push(looker.map_err(io("starting a thread"))?);
         let tallies = Arc::<Tallies>::default();
         let cluster = start::member(config).map(|member| {
             let tally = tallies.of(&format!("cluster {}", member.log));
@@ -512,10 +516,18 @@ impl Running {
     }
 }
 
-fn spawn(worker: Worker, door: Door, config: &Config, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
+/// A thread that needs nothing but what is open.
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    privileges::thread(name, &[], work).map_err(io("starting a thread"))
+}
+
+/// A worker gives up by itself what it does not need, once its socket is as it shall be.
+fn spawn(worker: Worker, door: Door, config: &Config, stop: &Arc<AtomicBool>) -> Result<JoinHandle<()>, StartError> {
     let core = config.worker.cores.cores().get(worker.number as usize).copied();
     let (config, stop) = (config.clone(), Arc::clone(stop));
-    std::thread::spawn(move || worker.run(&config, core, door, &stop))
+    let name = format!("vos-queue-{}", worker.number);
+    let started = Builder::new().name(name).spawn(move || worker.run(&config, core, door, &stop));
+    started.map_err(io("starting a thread"))
 }
 
 fn lock(settings: &Mutex<Settings>) -> MutexGuard<'_, Settings> {

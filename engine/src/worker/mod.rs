@@ -36,6 +36,7 @@ use crate::pipeline::{self, Action, Answers, Checksum, Context, Outcome, Scratch
 use crate::policy::gateways::Gateways;
 use crate::policy::{self, Granted, Observation, Said, Secret, Suspensions};
 use crate::pressure::{Pressed, Pressure};
+use crate::privileges;
 use crate::reassembly::Reassembly;
 use crate::records::{Ended, Invited, Records};
 use crate::relay::{Backlog, Relay};
@@ -117,7 +118,7 @@ fn now() -> u64 {
 }
 
 impl Worker {
-    /// Runs until `stop`, and shows at `door` what it drops. On the way out the heartbeat ends first, then what is in the
+    /// Runs until `stop` without the privileges that it does not need, and shows at `door` what it drops. On the way out the heartbeat ends first, then what is in the
     /// ring is still relayed.
     pub fn run(mut self, config: &Config, core: Option<usize>, mut door: Door, stop: &AtomicBool) {
         if let Some(id) = core
@@ -130,6 +131,7 @@ impl Worker {
         if busy && let Err(error) = sys::busy_poll(self.queue.fd(), worker.busy_poll_us, worker.busy_poll_budget) {
             warn!("queue {}: the kernel refuses busy polling ({error}); polling without it", self.number);
         }
+        privileges::keep(privileges::kept_by_worker(&config.relay.to));
         let beat = u64::from(config.relay.heartbeat_ms) * 1_000_000;
         let spin = u64::from(worker.spin_us) * 1_000;
         let mut desk = Desk::of(&self, config.xsk.batch as usize);

@@ -11,6 +11,8 @@ mod cost;
 mod death;
 /// Generic XDP and raw injection.
 mod generic;
+/// What threads may still do.
+mod privileges;
 /// The configuration is read again, and rules are switched, while packets flow.
 mod reload;
 /// Two hosts, a wire, and the engine.
