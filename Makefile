@@ -105,6 +105,13 @@ install:
 	$(SUDO) install -D -t $(DESTDIR)$(PREFIX)/share/vos/hooks configs/hooks/*
 	[ -e $(DESTDIR)/etc/vos/vos.toml ] || $(SUDO) install -D -m 644 -t $(DESTDIR)/etc/vos configs/vos.toml
 
+# target/debian/vos-fastpath_VERSION_ARCH.deb
+.PHONY: deb
+deb:
+	deploy/setup.sh build deb
+	cargo build --release -p vos-engine
+	deploy/deb.sh release
+
 bpf:
 	deploy/setup.sh bpf
 	deploy/bpf.sh build

@@ -6,7 +6,7 @@
 #   load   benches: Kamailio, and what firewalls need
 #   test   SIP servers, clients, scanners; RabbitMQ; sshd     bpf   change the XDP program (1.5 GB)
 #   fuzz   drive the SIP parser with what nobody sends
-#   bench  other SIP parsers, valgrind
+#   bench  other SIP parsers, valgrind                  deb    make the Debian package
 #
 # What is there is left alone: a second run asks dpkg, needs no network and no root.
 set -euo pipefail
@@ -88,23 +88,27 @@ install_bpf_linker() {
     rm -rf "$tmp"
 }
 
-# cargo-fuzz is not in Debian. Any compiler that builds this project builds it.
-install_cargo_fuzz() {
-    local version=0.13.2 tools=${FUZZ_TOOLS:-/opt/fuzz-tools} rust tmp
-    [ "$("$tools/bin/cargo-fuzz" --version 2>/dev/null)" != "cargo-fuzz $version" ] || return 0
-    echo "setup: building cargo-fuzz $version into $tools"
+# cargo_tool NAME VERSION DIR [ARGUMENT...]: what is not in Debian. Any compiler that builds this project builds it.
+cargo_tool() {
+    local name=$1 version=$2 tools=$3 rust tmp
+    shift 3
+    [[ "$("$tools/bin/$name" --version 2>/dev/null)" != *"$version" ]] || return 0
+    echo "setup: building $name $version into $tools"
     rust=$(rust_dir)
     tmp=$(mktemp -d)
     env -u RUSTFLAGS PATH="$rust:$PATH" \
-        "$rust/cargo" install cargo-fuzz --version "$version" --locked --root "$tmp" >"$log" 2>&1 || {
+        "$rust/cargo" install "$name" --version "$version" --locked --root "$tmp" "$@" >"$log" 2>&1 || {
         tail -n 20 "$log" >&2
-        die "cargo-fuzz did not build"
+        die "$name did not build"
     }
-    as_root install -D "$tmp/bin/cargo-fuzz" "$tools/bin/cargo-fuzz"
+    as_root install -D "$tmp/bin/$name" "$tools/bin/$name"
     rm -rf "$tmp"
 }
+install_cargo_fuzz() { cargo_tool cargo-fuzz 0.13.2 "${FUZZ_TOOLS:-/opt/fuzz-tools}"; }
+# Not optimised: it copies a few files.
+install_cargo_deb() { cargo_tool cargo-deb 3.8.0 "${DEB_TOOLS:-/opt/deb-tools}" --debug; }
 
-[ $# -gt 0 ] || die "usage: setup.sh [build] [run] [load] [test] [bpf] [fuzz] [bench], or setup.sh rust"
+[ $# -gt 0 ] || die "usage: setup.sh [build] [run] [load] [test] [bpf] [fuzz] [bench] [deb], or setup.sh rust"
 if [ "$*" = rust ]; then rust_dir; exit; fi
 command -v apt-get >/dev/null || die "this is not Debian: install by hand what $0 lists, then use cargo"
 
@@ -120,7 +124,7 @@ for part; do
     load) packages+=(kamailio nftables iptables) ;;
     test)
         packages+=(python3 python3-prometheus-client util-linux kamailio sip-tester baresip-core sipvicious sipsak nmap tcpdump nftables iptables bpftool strace)
-        packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base iputils-ping)
+        packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base iputils-ping debootstrap)
         [ "$(rust_dir)" != /usr/bin ] || packages+=(rustfmt-web rust-web-clippy)
         ;;
     bpf) packages+=(cargo-web rustc-web rust-web-src llvm-22 llvm-22-dev) ;;
@@ -129,8 +133,12 @@ for part; do
         packages+=(g++ gcc libc6-dev ca-certificates valgrind)
         [ "$(rust_dir)" != /usr/bin ] || packages+=(cargo-web rustc-web)
         ;;
+    deb)
+        packages+=(gcc libc6-dev dpkg ca-certificates)
+        [ "$(rust_dir)" != /usr/bin ] || packages+=(cargo-web rustc-web)
+        ;;
     bench) packages+=(libosip2-dev libsofia-sip-ua-dev valgrind) ;;
-    *) die "no part named $part: build, run, load, test, bpf, fuzz, bench" ;;
+    *) die "no part named $part: build, run, load, test, bpf, fuzz, bench, deb" ;;
     esac
 done
 
@@ -140,4 +148,5 @@ trap 'rm -f "$log"; policy_off' EXIT
 install_missing "${packages[@]}"
 if [[ " $* " == *' bpf '* ]]; then install_bpf_linker; fi
 if [[ " $* " == *' fuzz '* ]]; then install_cargo_fuzz; fi
+if [[ " $* " == *' deb '* ]]; then install_cargo_deb; fi
 echo "setup: $* ready ($((SECONDS - started)) s)"

@@ -10,6 +10,7 @@ require_all=${VOS_REQUIRE_ALL:-0}
 bin=target/$profile
 rust=$(deploy/setup.sh rust)
 export PATH=$rust:$PATH CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+fresh=${FRESH_DIR:-target/fresh}
 times=$(mktemp) results=$(mktemp) said=$(mktemp) others=
 clean() {
     if [ -n "$others" ]; then
@@ -75,7 +76,7 @@ has() { "$rust/cargo-$1" --version >/dev/null 2>&1 || skip "this Rust toolchain 
 
 setup() {
     deploy/setup.sh build run test
-    if [ "$require_all" = 1 ]; then deploy/setup.sh bpf fuzz; fi
+    if [ "$require_all" = 1 ]; then deploy/setup.sh bpf fuzz deb; fi
     cargo --version
 }
 format() {
@@ -117,6 +118,20 @@ fuzz() {
     deploy/fuzz.sh 45 message
     deploy/fuzz.sh 15 uri
 }
+# What `install` needs: the package, a later one, and a fresh Debian.
+package() {
+    [ -x "${DEB_TOOLS:-/opt/deb-tools}/bin/cargo-deb" ] || skip "no cargo-deb (deploy/setup.sh deb)"
+    deploy/fresh/root.sh "$fresh"
+    rm -f target/debian/*.deb
+    deploy/deb.sh "$profile" --fast
+    deploy/deb.sh "$profile" --fast --deb-version 9.0.0-1
+}
+# That package on that Debian, under systemd: docs/install.md, crashes, upgrade, removal.
+install() {
+    compgen -G 'target/debian/*.deb' >/dev/null || skip "no package (the stage package makes it)"
+    BENCH=$bin/vos-bench deploy/fresh/run.sh "$fresh" deploy/fresh/journey.sh target/debian/vos-fastpath_[!9]*.deb \
+        target/debian/vos-fastpath_9*.deb
+}
 # guests "KERNEL NIC BIND QUEUES"...: a journey in an emulated machine for each, all at once, since most of their time
 # is the verifier's, which has one CPU. What each says comes in one piece.
 guests() {
@@ -154,9 +169,10 @@ stage setup setup
 stage format format
 stage build build
 stage unit unit
-beside bpf fuzz lint
+beside package bpf fuzz lint
 stage kernel kernel
 together
+stage install install
 stage zero-copy guests "backports virtio zerocopy 1" "backports igb zerocopy 4"
 stage kernels kernels
 

@@ -1,0 +1,145 @@
+# shellcheck shell=bash
+# journey.sh, for run.sh: the package on a fresh machine as docs/install.md has it, and what crashes, hangs, bad
+# configurations, an upgrade and a removal do to a filter that is in force. FILE...: the package, then one of a later
+# version. Needs BENCH=PATH of vos-bench.
+
+deb=$(basename "$1") later=$(basename "$2")
+phone=192.0.2.10 scanner=203.0.113.66 server=192.0.2.1
+
+fail() {
+    inside systemctl status vos-engine@eth0 --no-pager >&2 || true
+    inside journalctl -u vos-engine@eth0 --no-pager -n 40 >&2 || true
+    die "$*"
+}
+expect() { [ "$2" = "$3" ] || fail "$1: expected '$2', seen '$3'"; }
+property() { inside systemctl show -P "$1" vos-engine@eth0; }
+is() { [ "$(property "$1")" = "$2" ]; }
+figure() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1])).get(sys.argv[2], 0))' "$2" "$1"; }
+dropped() { inside vosctl --json stats | python3 -c 'import json, sys; print(json.load(sys.stdin)["reasons"].get(sys.argv[1], 0))' "$1"; }
+
+# The SIP server, and a phone that goes on registering while things happen: nobody may hear of them.
+serve() {
+    beside "$BENCH" responder --listen $server:5060 --stats "$mnt/server.json" >"$mnt/responder.log" 2>&1 &
+    responder=$!
+    until_true 10 "the SIP server listens" grep -q . "$mnt/server.json"
+}
+phones() { # NAME SECONDS
+    out "$BENCH" load --to $server:5060 --from $phone --kind register --rate 50 --seconds "$2" --warmup 0 --repeat --linger 10 \
+        --json >"$mnt/$1.json"
+}
+# The scanner sends all the while; what came of it is in the server's book.
+scan() { out "$BENCH" load --to $server:5060 --from $scanner --kind register --rate 50 --seconds 3600 --warmup 0 --json >/dev/null; }
+from_scanner() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["sources"].get(sys.argv[2], 0))' "$mnt/server.json" $scanner; }
+
+# undisturbed WHAT SECONDS COMMAND...: while COMMAND runs, and for so many seconds in all, each phone is answered and the
+# blocked scanner is not
+undisturbed() {
+    local what=$1 seconds=$2 before
+    shift 2
+    before=$(from_scanner)
+    phones during "$seconds" &
+    local calls=$!
+    sleep 0.5
+    "$@"
+    wait "$calls" || fail "$what: phones: $?"
+    expect "$what: phones without an answer" 0 $(($(figure sent "$mnt/during.json") - $(figure answered "$mnt/during.json")))
+    expect "$what: of the blocked scanner, at the server" "$before" "$(from_scanner)"
+    say "$what: all phones answered, the blocked scanner never"
+}
+
+# --- as docs/install.md has it -----------------------------------------------------------------------------
+
+serve
+mv "$layer/root/$deb" "$layer/root/vos-fastpath.deb"
+# A scanner is there while they are followed, as always.
+scan & scanning=$!
+number=0
+while IFS= read -r -d '' block; do
+    number=$((number + 1))
+    inside bash -euc "cd /root; $block" >"$mnt/block.log" 2>&1 || {
+        cat "$mnt/block.log" >&2
+        fail "block $number of docs/install.md: $block"
+    }
+done < <(python3 - docs/install.md <<'PY'
+import re, sys
+for block in re.findall(r"^```sh fresh\n(.*?)^```$", open(sys.argv[1]).read(), re.M | re.S):
+    sys.stdout.write(block + "\0")
+PY
+)
+[ $number -gt 3 ] || die "docs/install.md has no blocks to follow"
+say "$number blocks of docs/install.md followed"
+
+# --- what the unit promises ----------------------------------------------------------------------------------
+
+expect "mode" 1 "$(inside journalctl -u vos-engine@eth0 -o cat | grep -c 'mode relay')"
+inside vosctl block 203.0.113.0/24 --reason "scanner" >/dev/null
+grown() { local before; before=$(dropped blocked); sleep 0.1; [ "$(dropped blocked)" -gt "$before" ]; }
+until_true 10 "the scanner's packets are dropped" grown
+
+# Rights: what workers may still do, and what the unit leaves to anybody in there.
+pid=$(property MainPID)
+for task in $(inside ls "/proc/$pid/task"); do
+    case $(inside cat "/proc/$pid/task/$task/comm") in
+    vos-queue-*) expect "a worker's capabilities" 0000000000000000 "$(inside awk '/^CapPrm/ { print $2 }' "/proc/$pid/task/$task/status")" ;;
+    esac
+done
+inside systemd-analyze security --no-pager --threshold=40 vos-engine@eth0 >"$mnt/security.log" || fail "$(tail -1 "$mnt/security.log")"
+
+undisturbed "restart" 4 inside systemctl restart vos-engine@eth0
+
+killed() {
+    inside systemctl kill -s KILL vos-engine@eth0
+    until_true 10 "it comes back" is NRestarts 1
+    until_true 10 "it is ready" is ActiveState active
+}
+undisturbed "killed" 5 killed
+
+hangs() {
+    inside kill -STOP "$(property MainPID)"
+    until_true 40 "the watchdog ends it" is NRestarts 2
+    until_true 10 "it is ready" is ActiveState active
+    inside journalctl -u vos-engine@eth0 -o cat | grep -q 'Watchdog timeout' || fail "it was something else than the watchdog"
+}
+undisturbed "hung" 14 hangs
+
+# A bad file: a reload changes nothing, a start is tried once and not again, and the filter stays in force.
+bad_file() {
+    inside cp -a /etc/vos/vos.toml /root/good.toml
+    inside bash -c 'echo "qeues = 4" >>/etc/vos/vos.toml'
+    ! inside systemctl reload vos-engine@eth0 2>/dev/null || fail "a reload of a bad file succeeds"
+    expect "after the reload" active "$(property ActiveState)"
+    ! inside systemctl restart vos-engine@eth0 2>/dev/null || fail "a start with a bad file succeeds"
+    until_true 10 "it gives up" is ActiveState failed
+    expect "exit status" 78 "$(property ExecMainStatus)"
+    # Longer than RestartSec=.
+    sleep 2
+    expect "tries" "failed, 0 restarts" "$(property ActiveState), $(property NRestarts) restarts"
+    inside journalctl -u vos-engine@eth0 -o cat -n 30 | grep -q 'qeues' || fail "the log does not name the key"
+    inside cp -a /root/good.toml /etc/vos/vos.toml
+    inside systemctl reset-failed vos-engine@eth0
+    inside systemctl start vos-engine@eth0
+}
+undisturbed "bad file" 7 bad_file
+
+# --- an upgrade, a removal ------------------------------------------------------------------------------------
+
+inside bash -c 'echo "# ours" >>/etc/vos/vos.toml'
+upgrade() { inside apt-get install -y "/root/$later" >"$mnt/apt.log" 2>&1 || { cat "$mnt/apt.log" >&2; fail "upgrade"; }; }
+undisturbed "upgrade" 12 upgrade
+inside grep -q '^# ours' /etc/vos/vos.toml || fail "the upgrade has replaced the configuration"
+expect "rules after the upgrade" 1 "$(inside vosctl list block | grep -c 203.0.113.0/24)"
+expect "the engine after the upgrade" active "$(property ActiveState)"
+
+inside apt-get remove -y vos-fastpath >"$mnt/apt.log" 2>&1 || { cat "$mnt/apt.log" >&2; fail "removal"; }
+expect "pins after the removal" "" "$(inside find /sys/fs/bpf -mindepth 2)"
+expect "programs on eth0 after the removal" "" "$(inside ip link show eth0 | grep -o 'prog/xdp.*' || true)"
+expect "links of the unit after the removal" "" "$(inside find /etc/systemd -name 'vos-*')"
+expect "processes after the removal" "" "$(inside pgrep -x vos-engine || true)"
+inside test -e /etc/vos/vos.toml || fail "the removal has taken the configuration along"
+before=$(from_scanner)
+until_true 10 "without a filter the scanner gets through" eval '[ "$(from_scanner)" -gt "$before" ]'
+inside apt-get purge -y vos-fastpath >"$mnt/apt.log" 2>&1 || { cat "$mnt/apt.log" >&2; fail "purge"; }
+expect "left after the purge" "" "$(inside find / -xdev \( -path /proc -o -path /sys -o -path /root \) -prune -o \( -name 'vos*' -o -name '*vos-*' \) -print | grep -v -e /var/lib/dpkg -e /var/log -e /var/lib/apt -e /var/cache || true)"
+expect "users after the purge" "" "$(inside getent passwd vos || true)$(inside getent group vos || true)"
+kill $scanning $responder 2>/dev/null || true
+say "removed, and nothing is left"
