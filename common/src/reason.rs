@@ -173,3 +173,9 @@ impl Reason {
 pub const REASON_SLOTS: u32 = 64;
 
 const _: () = assert!(Reason::ALL.len() <= REASON_SLOTS as usize);
+
+/// Where in the array of what befalls sources that are trusted or allowed the slots of rules begin that would have dropped
+/// their packets; below are those of rules that did.
+pub const WATCHED: u32 = REASON_SLOTS / 2;
+
+const _: () = assert!((Reason::ForeignDomain as u32) < WATCHED, "the slots of the program's rules overlap");

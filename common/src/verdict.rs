@@ -37,6 +37,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Slot of the first monitored rule that would have dropped the packet; 0 (no rule's slot) if none would.
     pub would: u64,
+    /// 1: the source is trusted or allowed; 0: it is not, or nobody has looked.
+    pub named: u64,
 }
 
 impl Judged {
@@ -122,6 +124,7 @@ struct Trial<'a, F, T> {
     f: &'a F,
     t: &'a T,
     would: usize,
+    named: usize,
 }
 
 impl<F: Frame, T: Tables> Trial<'_, F, T> {
@@ -140,7 +143,7 @@ impl<F: Frame, T: Tables> Trial<'_, F, T> {
 
     #[inline(always)]
     fn end(&self, verdict: Verdict) -> Judged {
-        Judged { verdict, would: self.would as u64 }
+        Judged { verdict, would: self.would as u64, named: self.named as u64 }
     }
 
     #[inline(always)]
@@ -219,7 +222,7 @@ const RATES: u64 = Reason::RateRegister.bit()
 /// The verdict on one frame.
 #[inline(always)]
 pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
-    let mut trial = Trial { f, t, would: f.settle(0) };
+    let mut trial = Trial { f, t, would: f.settle(0), named: f.settle(0) };
     // 1. Is it ours? The cheapest question first: most packets are no SIP.
     let plain = packet::plain_ports(f);
     if plain.is_some_and(|[_, port]| !t.sip_port(port)) {
@@ -259,6 +262,7 @@ pub fn judge<F: Frame, T: Tables>(f: &F, t: &T) -> Judged {
         return trial.drop(Reason::Blocked);
     }
     let named = rule == RuleKind::Allowed as u32 || rule == RuleKind::Trusted as u32;
+    trial.named = f.settle(usize::from(named));
     if flow.proto == TOO_DEEP {
         return trial.drop_or_leave(Reason::TooDeep);
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use vos_common::cases::{self, Case, NOW, World};
+use vos_common::cases::{self, Case, NOW, Packet, World};
 use vos_common::reason::Reason;
 use vos_common::verdict::{Action, Judged, Verdict, judge};
 
@@ -95,6 +95,21 @@ fn monitored_rules_drop_nothing_and_say_what_they_would_have() {
         if would.is_none() {
             assert_eq!(judged.verdict, case.expect, "{}", case.name);
         }
+    }
+}
+
+#[test]
+fn who_is_trusted_or_allowed_is_told_from_all_others() {
+    let mut world = World::at(NOW);
+    world.live = true;
+    for (source, named) in
+        [(cases::TRUSTED_V4, 1), (cases::ALLOWED_V4, 1), (cases::VERIFIED_V4, 0), (cases::CALLER_V4, 0)]
+    {
+        let survives = Packet::v4(source).sip(&cases::request("INVITE")).build();
+        let dropped = Packet::v4(source).sip(b"GET / HTTP/1.1 and more than twenty bytes\r\n\r\n").build();
+        let judged = [survives, dropped].map(|frame| judge(&frame.as_slice(), &world));
+        assert_eq!(judged.map(|judged| judged.named), [named; 2], "{source:?}");
+        assert_eq!(judged.map(|judged| judged.verdict.action), [Action::Redirect, Action::Drop], "{source:?}");
     }
 }
 

@@ -50,6 +50,10 @@ pub static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOT
 /// What monitor mode would have dropped, by reason.
 #[map]
 pub static WOULD_DROP: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
+/// Packets of trusted and allowed sources that a rule dropped, by reason; from [`WATCHED`](vos_common::reason::WATCHED) on
+/// those that one would have dropped. They are in the two above as well.
+#[map]
+pub static NAMED: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
 #[map]
 pub static SOURCES: Array<ClockBucket> = Array::with_max_entries(SOURCE_BUCKETS, 0);
 /// Sources that were given clocks: they are new, or were forgotten.

@@ -9,14 +9,14 @@ use aya_ebpf::{
 };
 use vos_common::{
     packet::Frame as _,
-    reason::Reason,
+    reason::{Reason, WATCHED},
     state::{SAMPLE_HEAD, SAMPLE_MAX},
     verdict::{Action, Judged, judge},
 };
 
 use crate::{
     frame::{Packet, and, zero},
-    maps::{REASONS, SAMPLE, SAMPLED, SAMPLES, WOULD_DROP, XSKS},
+    maps::{NAMED, REASONS, SAMPLE, SAMPLED, SAMPLES, WOULD_DROP, XSKS},
     tables::Maps,
 };
 use vos_common::verdict::Tables as _;
@@ -29,10 +29,13 @@ const NO_WAKEUP: u64 = 1;
 pub fn vos_xdp(ctx: XdpContext) -> u32 {
     let Some(maps) = Maps::of(ctx.ctx) else { return xdp_action::XDP_PASS };
     let packet = Packet::of_xdp(ctx.ctx);
-    let Judged { verdict, would } = judge(&packet, &maps);
+    let Judged { verdict, would, named } = judge(&packet, &maps);
     let would = and::<63>(would | zero()) as u64;
     if would != 0 {
         count(&WOULD_DROP, would);
+        if named != 0 {
+            count(&NAMED, would + u64::from(WATCHED));
+        }
     }
     // One path from here on: reason and action in one number that the verifier does not know.
     let code = verdict.reason as u64 | (verdict.action as u64) << 8 | zero();
@@ -46,6 +49,9 @@ pub fn vos_xdp(ctx: XdpContext) -> u32 {
         action
     } else if action == Action::Drop as u64 {
         sample(ctx.ctx, &packet, &maps, reason);
+        if named != 0 {
+            count(&NAMED, reason);
+        }
         xdp_action::XDP_DROP
     } else {
         xdp_action::XDP_PASS

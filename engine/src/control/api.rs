@@ -102,8 +102,9 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// What the API asks of the running engine. Called from threads that may block.
 pub trait Engine: Measured {
-    /// `{"mode","queues","xdp","bind","inject","judged","reasons":{label:n},"would_drop":{label:n},"workers":[...]}`, and
-    /// for `relay.to = "proxy…"` `"proxy":{"strays":{word:n},"backends":[...]}`.
+    /// `{"mode","queues","xdp","bind","inject","judged","reasons":{label:n},"would_drop":{label:n},"allowed_dropped":{label:n},
+    /// "allowed_would_drop":{label:n},"workers":[...]}`, and for `relay.to = "proxy…"`
+    /// `"proxy":{"strays":{word:n},"backends":[...]}`.
     fn stats(&self) -> Value;
 
     /// `{"candidates":[{"address","answered","last_seen_s"}]}`: who sends OPTIONS that the server answers.

@@ -80,6 +80,14 @@ impl View {
         let help =
             "Packets that rules in monitor mode would have dropped; what became of them they are counted by as well";
         page.counters("vos_would_drop_packets", help, would)?;
+        let rules = || kernel().filter(|reason| reason.is_rule());
+        let dropped = rules().map(|rule| ([("reason", rule.label())], self.counters.named_dropped(rule)));
+        let help = "Packets of sources that are trusted or allowed which the XDP program dropped; they are in vos_packets, too";
+        page.counters("vos_allowed_dropped_packets", help, dropped)?;
+        let would = rules().map(|rule| ([("reason", rule.label())], self.counters.named_would_drop(rule)));
+        let help = "Packets of sources that are trusted or allowed which the XDP program would have dropped if the rule \
+                    were not in monitor mode; they are in vos_would_drop_packets, too";
+        page.counters("vos_allowed_would_drop_packets", help, would)?;
         let help =
             "Responses of the softswitch that found no room on their way to user space: what they prove is not seen";
         page.counter("vos_replies_unseen", help, self.counters.replies_lost())

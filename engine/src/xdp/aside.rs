@@ -19,7 +19,7 @@ use vos_common::rate::{
     ClockBucket, Limit, Limits, PREFIX_BUCKETS, SOURCE_BUCKETS, VERIFIED_BUCKETS, VerifiedBucket, bucket, prefix_key,
     source_key,
 };
-use vos_common::reason::Reason;
+use vos_common::reason::{REASON_SLOTS, Reason};
 use vos_common::rule::{Addr, Rule};
 use vos_common::signature::Signatures;
 use vos_common::state::{Clock, Config, Homes, Ports, V6_RULES};
@@ -90,6 +90,7 @@ pub struct Aside {
     source: PathBuf,
     config: Config,
     counted: [Vec<u64>; 2],
+    counted_named: u64,
     touched: Vec<(u32, u32)>,
     _socket: Socket,
 }
@@ -150,7 +151,7 @@ impl Aside {
             .map_err(failed("XSKS"))?;
         let none = || vec![0; Reason::ALL.len()];
         let (config, counted) = (Config::default(), [none(), none()]);
-        Ok(Self { ebpf, source, config, counted, touched: Vec::new(), _socket: socket })
+        Ok(Self { ebpf, source, config, counted, counted_named: 0, touched: Vec::new(), _socket: socket })
     }
 
     /// Begins anew at `now` (ns of `CLOCK_MONOTONIC`): the configuration and heartbeat of this moment, and nobody has
@@ -189,7 +190,7 @@ impl Aside {
         map_mut::<Array<_, u64>>(&mut self.ebpf, "HEART")?.set(0, beat, 0).map_err(failed("HEART"))
     }
 
-    /// What the program does with a frame at `now`.
+    /// What the program does with a frame at `now`. Whether its source is trusted or allowed is told only where a rule applies.
     pub fn judge(&mut self, frame: &[u8], now: u64, live: bool) -> Result<Judged, AsideError> {
         if !(SHORTEST..=LONGEST).contains(&frame.len()) {
             return Err(AsideError::Length(frame.len()));
@@ -214,7 +215,17 @@ impl Aside {
         };
         let reason = self.grown("REASONS", 0)?.ok_or(AsideError::Uncounted)?;
         let would = self.grown("WOULD_DROP", 1)?.map_or(0, |reason| reason as u64);
-        Ok(Judged { verdict: Verdict { action, reason }, would })
+        Ok(Judged { verdict: Verdict { action, reason }, would, named: self.named()? })
+    }
+
+    /// Did the program count what befell the packet of a trusted or allowed source?
+    fn named(&mut self) -> Result<u64, AsideError> {
+        let counters: PerCpuArray<_, u64> = map(&self.ebpf, "NAMED")?;
+        let mut now = 0;
+        for slot in 0..REASON_SLOTS {
+            now += counters.get(&slot, 0).map_err(failed("NAMED"))?.iter().sum::<u64>();
+        }
+        Ok(u64::from(std::mem::replace(&mut self.counted_named, now) != now))
     }
 
     /// The one counter that has grown by one.

@@ -4,7 +4,7 @@ use aya::Ebpf;
 use aya::maps::{Array, MapData, MapError as AyaError, PerCpuArray};
 use serde_json::{Map, Value};
 use tracing::error;
-use vos_common::reason::Reason;
+use vos_common::reason::{Reason, WATCHED};
 use vos_common::rule::Addr;
 use vos_common::signature::Signatures;
 use vos_common::state::{Config as KernelConfig, Homes, Ports, V6_RULES};
@@ -163,6 +163,7 @@ impl Settings {
 pub struct Counters {
     reasons: PerCpuArray<MapData, u64>,
     would_drop: PerCpuArray<MapData, u64>,
+    named: PerCpuArray<MapData, u64>,
     replies_lost: PerCpuArray<MapData, u64>,
     new_sources: PerCpuArray<MapData, u64>,
 }
@@ -172,6 +173,7 @@ impl Counters {
         Ok(Self {
             reasons: take(ebpf, "REASONS")?,
             would_drop: take(ebpf, "WOULD_DROP")?,
+            named: take(ebpf, "NAMED")?,
             replies_lost: take(ebpf, "REPLIES_LOST")?,
             new_sources: take(ebpf, "NEW_SOURCES")?,
         })
@@ -187,6 +189,16 @@ impl Counters {
         total(&self.would_drop, reason as u32)
     }
 
+    /// Packets of trusted and allowed sources that this rule of the program's dropped, since the engine was started.
+    pub fn named_dropped(&self, rule: Reason) -> u64 {
+        total(&self.named, rule as u32)
+    }
+
+    /// The same, of packets that it would have dropped if it were not in monitor mode.
+    pub fn named_would_drop(&self, rule: Reason) -> u64 {
+        total(&self.named, WATCHED + rule as u32)
+    }
+
     /// Responses that found no room on their way to user space.
     pub fn replies_lost(&self) -> u64 {
         total(&self.replies_lost, 0)
@@ -197,7 +209,8 @@ impl Counters {
         total(&self.new_sources, 0)
     }
 
-    /// Both arrays as JSON: `judged`, `reasons`, `would_drop`.
+    /// The arrays as JSON: `judged`, `reasons`, `would_drop`; of sources that are trusted or allowed `allowed_dropped` and
+    /// `allowed_would_drop`.
     pub fn to_json(&self) -> Map<String, Value> {
         let kernel = || Reason::ALL.iter().filter(|reason| reason.in_kernel());
         let table = |count: &dyn Fn(Reason) -> u64| -> Map<String, Value> {
@@ -210,6 +223,12 @@ impl Counters {
         json.insert("judged".into(), judged.into());
         json.insert("reasons".into(), reasons.into());
         json.insert("would_drop".into(), would_drop.into());
+        let rules = |count: &dyn Fn(Reason) -> u64| -> Map<String, Value> {
+            let rules = kernel().filter(|reason| reason.is_rule());
+            rules.map(|rule| (rule.label().to_owned(), count(*rule).into())).collect()
+        };
+        json.insert("allowed_dropped".into(), rules(&|rule| self.named_dropped(rule)).into());
+        json.insert("allowed_would_drop".into(), rules(&|rule| self.named_would_drop(rule)).into());
         json
     }
 }

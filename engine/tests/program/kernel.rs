@@ -5,7 +5,7 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions};
 use vos_bench::{NetNs, VethPair, maps};
 use vos_common::cases::{Case, World};
-use vos_common::reason::Reason;
+use vos_common::reason::{REASON_SLOTS, Reason, WATCHED};
 use vos_common::state::{Clock, Config, V6_RULES};
 use vos_common::verdict::{Action, Judged, Verdict, judge};
 use vos_engine::config::Xsk;
@@ -56,6 +56,9 @@ pub(crate) struct Program {
     ebpf: Ebpf,
     reasons: Counters,
     would: Counters,
+    named: PerCpuArray<MapData, u64>,
+    /// The slots of `named`, as they should be.
+    wanted: Vec<u64>,
     /// The same in plain memory.
     pub(crate) world: World,
     round: u64,
@@ -75,7 +78,9 @@ impl Program {
         program.load().unwrap();
         let counters = ["REASONS", "WOULD_DROP"].map(|name| Counters::of(ebpf.take_map(name).unwrap()));
         let [reasons, would] = counters;
-        let mut program = Self { ebpf, reasons, would, world, round: 0 };
+        let named = PerCpuArray::try_from(ebpf.take_map("NAMED").unwrap()).unwrap();
+        let wanted = vec![0; REASON_SLOTS as usize];
+        let mut program = Self { ebpf, reasons, would, named, wanted, world, round: 0 };
         program.configure();
         program.live(true);
         program
@@ -144,12 +149,23 @@ impl Program {
         if let Some(would) = judged.would() {
             assert_eq!(self.would.grown(would), 1, "not noted as {would:?}: {}", Hex(frame));
         }
+        if judged.named == 1 {
+            let would = judged.would().map(|would| WATCHED + would as u32);
+            let dropped = (action == Action::Drop).then_some(reason as u32);
+            would.into_iter().chain(dropped).for_each(|slot| self.wanted[slot as usize] += 1);
+        }
         judged
     }
 
     #[track_caller]
     pub(crate) fn nothing_else_was_counted(&mut self) {
         assert_eq!((self.reasons.all_grown(), self.would.all_grown()), (vec![], vec![]));
+        assert_eq!(self.named(), self.wanted, "of trusted and allowed sources");
+    }
+
+    /// What the program has counted of trusted and allowed sources, by slot.
+    pub(crate) fn named(&self) -> Vec<u64> {
+        (0..REASON_SLOTS).map(|slot| self.named.get(&slot, 0).unwrap().iter().sum()).collect()
     }
 
     /// A live AF_XDP socket for queue 0 in the program's map, in a namespace of its own: without one, nothing is

@@ -12,7 +12,7 @@ use frames::{Frames, Random};
 use kernel::{Program, runs};
 use vos_common::cases::{self, Packet};
 use vos_common::rate::{SOURCE_BUCKETS, bucket, source_key};
-use vos_common::reason::Reason;
+use vos_common::reason::{Reason, WATCHED};
 use vos_common::rule::Addr;
 use vos_common::state::Homes;
 use vos_common::verdict::{Action, Verdict, judge};
@@ -97,6 +97,9 @@ fn random_frames_agree() {
             assert!(reasons.get(reason.label()).is_some_and(|seen| *seen >= 20), "{reason:?} {reasons:?}");
         }
         assert!(watched > ROUNDS / 20, "{watched}");
+        let named = program.named();
+        let (dropped, noted) = named.split_at(WATCHED as usize);
+        assert!([dropped, noted].iter().all(|slots| slots.iter().sum::<u64>() >= 20), "{named:?}");
     });
 }
 

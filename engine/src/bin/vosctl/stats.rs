@@ -47,6 +47,13 @@ fn stats_text(stats: &Value) -> String {
         lines.push("would have been dropped, if this were enforced:".to_owned());
         lines.extend(counters(table("would_drop"), judged));
     }
+    for (key, what) in [("allowed_dropped", "were dropped"), ("allowed_would_drop", "would have been dropped")] {
+        if table(key).values().any(|count| count.as_u64().unwrap_or_default() > 0) {
+            lines.push(String::new());
+            lines.push(format!("of sources that are trusted or allowed {what}:"));
+            lines.extend(counters(table(key), judged));
+        }
+    }
     if let Some(sources) = stats.pointer("/verified/sources").and_then(Value::as_u64) {
         lines.push(String::new());
         lines.push(format!("{sources:>15}  sources verified"));
@@ -155,6 +162,9 @@ mod tests {
         );
         assert_eq!(records_line(&json!({ "on": true, "written": { "summary": 0 }, "lost": {} })), None);
         assert!(stats_text(&json!({ "would_drop": { "stealth": 3 } })).contains("if this were enforced"));
+        let allowed = stats_text(&json!({ "allowed_would_drop": { "short": 2 }, "allowed_dropped": { "short": 0 } }));
+        assert!(allowed.contains("allowed would have been dropped:\n              2  short"), "{allowed}");
+        assert!(!allowed.contains("were dropped"), "{allowed}");
         assert_eq!(stats_text(&json!([])), "\n\n              0  packets judged\n");
     }
 }
