@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// From when on it is an attack.
 mod attack;
@@ -245,7 +246,15 @@ pub struct ControlPlane {
     pub widest_v6: u8,
     /// The shortest IPv4 prefix that a feed may block, 0 to 32; feeds cannot insist.
     pub widest_feed_v4: u8,
+    /// How often disk, decisions and the kernel's maps are compared; zero: only when somebody asks.
+    #[serde(with = "span")]
+    pub verify_every: Duration,
 }
+
+/// Shortest `control.verify_every` but for none at all: a million decisions take some seconds.
+const VERIFY_MIN: Duration = Duration::from_secs(1);
+/// Longest `control.verify_every`.
+const VERIFY_MAX: Duration = Duration::from_secs(86_400);
 
 impl Default for Config {
     fn default() -> Self {
@@ -319,6 +328,7 @@ impl Default for ControlPlane {
             widest_v4: widest.v4,
             widest_v6: widest.v6,
             widest_feed_v4: widest.feed_v4,
+            verify_every: Duration::from_secs(900),
         }
     }
 }
@@ -429,7 +439,7 @@ impl Config {
     pub fn reloaded(&self, new: &Self) -> Self {
         let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, registration, .. } = new.clone();
         let Self { attack, enumeration, blacklist, online, health, control, .. } = new.clone();
-        let ControlPlane { widest_v4, widest_v6, widest_feed_v4, .. } = control;
+        let ControlPlane { widest_v4, widest_v6, widest_feed_v4, verify_every, .. } = control;
         let Self { gateway, file_feed, datagram_feed, amqp, api, honeypot, records, .. } = new.clone();
         let Relay { redirect, priority, shield, emergency, .. } = relay;
         Self {
@@ -448,7 +458,7 @@ impl Config {
             blacklist,
             online,
             health,
-            control: ControlPlane { widest_v4, widest_v6, widest_feed_v4, ..self.control.clone() },
+            control: ControlPlane { widest_v4, widest_v6, widest_feed_v4, verify_every, ..self.control.clone() },
             file_feed,
             datagram_feed,
             amqp,
@@ -494,6 +504,9 @@ impl Config {
         within("control.widest_v4", self.control.widest_v4.into(), 0, 32)?;
         within("control.widest_v6", self.control.widest_v6.into(), 0, 128)?;
         within("control.widest_feed_v4", self.control.widest_feed_v4.into(), 0, 32)?;
+        let every = self.control.verify_every;
+        let sound = every.is_zero() || (VERIFY_MIN..=VERIFY_MAX).contains(&every);
+        check("control.verify_every", sound, || format!("{} is out of range", humantime::format_duration(every)))?;
         self.validate_gateways()?;
         self.validate_records()?;
         self.validate_feeds()

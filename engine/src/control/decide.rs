@@ -19,7 +19,7 @@ use crate::control::ask::{Ask, By, Done, Outcome, Refusal};
 use crate::control::carry::{Draft, Job, Wish};
 use crate::control::clock::Clock;
 use crate::control::decision::{Decision, Key};
-use crate::control::figures::{CountedMaps, Figures};
+use crate::control::figures::{Compared, CountedMaps, Figures};
 use crate::control::guard::{Guard, Widest};
 use crate::control::history::Set;
 use crate::control::hold::Held;
@@ -58,6 +58,8 @@ pub struct Control {
     posted: Notify,
     /// Writes that the kernel refused.
     refused_writes: Arc<AtomicU64>,
+    /// What the last comparison found.
+    pub(super) compared: Mutex<Option<Compared>>,
 }
 
 pub(super) struct Inner {
@@ -151,7 +153,14 @@ impl Control {
         inner.take_name();
         inner.join(now)?;
         let (waiting, inner) = (Mutex::default(), Mutex::new(inner));
-        Ok(Self { waiting, inner, clock: Box::new(clock), posted: Notify::new(), refused_writes })
+        Ok(Self {
+            waiting,
+            inner,
+            clock: Box::new(clock),
+            posted: Notify::new(),
+            refused_writes,
+            compared: Mutex::default(),
+        })
     }
 
     /// Whom no block may hit without `force`, and why: this host's addresses, its gateway, its resolvers. In place of
@@ -254,6 +263,7 @@ impl Control {
             commits: inner.store.commits(),
             size: inner.store.size(),
             refused_writes: self.refused_writes.load(Relaxed),
+            compared: *self.compared.lock(),
         }
     }
 

@@ -28,6 +28,19 @@ pub struct Figures {
     pub size: u64,
     /// Writes to its maps that the kernel refused.
     pub refused_writes: u64,
+    /// What the last comparison of disk, decisions and kernel found; `None`: there was none since the start.
+    pub compared: Option<Compared>,
+}
+
+/// What is left of the differences that a comparison found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// When it ended, unix nanoseconds.
+    pub wall_ns: u64,
+    /// On the kernel's side; 0 if they were repaired.
+    pub in_kernel: u64,
+    /// On the disk.
+    pub on_disk: u64,
 }
 
 /// The kernel's maps, with a count of what they refuse.

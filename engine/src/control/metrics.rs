@@ -7,13 +7,13 @@ use prometheus_client::registry::Unit;
 use crate::cluster::Progress;
 use crate::control::decide::Control;
 use crate::control::decision::{Kind, Origin};
-use crate::control::figures::Figures;
+use crate::control::figures::{Compared, Figures};
 use crate::feed::{State, View};
 use crate::metrics::{Measured, Page};
 
 impl Measured for Control {
     fn measure(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Figures { decisions, held, graves, outbox, next, commits, size, refused_writes } = self.figures();
+        let Figures { decisions, held, graves, outbox, next, commits, size, refused_writes, compared } = self.figures();
         let by_kind_and_origin = Kind::ALL.into_iter().flat_map(|kind| Origin::ALL.map(|origin| (kind, origin)));
         let decisions = by_kind_and_origin.map(|(kind, origin)| {
             let count = decisions[kind as usize][origin as usize];
@@ -42,6 +42,14 @@ impl Measured for Control {
         let help =
             "Writes to its maps of rules that the kernel refused: what is in force may differ from what is decided";
         page.counter("vos_projection_failures", help, refused_writes)?;
+        let differences = compared.into_iter().flat_map(|Compared { in_kernel, on_disk, .. }| {
+            [([("side", "kernel")], in_kernel as f64), ([("side", "disk")], on_disk as f64)]
+        });
+        let help = "What differed from the decisions when it was last compared, and was not repaired, by where";
+        page.gauges("vos_verify_differences", help, None, differences)?;
+        let when = compared.map(|compared| ([], compared.wall_ns as f64 / 1e9));
+        let help = "When disk, decisions and the kernel's maps were last compared, unix time";
+        page.gauges("vos_verify_time", help, Unit::Seconds, when)?;
         page.gauge(
             "vos_cluster_outbox_entries",
             "Entries that the cluster's log has not got yet",

@@ -13,6 +13,7 @@ use crate::control::address::show;
 use crate::control::ask::Refusal;
 use crate::control::decide::{Control, Inner, RUN_MAX};
 use crate::control::decision::{Decision, Key};
+use crate::control::figures::Compared;
 use crate::control::rules::{Amiss, Gates, Mend};
 
 /// Differences that are named; all are counted.
@@ -84,6 +85,9 @@ impl Control {
         self.verify_kernel(repair, &mut verified)?;
         self.verify_disk(&mut verified)?;
         verified.decisions = self.count().iter().sum::<usize>() as u64;
+        let in_kernel = if repair { 0 } else { verified.in_kernel() };
+        let compared = Compared { wall_ns: self.clock().wall_ns(), in_kernel, on_disk: verified.on_disk() };
+        *self.compared.lock() = Some(compared);
         Ok(verified)
     }
 

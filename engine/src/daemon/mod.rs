@@ -22,6 +22,8 @@ mod supervisor;
 mod sweep;
 /// The addresses of trunks.
 mod trunks;
+/// Disk, decisions and kernel are compared.
+mod verify;
 /// What the API shows.
 mod view;
 
@@ -71,6 +73,7 @@ use services::{Reach, Services};
 use start::{Connected, check_queues, find, own_addresses};
 use supervisor::Supervisor;
 use sweep::sweep;
+use verify::verify;
 use view::{Shape, View};
 
 /// How often own addresses and threads are looked after.
@@ -127,6 +130,7 @@ pub fn run(
             let server = tokio::spawn(api::serve(api_socket, Arc::clone(&control), view, async {
                 let _dropped_is_stopped = stopped.await;
             }));
+            let verifier = tokio::spawn(verify(Arc::clone(&control), Arc::clone(&live)));
             let sweeper = tokio::spawn(sweep(control, suspensions));
             info!("{}: ready", config.iface);
             if config.mode == Mode::Monitor {
@@ -148,6 +152,7 @@ pub fn run(
             };
             Supervisor::stopping();
             sweeper.abort();
+            verifier.abort();
             drop((stop_looking, stopping));
             match server.await {
                 Ok(Ok(())) => {}

@@ -70,6 +70,8 @@ fn each_difference_in_the_kernel_is_counted_named_and_put_right() {
             assert_eq!(counts(&verified)[..5], expected, "{example}");
             assert_eq!(verified.examples.first().map_or("", String::as_str), example);
             assert_eq!((verified.repaired, verified.on_disk()), (repair, 0));
+            let left = if repair { 0 } else { expected.iter().sum() };
+            assert_eq!(control.figures().compared.map(|it| (it.in_kernel, it.on_disk)), Some((left, 0)));
         }
         assert_eq!(counts(&control.verify(false).expect("readable")), [0; 8], "{example}");
         assert_eq!(bench.kernel.maps().entries, before);
@@ -84,8 +86,10 @@ fn each_difference_on_the_disk_is_counted_and_left_to_the_operator() {
     let wrong = Decision { until: Some(9_999_999), ..listed(&control)[1].clone() };
     let changes = vec![Change::Put(other), Change::Put(wrong), Change::Remove(net("192.0.2.0/24"), Kind::Block)];
     control.lock().store.commit(&Batch { changes, ..Batch::default() }).expect("room");
+    assert_eq!(control.figures().compared, None, "nobody has looked");
     let verified = control.verify(true).expect("readable");
     assert_eq!(counts(&verified), [0, 0, 0, 0, 0, 1, 1, 1], "{verified:?}");
+    assert_eq!(control.figures().compared.map(|it| (it.in_kernel, it.on_disk)), Some((0, 3)));
     assert!(verified.examples.iter().any(|it| it == "the rule to block 192.0.2.0/24 is not on the disk"));
 }
 
