@@ -103,6 +103,8 @@ install:
 	target/release/vosctl completions bash | $(SUDO) install -D -m 644 /dev/stdin \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vosctl
 	$(SUDO) install -D -t $(DESTDIR)$(PREFIX)/share/vos/hooks configs/hooks/*
+	$(SUDO) install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/vos/prometheus configs/prometheus/*
+	$(SUDO) install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/vos/grafana configs/grafana/*
 	[ -e $(DESTDIR)/etc/vos/vos.toml ] || $(SUDO) install -D -m 644 -t $(DESTDIR)/etc/vos configs/vos.toml
 
 # target/debian/vos-fastpath_VERSION_ARCH.deb

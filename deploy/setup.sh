@@ -4,7 +4,7 @@
 #
 #   build  compile vos-engine, vosctl and vos-bench     run   demo and tests: namespaces, ethtool
 #   load   benches: Kamailio, and what firewalls need
-#   test   SIP servers, clients, scanners; RabbitMQ; sshd     bpf   change the XDP program (1.5 GB)
+#   test   SIP servers, clients, scanners; RabbitMQ; sshd; Prometheus     bpf   change the XDP program (1.5 GB)
 #   fuzz   drive the SIP parser with what nobody sends
 #   bench  other SIP parsers, valgrind                  deb    make the Debian package
 #
@@ -66,7 +66,7 @@ install_missing() {
     # Nor at the next boot. This works without systemd running, too.
     for package in "${missing[@]}"; do
         case $package in
-        kamailio | rabbitmq-server) disable "$package" ;;
+        kamailio | rabbitmq-server | prometheus) disable "$package" ;;
         openssh-server) disable ssh ;;
         esac
     done
@@ -124,7 +124,7 @@ for part; do
     load) packages+=(kamailio nftables iptables) ;;
     test)
         packages+=(python3 python3-prometheus-client util-linux kamailio sip-tester baresip-core sipvicious sipsak nmap tcpdump nftables iptables bpftool strace)
-        packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base iputils-ping debootstrap)
+        packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base iputils-ping debootstrap prometheus)
         [ "$(rust_dir)" != /usr/bin ] || packages+=(rustfmt-web rust-web-clippy)
         ;;
     bpf) packages+=(cargo-web rustc-web rust-web-src llvm-22 llvm-22-dev) ;;

@@ -35,3 +35,5 @@ mod tcp;
 mod terminal;
 /// What `vosctl` refuses by itself.
 mod usage;
+/// Prometheus, with the rules and the dashboard.
+mod watching;

@@ -70,8 +70,8 @@ impl Hub {
     }
 }
 
-/// A host with a wire to whoever sends SIP, its engine in filter mode, and a socket in the softswitch's place. What is
-/// dropped first stands first: the engine is ended and unloaded while its namespace is there.
+/// A host with a wire to whoever sends SIP, its engine, in filter mode unless told otherwise, and a socket in the softswitch's
+/// place. What is dropped first stands first: the engine is ended and unloaded while its namespace is there.
 pub(crate) struct Node {
     engine: Option<Program>,
     _unload: Unload,
@@ -84,6 +84,8 @@ pub(crate) struct Node {
     pub(crate) sender: NetNs,
     /// The interface on which SIP arrives.
     pub(crate) iface: String,
+    /// What the engine does with packets from its next start on.
+    pub(crate) mode: &'static str,
     number: u32,
     /// Requests sent so far: each has a Call-ID of its own.
     sent: Cell<u32>,
@@ -138,7 +140,20 @@ impl Node {
         unload.args(["unload", "--iface", &iface]);
         let dir = tempfile::Builder::new().prefix("vos-control-").tempdir().unwrap();
         let (engine, _unload, sent) = (None, Unload(unload), Cell::new(0));
-        Self { engine, _unload, softswitch, _wire: wire, _plug: plug, server, sender, iface, number, sent, dir }
+        Self {
+            engine,
+            _unload,
+            softswitch,
+            _wire: wire,
+            _plug: plug,
+            server,
+            sender,
+            iface,
+            mode: "filter",
+            number,
+            sent,
+            dir,
+        }
     }
 
     /// The hub's end of this node's cable.
@@ -158,7 +173,7 @@ impl Node {
     pub(crate) fn restart(&mut self) {
         assert!(self.engine.is_none(), "the engine runs");
         let mut command = self.server.command(env!("CARGO_BIN_EXE_vos-engine"));
-        command.args(["--iface", &self.iface, "--mode", "filter"]);
+        command.args(["--iface", &self.iface, "--mode", self.mode]);
         for (flag, name) in [("--config", "vos.toml"), ("--run-dir", "run"), ("--state-dir", "state")] {
             command.arg(flag).arg(self.path(name));
         }
@@ -283,6 +298,17 @@ impl Node {
         };
         let sent = self.sender.enter(send).unwrap();
         assert_eq!(sent.unwrap_or_else(|error| panic!("as {source}: {error}")), datagram.len());
+    }
+
+    /// Nobody listens in the softswitch's place any more.
+    pub(crate) fn hang_up(&mut self) {
+        self.softswitch = self.server.enter(|| UdpSocket::bind("127.0.0.1:0")).unwrap().unwrap();
+    }
+
+    /// Stops the engine where it stands, or has it go on.
+    pub(crate) fn halt(&self, halt: bool) {
+        let engine = self.engine.as_ref().expect("a running engine");
+        engine.signal(if halt { Signal::SIGSTOP } else { Signal::SIGCONT }).unwrap();
     }
 
     /// Sends one datagram from the softswitch to port 5061 of 192.0.2.10.
