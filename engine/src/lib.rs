@@ -137,6 +137,9 @@ pub mod metrics;
 /// Interfaces, addresses and routes, asked of the kernel.
 pub mod netlink;
 
+/// What a network card can be asked and told.
+pub mod ethtool;
+
 /// Files of packets.
 pub mod pcap;
 
