@@ -4,8 +4,13 @@
 
 /// Questions and answers of any netlink protocol.
 mod connection;
+/// What interfaces are made of.
+mod device;
+/// What drivers say of XDP.
+pub mod xdp_features;
 
 pub(crate) use connection::Connection;
+pub use device::{Bond, Device};
 
 use std::io;
 use std::net::IpAddr;
@@ -81,6 +86,10 @@ impl Netlink {
 
     /// The interface of this name; `NotFound` if there is none.
     pub fn link(&mut self, name: &str) -> io::Result<Link> {
+        self.link_message(name).map(read_link)
+    }
+
+    fn link_message(&mut self, name: &str) -> io::Result<LinkMessage> {
         let mut ask = LinkMessage::default();
         ask.attributes.push(LinkAttribute::IfName(name.to_owned()));
         let answer = self.0.ask(Message::GetLink(ask), 0).map_err(|error| match error.raw_os_error() {
@@ -90,7 +99,7 @@ impl Netlink {
         answer
             .into_iter()
             .find_map(|message| match message {
-                Message::NewLink(link) => Some(read_link(link)),
+                Message::NewLink(link) => Some(link),
                 _ => None,
             })
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
