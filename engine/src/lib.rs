@@ -111,6 +111,9 @@ pub mod daemon;
 /// What a thread may still do after its set-up.
 pub mod privileges;
 
+/// What on this host keeps the engine from starting, protecting or being fast.
+pub mod doctor;
+
 // What all of them stand on.
 
 /// Timers and port, as RFC 3261 has them.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
-use vos_engine::config::{Attach, Bind, Config, ConfigError, CoreList, Inject, Mode, RelayTo, Wait};
+use vos_engine::config::{Attach, Bind, Config, ConfigError, CoreList, Inject, Mode, RelayTo, USUAL_FILE, Wait};
 use vos_engine::daemon::{self, Options};
 use vos_engine::xdp;
 
@@ -80,14 +80,11 @@ struct Run {
     unload_on_exit: bool,
 }
 
-/// The configuration file of whoever names none.
-const USUAL: &str = "/etc/vos/vos.toml";
-
 impl Run {
     /// With the usual file, if none is named and it is there: decided once, so that a reload finds it missing and does not
     /// take up the defaults.
     fn with_file(mut self) -> Self {
-        self.config = self.config.or_else(|| Some(PathBuf::from(USUAL)).filter(|usual| usual.exists()));
+        self.config = self.config.or_else(|| Some(PathBuf::from(USUAL_FILE)).filter(|usual| usual.exists()));
         self
     }
 

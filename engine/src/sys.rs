@@ -1,4 +1,4 @@
-//! Kernel calls for which no crate has a safe wrapper: TAP, ethtool, packet socket, socket options.
+//! Kernel calls for which no crate has a safe wrapper: TAP, ethtool, packet socket, socket options, clock.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -142,6 +142,25 @@ pub fn pinned_xdp_interface(path: &std::path::Path) -> io::Result<u32> {
     ask.0[1] = info.as_mut_ptr() as u64;
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut ask)?;
     Ok(info[4])
+}
+
+/// How good this host's clock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeState {
+    /// Has something set it lately (`STA_UNSYNC` clear)?
+    pub synchronised: bool,
+    /// How far it is off at worst, µs, by the word of whoever keeps it.
+    pub max_error_us: i64,
+}
+
+/// Asks the kernel how good its clock is (`adjtimex(2)`); nothing is changed.
+pub fn time_state() -> io::Result<TimeState> {
+    // SAFETY: timex is plain data, all zeros is a value; modes = 0 asks and sets nothing.
+    let mut timex: libc::timex = unsafe { zeroed() };
+    // SAFETY: the kernel reads and writes the struct.
+    let state = check(unsafe { libc::adjtimex(&raw mut timex) })?;
+    let synchronised = state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0;
+    Ok(TimeState { synchronised, max_error_us: timex.maxerror })
 }
 
 /// A descriptor whose readability tokio waits for. Must be called in a runtime.

@@ -123,7 +123,7 @@ fn no_packet_makes_the_pipeline_allocate() {
     // A softswitch that is behind, and has copies already.
     let (shield, mut gauge) = (Shield::default(), Gauge::default());
     let local = (std::net::Ipv4Addr::UNSPECIFIED, 5060).into();
-    gauge.look(vec![UdpSocket { local, cookie: 1, queued: 9, buffer: 10, dropped: 0 }]);
+    gauge.look(vec![UdpSocket { local, cookie: 1, inode: 0, queued: 9, buffer: 10, dropped: 0 }]);
     let pressed = gauge.pressed();
     let context = Context {
         rules: &rules,

@@ -101,6 +101,8 @@ use vos_common::reason::Reason;
 
 use crate::control::guard::Widest;
 
+/// The configuration file of whoever names none.
+pub const USUAL_FILE: &str = "/etc/vos/vos.toml";
 /// Most SIP ports, beyond any site seen; the kernel holds a bit a port and would take them all.
 pub const MAX_SIP_PORTS: usize = 16;
 /// Most addresses in `xdp.protect`. The kernel's table holds 128, this host's own among them.

@@ -117,7 +117,7 @@ mod tests {
     fn pressed_at(local: &str) -> Pressed {
         let mut gauge = Gauge::default();
         let local = local.parse().expect("an address and a port");
-        gauge.look(vec![UdpSocket { local, cookie: 1, queued: 9, buffer: 10, dropped: 0 }]);
+        gauge.look(vec![UdpSocket { local, cookie: 1, inode: 0, queued: 9, buffer: 10, dropped: 0 }]);
         gauge.pressed()
     }
 

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn socket(cookie: u64, local: &str, queued: u32, dropped: u32) -> UdpSocket {
-        UdpSocket { local: local.parse().expect("a socket address"), cookie, queued, buffer: 1_000, dropped }
+        UdpSocket { local: local.parse().expect("a socket address"), cookie, inode: 0, queued, buffer: 1_000, dropped }
     }
 
     #[test]

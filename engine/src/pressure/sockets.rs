@@ -21,6 +21,8 @@ pub struct UdpSocket {
     pub local: SocketAddr,
     /// The kernel's number for it, never used again.
     pub cookie: u64,
+    /// What `/proc/PID/fd` calls it.
+    pub inode: u32,
     /// What waits to be read, bytes of kernel memory (more than the datagrams have).
     pub queued: u32,
     /// How many bytes may wait (`SO_RCVBUF`, as the kernel counts it).
@@ -90,6 +92,7 @@ fn read(response: &InetResponse) -> Option<UdpSocket> {
     Some(UdpSocket {
         local: SocketAddr::new(*source_address, *source_port),
         cookie: u64::from_ne_bytes(*cookie),
+        inode: response.header.inode,
         queued: response.header.recv_queue,
         buffer: memory.receive_queue_max,
         dropped: memory.drops,

@@ -4,7 +4,7 @@ use std::path::Path;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::xdp::XdpMode;
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, loaded_links};
 use aya::util::KernelVersion;
 use thiserror::Error;
 use tracing::{info, warn};
@@ -267,6 +267,44 @@ impl Filter {
             None => self.relay_links.push(link),
         }
         Ok(())
+    }
+}
+
+/// Whose XDP program is on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody's.
+    Free,
+    /// An engine's, of this network namespace.
+    Ours(Attached),
+    /// Somebody else's.
+    Foreign {
+        /// The program.
+        attached: Attached,
+        /// Its name.
+        program: String,
+        /// Is it held by a BPF link, which `ip link` cannot take away?
+        link: bool,
+    },
+    /// Nobody's, but pins of this interface's name belong to another in another network namespace; this is their
+    /// directory.
+    Elsewhere(String),
+}
+
+/// Asks whose XDP program is on an interface. Needs the right to look at pins; without it, none is ours.
+pub fn presence(link: &Link) -> Presence {
+    if let Err(AttachError::OtherNamespace { dir, .. }) = check_owner(link) {
+        return Presence::Elsewhere(dir);
+    }
+    let pin = pins::Pins::directory(&link.name).join(XDP_LINK);
+    match link.xdp {
+        None => Presence::Free,
+        Some(attached) if Some(attached.id) == pinned_program(&pin) => Presence::Ours(attached),
+        Some(attached) => Presence::Foreign {
+            attached,
+            program: program_name(attached.id),
+            link: loaded_links().flatten().any(|link| link.program_id() == attached.id),
+        },
     }
 }
 

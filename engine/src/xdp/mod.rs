@@ -21,8 +21,10 @@ mod pins;
 mod rules;
 /// Who is known, asked of the maps.
 mod sources;
+/// Does this kernel take the programs?
+pub mod trial;
 
-pub use attach::{AttachError, Attachment, is_pinned, unload};
+pub use attach::{AttachError, Attachment, Presence, is_pinned, presence, unload};
 pub use budgets::budgets;
 pub use compile::compile;
 pub use maps::{Counters, Settings, Snapshot};

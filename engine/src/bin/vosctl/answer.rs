@@ -15,13 +15,17 @@ use vos_engine::control::terminal::{printable, printable_json};
 use crate::explain::Unjudged;
 
 /// What [`Failure::code`] and the commands return, for `--help` and the manual pages.
-pub(crate) const EXIT_CODES: [(u8, &str); 5] = [
+pub(crate) const EXIT_CODES: [(u8, &str); 6] = [
     (0, "done"),
     (1, "refused or failed, in part at least; the message says what to do"),
     (2, "wrong usage, a bad address included; nothing was sent"),
     (3, "the engine cannot be reached; the filter that is loaded stays in force meanwhile"),
-    (4, "not found: there is no such rule, change or backend"),
+    (4, "not found: there is no such rule, change, backend or interface"),
+    (WARNED, "doctor has warnings, and no errors"),
 ];
+
+/// `doctor` has found nothing that keeps the engine from protecting, and something that it would be better without.
+pub(crate) const WARNED: u8 = 5;
 
 /// What they do not say by themselves.
 pub(crate) const EXIT_NOTES: &str = "\
@@ -43,6 +47,8 @@ pub(crate) enum Failure {
     NoEngine { run_dir: PathBuf },
     /// More than one runs.
     SeveralEngines { ifaces: Vec<String> },
+    /// There is no such interface.
+    NoInterface(String),
     /// A file, a pipe, the terminal.
     Io(io::Error),
     /// `explain` cannot begin.
@@ -56,7 +62,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Client(ClientError::Unreachable { .. }) | Self::NoEngine { .. } => 3,
-            Self::Client(ClientError::Refused { status: 404, .. }) => 4,
+            Self::Client(ClientError::Refused { status: 404, .. }) | Self::NoInterface(_) => 4,
             Self::SeveralEngines { .. } | Self::Usage(_) => 2,
             Self::Client(_) | Self::Io(_) | Self::Unjudged(_) => 1,
         }
@@ -68,6 +74,7 @@ impl Failure {
             Self::Client(ClientError::Refused { failure, .. }) => failure.code.as_str(),
             Self::Client(ClientError::Unreachable { .. }) | Self::NoEngine { .. } => "unreachable",
             Self::SeveralEngines { .. } => "several_engines",
+            Self::NoInterface(_) => "no_such_interface",
             Self::Usage(_) => "usage",
             Self::Client(_) | Self::Io(_) | Self::Unjudged(_) => "failed",
         };
@@ -98,6 +105,9 @@ impl fmt::Display for Failure {
             ),
             Self::SeveralEngines { ifaces } => {
                 write!(f, "several engines run: choose one with --iface ({})", ifaces.join(", "))
+            }
+            Self::NoInterface(iface) => {
+                write!(f, "there is no interface {iface}: `ip -br link` lists those that there are")
             }
             Self::Io(error) => error.fmt(f),
             Self::Unjudged(why) => why.fmt(f),
@@ -252,6 +262,7 @@ mod tests {
             (Failure::Client(ClientError::Broken { path: "/x".into(), what: "y".into() }), 1, "failed"),
             (Failure::NoEngine { run_dir: "/run/vos".into() }, 3, "unreachable"),
             (Failure::SeveralEngines { ifaces: vec!["a".into(), "b".into()] }, 2, "several_engines"),
+            (Failure::NoInterface("eth9".into()), 4, "no_such_interface"),
             (Failure::Io(io(io::ErrorKind::PermissionDenied)), 1, "failed"),
             (Failure::Usage("so".into()), 2, "usage"),
         ] {

@@ -20,6 +20,8 @@ mod rules;
 /// Where the operator sits.
 mod session;
 
+/// `vosctl doctor`.
+mod doctor;
 /// `vosctl events`, `vosctl capture`.
 mod events;
 /// `vosctl explain`.
@@ -174,6 +176,9 @@ enum Command {
 /// What needs no engine.
 #[derive(Subcommand, Debug)]
 enum Alone {
+    /// Look for what on this host keeps the engine from starting, protecting or being fast, and say what mends it.
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::DoctorArgs),
     /// Say of packets in files whether they would be dropped, why, and by which rule.
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
@@ -214,6 +219,7 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
         // it asks engines on other hosts
         Verb::Asking(Command::Cluster { command: cluster::ClusterCommand::Push(args) }) => push::run(cli, args),
         Verb::Asking(command) => ask(&Client::new(reach::find_socket(cli)?), cli, command).await,
+        Verb::Alone(Alone::Doctor(args)) => doctor::doctor(cli, args),
         Verb::Alone(Alone::Explain(args)) => explain::explain(cli, args).await,
         Verb::Alone(Alone::Completions { shell }) => man::completions(*shell),
         Verb::Alone(Alone::Man(args)) => man::man(args),

@@ -82,6 +82,13 @@ pub(super) const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("events", &[("events -f --reason scanner", "Packets that this rule drops, from now on.")]),
     ("capture", &[("capture -w drops.pcap --reason stealth --duration 10m", "For Wireshark.")]),
     (
+        "doctor",
+        &[
+            ("doctor eth0", "What keeps the engine from starting, protecting or being fast here?"),
+            ("doctor eth0 --config new.toml --json", "For a script, and for a configuration that is not in force."),
+        ],
+    ),
+    (
         "explain",
         &[("explain --config new.toml calls.pcapng", "What another configuration would do with this traffic.")],
     ),

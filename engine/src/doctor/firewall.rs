@@ -1,0 +1,243 @@
+use super::Severity::{Error, Note, Warning};
+use super::ruleset::{Hook, Rule, Rules, Verdict};
+use super::{Finding, Way};
+use crate::config::{Config, Inject, RelayTo};
+use crate::relay::FirewallVerdict;
+
+/// Most rules named in one finding.
+const SHOWN: usize = 3;
+
+pub(super) fn judge(
+    rules: &Rules,
+    inspected: &FirewallVerdict,
+    config: &Config,
+    way: Way,
+    iface: &str,
+) -> Vec<Finding> {
+    let mut findings = vec![judge_rules(rules, config, way, iface)];
+    findings.extend(judge_closed(rules, config, way));
+    findings.extend(judge_bypass(inspected, config, way, iface));
+    findings
+}
+
+/// Rules in the way of SIP.
+fn sip_drops<'a>(rules: &'a Rules, ports: &[u16]) -> Vec<&'a Rule> {
+    let in_the_way = |rule: &&Rule| {
+        rule.hook != Hook::Elsewhere
+            && (rule.verdict == Verdict::Drop || rule.limits)
+            && ports.iter().any(|port| rule.names(*port))
+    };
+    rules.rules.iter().filter(in_the_way).collect()
+}
+
+fn shown(rules: &[&Rule]) -> String {
+    let mut words: Vec<String> =
+        rules.iter().take(SHOWN).map(|rule| format!("`{}` in {}", rule.text, rule.place)).collect();
+    if rules.len() > SHOWN {
+        words.push(format!("{} more", rules.len() - SHOWN));
+    }
+    words.join("; ")
+}
+
+fn judge_rules(rules: &Rules, config: &Config, way: Way, iface: &str) -> Finding {
+    const CHECK: &str = "firewall";
+    let drops = sip_drops(rules, &config.xdp.sip_ports);
+    if drops.is_empty() && !rules.told {
+        return Finding::unknown(CHECK, "firewall rules", "neither nft nor iptables-save tells them", iface);
+    }
+    if drops.is_empty() {
+        return Finding::ok(
+            CHECK,
+            format!("of {} firewall rules none drops or limits SIP by its port", rules.rules.len()),
+        );
+    }
+    let what = match drops.len() {
+        1 => format!("a firewall rule drops or limits SIP: {}", shown(&drops)),
+        count => format!("{count} firewall rules drop or limit SIP: {}", shown(&drops)),
+    };
+    match way {
+        Way::Raw | Way::Peer => Finding::new(
+            CHECK,
+            Warning,
+            what,
+            "what the engine relays goes around the firewall: these rules no longer hold for it, and what they kept out gets in \
+             unless the engine keeps it out, too",
+            "nft -a list ruleset",
+        ),
+        Way::Reentry | Way::Kernel => Finding::new(
+            CHECK,
+            Note,
+            what,
+            "survivors of the engine pass the firewall as before: what these rules drop never reaches the softswitch, and is not \
+             counted by the engine",
+            "nft -a list ruleset",
+        ),
+    }
+}
+
+/// A chain that drops by default, and accepts no SIP by its port.
+fn judge_closed(rules: &Rules, config: &Config, way: Way) -> Option<Finding> {
+    const CHECK: &str = "firewall-policy";
+    let closed = rules.closed.iter().find(|chain| matches!(chain.hook, Hook::Input | Hook::Before))?;
+    let ports = &config.xdp.sip_ports;
+    let accepts = |rule: &Rule| rule.verdict != Verdict::Drop && ports.iter().any(|port| rule.names(*port));
+    if rules.rules.iter().any(accepts) {
+        return Some(Finding::ok(
+            CHECK,
+            format!("{} drops what it does not accept, and SIP is named in a rule", closed.place),
+        ));
+    }
+    let port = ports.first().copied().unwrap_or(5060);
+    let goes_around = matches!(way, Way::Raw | Way::Peer);
+    Some(Finding::new(
+        CHECK,
+        Note,
+        format!("{} drops what it does not accept, and no rule there accepts SIP by its port", closed.place),
+        match goes_around {
+            true => {
+                "what the engine relays goes around it; what takes the kernel's path, as when the engine is stopped, is dropped \
+                     unless its source is accepted"
+            }
+            false => {
+                "calls reach the softswitch only from sources that are accepted as such; if that is meant, all is well"
+            }
+        },
+        match closed.place.split(' ').collect::<Vec<_>>()[..] {
+            ["ip", "filter", "INPUT"] => format!("iptables -I INPUT -p udp --dport {port} -j ACCEPT"),
+            ["ip6", "filter", "INPUT"] => format!("ip6tables -I INPUT -p udp --dport {port} -j ACCEPT"),
+            _ => format!("nft insert rule {} udp dport {port} accept", closed.place),
+        },
+    ))
+}
+
+/// What a start says of relays that go around the firewall.
+fn judge_bypass(inspected: &FirewallVerdict, config: &Config, way: Way, iface: &str) -> Option<Finding> {
+    const CHECK: &str = "firewall-bypass";
+    if !matches!(way, Way::Raw | Way::Peer) {
+        return (way == Way::Reentry)
+            .then(|| Finding::ok(CHECK, "survivors re-enter the interface, and the firewall sees them as before"));
+    }
+    let obstacle = match inspected {
+        FirewallVerdict::Clear => {
+            return Some(Finding::ok(
+                CHECK,
+                "survivors go around the firewall, and none of its rules is about SIP or lo",
+            ));
+        }
+        FirewallVerdict::Rule(rule) => format!("a rule is about SIP or lo: {rule}"),
+        FirewallVerdict::Unknown(why) => format!("its rules cannot be read ({why})"),
+    };
+    let accepted = config.relay.accept_firewall_bypass;
+    let falls_back = config.relay.to == RelayTo::Local && config.relay.inject == Inject::Auto;
+    let (severity, why) = match (accepted, falls_back) {
+        (true, _) => (
+            Note,
+            "relay.accept_firewall_bypass = true: what such rules keep out has to be kept out by the engine's own",
+        ),
+        (false, true) => {
+            (Warning, "the engine does not relay then: survivors take the kernel's path, as with mode = \"filter\"")
+        }
+        (false, false) => {
+            (Error, "the engine does not start, unless relay.accept_firewall_bypass = true says that it is meant")
+        }
+    };
+    let fix = match (accepted, inspected) {
+        (true, _) => String::new(),
+        (false, FirewallVerdict::Unknown(_)) => "apt install -y nftables".to_owned(),
+        (false, _) if config.relay.to == RelayTo::Local => format!("vos-engine --iface {iface} --mode filter"),
+        (false, _) => "nft -a list ruleset".to_owned(),
+    };
+    Some(Finding::new(CHECK, severity, format!("survivors go around the firewall, and {obstacle}"), why, fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Severity;
+    use super::super::ruleset::tests::{IPTABLES, NFT, iptables, nft};
+    use super::super::tests::of;
+    use super::*;
+
+    fn clear() -> Rules {
+        Rules { told: true, ..Rules::default() }
+    }
+
+    fn judged(rules: &Rules, way: Way) -> Vec<Finding> {
+        judge(rules, &FirewallVerdict::Clear, &Config::default(), way, "eth0")
+    }
+
+    #[test]
+    fn rules_that_drop_sip_matter_where_survivors_go_around_them() {
+        for rules in [nft(NFT), iptables(IPTABLES)] {
+            for (way, severity) in
+                [(Way::Reentry, Note), (Way::Kernel, Note), (Way::Raw, Warning), (Way::Peer, Warning)]
+            {
+                let findings = judged(&rules, way);
+                let finding = of(&findings, "firewall");
+                assert_eq!(finding.severity, severity, "{way:?}");
+                assert!(finding.what.contains("filter"), "{finding:?}");
+            }
+        }
+        assert!(judged(&clear(), Way::Raw).iter().all(|finding| finding.severity == Severity::Ok));
+        let findings = judged(&nft(NFT), Way::Reentry);
+        assert!(
+            of(&findings, "firewall")
+                .what
+                .contains("`udp dport @sip limit rate over 20/second drop` in inet filter input"),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn ports_are_the_configured_ones() {
+        let mut config = Config::default();
+        config.xdp.sip_ports = vec![6060];
+        let findings = judge(&iptables(IPTABLES), &FirewallVerdict::Clear, &config, Way::Raw, "eth0");
+        assert_eq!(of(&findings, "firewall").severity, Severity::Ok);
+    }
+
+    #[test]
+    fn rules_that_nobody_tells_are_a_note() {
+        let findings = judged(&Rules::default(), Way::Raw);
+        assert!(of(&findings, "firewall").severity == Note && of(&findings, "firewall").what.contains("not checked"));
+        let some = Rules { told: false, ..iptables(IPTABLES) };
+        assert_eq!(of(&judged(&some, Way::Raw), "firewall").severity, Warning, "what is known counts");
+    }
+
+    #[test]
+    fn a_closed_chain_has_to_accept_sip() {
+        assert_eq!(of(&judged(&nft(NFT), Way::Reentry), "firewall-policy").severity, Severity::Ok);
+        let mut closed = nft(NFT);
+        closed.rules.clear();
+        let findings = judged(&closed, Way::Reentry);
+        let finding = of(&findings, "firewall-policy");
+        assert_eq!(
+            (finding.severity, finding.fix.as_str()),
+            (Note, "nft insert rule inet filter input udp dport 5060 accept")
+        );
+        let mut closed = iptables(IPTABLES);
+        closed.rules.clear();
+        let findings = judged(&closed, Way::Raw);
+        assert_eq!(of(&findings, "firewall-policy").fix, "iptables -I INPUT -p udp --dport 5060 -j ACCEPT");
+        assert!(judged(&clear(), Way::Raw).iter().all(|finding| finding.check != "firewall-policy"));
+    }
+
+    #[test]
+    fn what_a_start_would_refuse_is_an_error_here() {
+        let rule = FirewallVerdict::Rule("iifname \"lo\" accept".to_owned());
+        let with = |inject, to: &str, accept, inspected: &FirewallVerdict| {
+            let mut config = Config::default();
+            (config.relay.inject, config.relay.accept_firewall_bypass) = (inject, accept);
+            config.relay.to = to.parse().expect("a way");
+            let way = if config.relay.to == RelayTo::Local { Way::Raw } else { Way::Peer };
+            of(&judge(&clear(), inspected, &config, way, "eth0"), "firewall-bypass").severity
+        };
+        assert_eq!(with(Inject::Raw, "local", false, &rule), Error);
+        assert_eq!(with(Inject::Auto, "local", false, &rule), Warning);
+        assert_eq!(with(Inject::Auto, "proxy", false, &rule), Error);
+        assert_eq!(with(Inject::Auto, "unix:/run/sip", false, &FirewallVerdict::Unknown("no nft".to_owned())), Error);
+        assert_eq!(with(Inject::Raw, "local", true, &rule), Note);
+        assert_eq!(with(Inject::Raw, "local", false, &FirewallVerdict::Clear), Severity::Ok);
+        let findings = judge(&clear(), &rule, &Config::default(), Way::Reentry, "eth0");
+        assert_eq!(of(&findings, "firewall-bypass").severity, Severity::Ok);
+    }
+}

@@ -1,0 +1,311 @@
+//! What on this host keeps the engine from starting, protecting or being fast; nothing is changed.
+//!
+//! Facts are gathered apart from judging them: `gather` asks the kernel, files and programs, and can fail in each of its
+//! parts; `judge` is a function of facts alone, and its tests bring facts that were recorded elsewhere.
+
+/// Is the time right?
+mod clock;
+/// How full the kernel's table of connections is.
+mod conntrack;
+/// What the interface is, and what its driver can do.
+mod device;
+/// What firewalls do with SIP.
+mod firewall;
+/// What this kernel can do.
+mod kernel;
+/// What this process may.
+mod privileges;
+/// Queues, and cores for them.
+mod queues;
+/// Rules of nftables and iptables, as their programs print them.
+mod ruleset;
+/// Who speaks SIP here, and with how much room.
+mod softswitch;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde::Serialize;
+
+use crate::config::{Attach, Config, Inject, Mode, RelayTo};
+use crate::netlink::Netlink;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Good to know; the engine starts and protects all the same.
+    Note,
+    /// Slower than it could be, or packets are lost under load.
+    Warning,
+    /// The engine does not start as it is configured, or does not protect.
+    Error,
+}
+
+/// What came of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which check: a stable name, such as `zero-copy`.
+    pub check: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found, with what was measured.
+    pub what: String,
+    /// Why it matters; empty where all is well.
+    pub why: String,
+    /// A command that mends it, for a shell; empty where there is none.
+    pub fix: String,
+}
+
+impl Finding {
+    /// As it should be.
+    fn ok(check: &'static str, what: impl Into<String>) -> Self {
+        Self { check, severity: Severity::Ok, what: what.into(), why: String::new(), fix: String::new() }
+    }
+
+    /// Anything else.
+    fn new(
+        check: &'static str,
+        severity: Severity,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self { check, severity, what: what.into(), why: why.into(), fix: fix.into() }
+    }
+
+    /// What could not be looked at.
+    fn unknown(check: &'static str, subject: &str, error: &str, iface: &str) -> Self {
+        let root = nix::unistd::geteuid().is_root();
+        let (why, fix) = match root {
+            true => ("nothing is known of it, good or bad".to_owned(), String::new()),
+            false => ("it needs more rights than this user has".to_owned(), format!("sudo vosctl doctor {iface}")),
+        };
+        Self::new(check, Severity::Note, format!("not checked: {subject}: {error}"), why, fix)
+    }
+}
+
+/// What could be asked, or why it could not.
+type Told<T> = Result<T, String>;
+
+/// What is examined.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The interface.
+    pub iface: String,
+    /// How the engine would run.
+    pub config: Config,
+    /// The file it is from; `None`: the defaults.
+    pub file: Option<PathBuf>,
+    /// Why the file is not taken, where it is not; `config` is the defaults then.
+    pub complaint: Option<String>,
+}
+
+/// How survivors would get to the softswitch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By the kernel: `mode` is not relay.
+    Kernel,
+    /// Back into the interface, where the firewall sees them.
+    Reentry,
+    /// By a raw socket, around the firewall.
+    Raw,
+    /// To a unix socket or over UDP to backends, around the firewall.
+    Peer,
+}
+
+/// The state of this host.
+struct Facts {
+    kernel: kernel::Facts,
+    privileges: privileges::Facts,
+    device: device::Facts,
+    queues: queues::Facts,
+    rules: ruleset::Rules,
+    inspected: crate::relay::FirewallVerdict,
+    conntrack: conntrack::Facts,
+    softswitch: softswitch::Facts,
+    clock: clock::Facts,
+}
+
+/// The interface of the default route of this network namespace.
+pub fn default_interface() -> io::Result<Option<String>> {
+    let mut netlink = Netlink::open()?;
+    let Some(index) = netlink.default_interface()? else { return Ok(None) };
+    Ok(netlink.devices()?.into_iter().find(|device| device.link.index == index).map(|device| device.link.name))
+}
+
+/// Looks at this host, in the network namespace of this thread. `NotFound`: there is no such interface. What cannot be
+/// asked otherwise is a finding, too.
+pub fn examine(question: &Question) -> io::Result<Vec<Finding>> {
+    let facts = gather(question)?;
+    Ok(judge(&facts, question))
+}
+
+fn gather(question: &Question) -> io::Result<Facts> {
+    let Question { iface, config, .. } = question;
+    let device = device::gather(iface)?;
+    let rules = ruleset::gather();
+    Ok(Facts {
+        kernel: kernel::gather(),
+        privileges: privileges::gather(),
+        queues: queues::gather(iface),
+        inspected: crate::relay::inspect_firewall(&config.xdp.sip_ports),
+        conntrack: conntrack::gather(),
+        softswitch: softswitch::gather(&config.xdp.sip_ports),
+        clock: clock::gather(),
+        device,
+        rules,
+    })
+}
+
+fn judge(facts: &Facts, question: &Question) -> Vec<Finding> {
+    let Question { iface, config, .. } = question;
+    let way = way(config, &facts.device);
+    let mut findings = vec![configuration(question)];
+    findings.extend(kernel::judge(&facts.kernel, config, iface));
+    findings.extend(privileges::judge(&facts.privileges, config, &facts.device));
+    findings.extend(device::judge(&facts.device, config));
+    findings.extend(queues::judge(&facts.queues, &facts.device, config));
+    findings.extend(firewall::judge(&facts.rules, &facts.inspected, config, way, iface));
+    findings.extend(conntrack::judge(&facts.conntrack, &facts.rules, &config.xdp.sip_ports));
+    findings.extend(softswitch::judge(&facts.softswitch, config, iface));
+    findings.extend(clock::judge(&facts.clock, config));
+    findings
+}
+
+/// Which way survivors would take.
+fn way(config: &Config, device: &device::Facts) -> Way {
+    match (config.mode, &config.relay.to, config.relay.inject) {
+        (Mode::Filter | Mode::Monitor, ..) => Way::Kernel,
+        (Mode::Relay, RelayTo::Unix { .. } | RelayTo::Proxy(_), _) => Way::Peer,
+        (Mode::Relay, RelayTo::Local, Inject::Raw) => Way::Raw,
+        (Mode::Relay, RelayTo::Local, Inject::Reentry) => Way::Reentry,
+        (Mode::Relay, RelayTo::Local, Inject::Auto) => {
+            let native = config.xdp.attach != Attach::Generic && device.native();
+            if native && !device.is_bridged() { Way::Reentry } else { Way::Raw }
+        }
+    }
+}
+
+fn configuration(question: &Question) -> Finding {
+    const CHECK: &str = "configuration";
+    match (&question.file, &question.complaint) {
+        (Some(file), Some(complaint)) => Finding::new(
+            CHECK,
+            Severity::Error,
+            complaint.clone(),
+            "the engine does not start with it; what follows is judged by the defaults",
+            format!("vos-engine check --iface {} --config {}", question.iface, quoted(&file.to_string_lossy())),
+        ),
+        (Some(file), None) => Finding::ok(CHECK, format!("{} is sound", file.display())),
+        (None, _) => Finding::ok(CHECK, "there is no configuration file: the defaults hold"),
+    }
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    shlex::try_quote(word).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
+}
+
+/// `5060`, `5060 and 5080`, `5060, 5070 and 5080`.
+fn listed<T: ToString>(words: &[T]) -> String {
+    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// Reads a file of the kernel's, at most so many bytes of it.
+fn read(path: &str, at_most: u64) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(at_most).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A number in a file of the kernel's.
+fn number(path: &str) -> Option<u64> {
+    read(path, 64).ok()?.trim().parse().ok()
+}
+
+/// What a program prints, at most so many bytes of it; `None` where it cannot be run, fails, or prints more.
+fn output(program: &str, arguments: &[&str], at_most: u64) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let mut text = Vec::new();
+    let read = child.stdout.take().map(|pipe| pipe.take(at_most + 1).read_to_end(&mut text));
+    // One that prints more than is read ends by its closed pipe.
+    let ended = child.wait().ok()?;
+    let whole = matches!(read, Some(Ok(length)) if length as u64 <= at_most);
+    (whole && ended.success()).then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The finding of this check; there is one at most.
+    pub(super) fn of<'a>(findings: &'a [Finding], check: &str) -> &'a Finding {
+        let found: Vec<&Finding> = findings.iter().filter(|finding| finding.check == check).collect();
+        let [one] = found[..] else { panic!("{check}: {findings:#?}") };
+        assert_eq!(one.severity == Severity::Ok, one.why.is_empty(), "{one:#?}");
+        one
+    }
+
+    #[test]
+    fn severities_are_ordered_and_written_small() {
+        use Severity::{Error, Note, Ok, Warning};
+        assert_eq!([Warning, Ok, Error, Note].into_iter().max(), Some(Error));
+        let words = [Ok, Note, Warning, Error].map(|severity| serde_json::to_value(severity).expect("a word"));
+        assert_eq!(words, ["ok", "note", "warning", "error"]);
+    }
+
+    #[test]
+    fn a_program_that_prints_too_much_says_nothing() {
+        assert_eq!(output("printf", &["abc"], 3).as_deref(), Some("abc"));
+        assert_eq!(output("printf", &["abcd"], 3), None);
+        assert_eq!(output("false", &[], 3), None);
+        assert_eq!(output("/no/such/program", &[], 3), None);
+        assert_eq!(output("yes", &[], 1_000), None, "and it ends");
+    }
+
+    #[test]
+    fn an_unsound_configuration_is_an_error_with_the_command_that_explains_it() {
+        let mut question = Question {
+            iface: "eth0".to_owned(),
+            config: Config::default(),
+            file: Some("/etc/vos/vos toml".into()),
+            complaint: Some("line 3: queues".to_owned()),
+        };
+        let finding = configuration(&question);
+        assert_eq!((finding.severity, finding.what.as_str()), (Severity::Error, "line 3: queues"));
+        assert_eq!(finding.fix, "vos-engine check --iface eth0 --config '/etc/vos/vos toml'");
+        question.complaint = None;
+        assert_eq!(configuration(&question).severity, Severity::Ok);
+    }
+
+    #[test]
+    fn survivors_go_the_way_that_a_start_would_choose() {
+        let card = device::tests::card();
+        let mut config = Config::default();
+        assert_eq!(way(&config, &card), Way::Reentry);
+        config.xdp.attach = Attach::Generic;
+        assert_eq!(way(&config, &card), Way::Raw);
+        config.xdp.attach = Attach::Auto;
+        assert_eq!(way(&config, &device::tests::bridged()), Way::Raw);
+        config.relay.inject = Inject::Reentry;
+        assert_eq!(way(&config, &device::tests::bridged()), Way::Reentry);
+        config.relay.inject = Inject::Raw;
+        assert_eq!(way(&config, &card), Way::Raw);
+        config.relay.to = RelayTo::Proxy(None);
+        assert_eq!(way(&config, &card), Way::Peer);
+        config.mode = Mode::Filter;
+        assert_eq!(way(&config, &card), Way::Kernel);
+    }
+}

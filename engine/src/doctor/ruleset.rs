@@ -1,0 +1,362 @@
+//! nftables by its JSON (`libnftables-json(5)`), iptables by its save format (`iptables-save(8)`): as far as SIP is
+//! concerned. A rule that is not understood is kept with what is understood of it.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::output;
+
+/// Most bytes taken of a program's answer: 100,000 rules have some 30 MiB as JSON.
+const ANSWER_MAX: u64 = 64 << 20;
+/// Longest rule shown, characters.
+const SHOWN_MAX: usize = 160;
+
+/// Where in the kernel's path a chain stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// Before anything is known of a packet: ingress, prerouting.
+    Before,
+    /// On the way to this host's sockets.
+    Input,
+    /// Elsewhere: what is for this host and arrives does not come by.
+    Elsewhere,
+    /// In no hook; other chains may jump there.
+    Called,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Accept,
+    Drop,
+    Notrack,
+    Other,
+}
+
+/// A chain that drops what none of its rules accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Closed {
+    /// `inet filter input`
+    pub(super) place: String,
+    pub(super) hook: Hook,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// `inet filter input`
+    pub(super) place: String,
+    pub(super) hook: Hook,
+    /// The rule itself, shortened.
+    pub(super) text: String,
+    /// UDP destination ports that it names; empty: none.
+    pub(super) ports: Vec<(u16, u16)>,
+    /// Does it name another protocol than UDP, or negate?
+    pub(super) other: bool,
+    pub(super) verdict: Verdict,
+    /// Does it count or limit?
+    pub(super) limits: bool,
+    /// Does it want connections tracked?
+    pub(super) tracks: bool,
+}
+
+impl Rule {
+    /// Does it name this UDP port?
+    pub(super) fn names(&self, port: u16) -> bool {
+        !self.other && self.ports.iter().any(|(from, to)| (*from..=*to).contains(&port))
+    }
+}
+
+/// All rules of this network namespace, as far as they could be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// Has nft answered, or the one program that knows iptables' own tables?
+    pub(super) told: bool,
+    pub(super) closed: Vec<Closed>,
+    pub(super) rules: Vec<Rule>,
+}
+
+pub(super) fn gather() -> Rules {
+    let mut rules = Rules::default();
+    let mut by_nft = false;
+    for (program, family) in [
+        ("iptables-save", "ip"),
+        ("ip6tables-save", "ip6"),
+        ("iptables-legacy-save", "ip"),
+        ("ip6tables-legacy-save", "ip6"),
+    ] {
+        let Some(text) = output(program, &[], ANSWER_MAX) else { continue };
+        by_nft |= text.contains("(nf_tables)");
+        let legacy = program.contains("legacy");
+        rules.told |= legacy || !by_nft;
+        let already = legacy && !by_nft && rules.rules.iter().any(|rule| rule.place.starts_with(&format!("{family} ")));
+        if !already {
+            rules.read_iptables(&text, family);
+        }
+    }
+    if let Some(json) = output("nft", &["-j", "list", "ruleset"], ANSWER_MAX)
+        && let Ok(json) = serde_json::from_str(&json)
+    {
+        rules.told = true;
+        rules.read_nft(&json, by_nft);
+    }
+    rules
+}
+
+impl Rules {
+    /// Reads what `nft -j list ruleset` prints; `but_iptables`: tables that iptables made have been read already.
+    fn read_nft(&mut self, json: &Value, but_iptables: bool) {
+        let objects = json["nftables"].as_array().map_or(&[][..], Vec::as_slice);
+        let word = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        let made_by_iptables = |object: &Value| {
+            but_iptables
+                && matches!(word(object, "family").as_str(), "ip" | "ip6")
+                && matches!(word(object, "table").as_str(), "filter" | "raw" | "mangle" | "nat" | "security")
+        };
+        let place = |object: &Value, chain: &str| {
+            format!("{} {} {}", word(object, "family"), word(object, "table"), word(object, chain))
+        };
+        let mut hooks = HashMap::new();
+        let mut sets = HashMap::new();
+        for object in objects {
+            if let Some(chain) = object.get("chain") {
+                let hook = match word(chain, "hook").as_str() {
+                    "input" => Hook::Input,
+                    "prerouting" | "ingress" => Hook::Before,
+                    "" => Hook::Called,
+                    _ => Hook::Elsewhere,
+                };
+                let place = place(chain, "name");
+                if word(chain, "policy") == "drop" && !made_by_iptables(chain) {
+                    self.closed.push(Closed { place: place.clone(), hook });
+                }
+                hooks.insert(place, hook);
+            } else if let Some(set) = object.get("set") {
+                sets.insert(place(set, "name"), ports(&set["elem"]));
+            }
+        }
+        for rule in objects.iter().filter_map(|object| object.get("rule")).filter(|rule| !made_by_iptables(rule)) {
+            let place = place(rule, "chain");
+            let table = format!("{} {}", word(rule, "family"), word(rule, "table"));
+            let hook = hooks.get(&place).copied().unwrap_or(Hook::Called);
+            let mut read = Rule { hook, ..Rule::empty(place) };
+            for expression in rule["expr"].as_array().map_or(&[][..], Vec::as_slice) {
+                read.read_expression(expression, &table, &sets);
+            }
+            read.text = read.text.trim().chars().take(SHOWN_MAX).collect();
+            self.rules.push(read);
+        }
+    }
+
+    /// Reads what `iptables-save` prints.
+    fn read_iptables(&mut self, text: &str, family: &str) {
+        let mut table = "";
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('*') {
+                table = name.trim();
+            } else if let Some(chain) = line.strip_prefix(':') {
+                let mut words = chain.split_whitespace();
+                if let (Some(name), Some("DROP")) = (words.next(), words.next()) {
+                    self.closed.push(Closed { place: format!("{family} {table} {name}"), hook: builtin(name) });
+                }
+            } else if let Some(rule) = line.strip_prefix("-A ") {
+                let (chain, rest) = rule.split_once(' ').unwrap_or((rule, ""));
+                let mut read = Rule { hook: builtin(chain), ..Rule::empty(format!("{family} {table} {chain}")) };
+                read.tracks = table == "nat";
+                read.read_words(rest);
+                self.rules.push(read);
+            }
+        }
+    }
+}
+
+fn builtin(chain: &str) -> Hook {
+    match chain {
+        "INPUT" => Hook::Input,
+        "PREROUTING" => Hook::Before,
+        "FORWARD" | "OUTPUT" | "POSTROUTING" => Hook::Elsewhere,
+        _ => Hook::Called,
+    }
+}
+
+/// A port by its number or its name in `/etc/services`.
+fn port(word: &str) -> Option<u16> {
+    match word {
+        "sip" => Some(5060),
+        "sip-tls" => Some(5061),
+        number => number.parse().ok(),
+    }
+}
+
+/// The ports of `5060`, `{"range": [5060, 5070]}`, `{"set": […]}` and lists of these.
+fn ports(value: &Value) -> Vec<(u16, u16)> {
+    let one = |value: &Value| match value {
+        Value::Number(number) => number.as_u64().and_then(|number| u16::try_from(number).ok()),
+        Value::String(word) => port(word),
+        _ => None,
+    };
+    if let Some(port) = one(value) {
+        return vec![(port, port)];
+    }
+    if let Some([from, to]) = value["range"].as_array().map(Vec::as_slice) {
+        return one(from).zip(one(to)).into_iter().collect();
+    }
+    let list = value.as_array().or_else(|| value["set"].as_array());
+    // an element with a timeout or a comment is an object of its own; sets lie two deep at most
+    let element = |element: &Value| match element.get("elem") {
+        Some(inner) => plain(&inner["val"]),
+        None => plain(element),
+    };
+    fn plain(value: &Value) -> Vec<(u16, u16)> {
+        if value.is_array() || value.get("set").is_some() { Vec::new() } else { ports(value) }
+    }
+    list.map_or_else(Vec::new, |list| list.iter().flat_map(element).collect())
+}
+
+impl Rule {
+    const fn empty(place: String) -> Self {
+        Self {
+            place,
+            hook: Hook::Called,
+            text: String::new(),
+            ports: Vec::new(),
+            other: false,
+            verdict: Verdict::Other,
+            limits: false,
+            tracks: false,
+        }
+    }
+
+    /// One expression of nftables.
+    fn read_expression(&mut self, expression: &Value, table: &str, sets: &HashMap<String, Vec<(u16, u16)>>) {
+        let Some((name, body)) = expression.as_object().and_then(|object| object.iter().next()) else {
+            // `notrack` and some others are words
+            if let Some(word) = expression.as_str() {
+                self.note(word);
+                if word == "notrack" {
+                    self.verdict = Verdict::Notrack;
+                }
+            }
+            return;
+        };
+        match name.as_str() {
+            "match" => self.read_match(body, table, sets),
+            "accept" => (self.verdict, ()) = (Verdict::Accept, self.note(name)),
+            "drop" | "reject" => (self.verdict, ()) = (Verdict::Drop, self.note(name)),
+            "notrack" => (self.verdict, ()) = (Verdict::Notrack, self.note(name)),
+            "limit" if body["rate"].is_number() => {
+                self.limits = true;
+                let over = if body["inv"].as_bool() == Some(true) { "over " } else { "" };
+                self.note(&format!("limit rate {over}{}/{}", body["rate"], body["per"].as_str().unwrap_or_default()));
+            }
+            "limit" | "meter" | "quota" | "ct count" | "set" => {
+                self.limits = true;
+                self.note(name);
+                self.tracks |= name == "ct count";
+                // `add @meter { ip saddr limit rate over 5/second } drop`
+                let statements = body["stmt"].as_array().map_or(&[][..], Vec::as_slice);
+                self.limits &= name != "set" || !statements.is_empty();
+            }
+            "snat" | "dnat" | "masquerade" | "redirect" => (self.tracks, ()) = (true, self.note(name)),
+            "vmap" => {
+                self.note(name);
+                self.tracks |= !body["key"]["ct"].is_null();
+                self.read_vmap(body);
+            }
+            "counter" | "comment" | "log" => {}
+            name => {
+                self.note(name);
+                self.tracks |= name.starts_with("ct");
+            }
+        }
+    }
+
+    fn read_match(&mut self, body: &Value, table: &str, sets: &HashMap<String, Vec<(u16, u16)>>) {
+        let (left, right) = (&body["left"], &body["right"]);
+        self.tracks |= !left["ct"].is_null();
+        let payload = &left["payload"];
+        let (protocol, field) = (payload["protocol"].as_str().unwrap_or_default(), payload["field"].as_str());
+        let negated = body["op"].as_str() == Some("!=");
+        if matches!(protocol, "udp" | "th") && field == Some("dport") {
+            self.ports = match right.as_str().and_then(|name| name.strip_prefix('@')) {
+                Some(name) => sets.get(&format!("{table} {name}")).cloned().unwrap_or_default(),
+                None => ports(right),
+            };
+            self.other |= negated;
+        }
+        self.other |= matches!(protocol, "tcp" | "sctp" | "icmp" | "icmpv6");
+        let is_protocol = left["meta"]["key"].as_str() == Some("l4proto")
+            || matches!((protocol, field), ("ip", Some("protocol")) | ("ip6", Some("nexthdr")));
+        if is_protocol && let Some(word) = right.as_str() {
+            self.other |= (word == "udp") == negated;
+        }
+        let left = match (left["payload"].is_object(), left.as_object().and_then(|left| left.iter().next())) {
+            (true, _) => format!("{protocol} {}", field.unwrap_or_default()),
+            (false, Some((what, key))) => format!("{what} {}", key["key"].as_str().unwrap_or_default()),
+            (false, None) => left.to_string(),
+        };
+        let right = right.as_str().map_or_else(|| right.to_string(), str::to_owned);
+        self.note(&format!("{left} {}{right}", if negated { "!= " } else { "" }));
+    }
+
+    /// `udp dport vmap { 5060 : drop }`
+    fn read_vmap(&mut self, body: &Value) {
+        let key = &body["key"]["payload"];
+        if key["protocol"].as_str() != Some("udp") || key["field"].as_str() != Some("dport") {
+            return;
+        }
+        for entry in body["data"]["set"].as_array().map_or(&[][..], Vec::as_slice) {
+            if let Some([key, verdict]) = entry.as_array().map(Vec::as_slice)
+                && (verdict.get("drop").is_some() || verdict.get("reject").is_some())
+            {
+                self.ports.extend(ports(key));
+                self.verdict = Verdict::Drop;
+            }
+        }
+    }
+
+    fn note(&mut self, words: &str) {
+        if self.text.len() < 4 * SHOWN_MAX {
+            self.text.push(' ');
+            self.text.push_str(words);
+        }
+    }
+
+    /// A rule of iptables, behind the name of its chain.
+    fn read_words(&mut self, rest: &str) {
+        self.text = rest.chars().take(SHOWN_MAX).collect();
+        let mut words = rest.split_whitespace().peekable();
+        let mut negated = false;
+        while let Some(word) = words.next() {
+            let value = words.peek().copied().unwrap_or_default();
+            match word {
+                "-p" => self.other |= (matches!(value, "udp" | "17")) == negated,
+                "--dport" | "--dports" | "--ports" => {
+                    self.other |= negated;
+                    self.ports.extend(value.split(',').filter_map(|range| {
+                        let (from, to) = range.split_once(':').unwrap_or((range, range));
+                        port(from).zip(port(to))
+                    }));
+                }
+                "-m" => {
+                    self.limits |= matches!(value, "limit" | "hashlimit" | "recent" | "connlimit" | "quota");
+                    self.tracks |= matches!(value, "conntrack" | "state" | "connlimit" | "connmark" | "helper");
+                }
+                "-j" | "-g" => match value {
+                    "DROP" | "REJECT" | "TARPIT" => self.verdict = Verdict::Drop,
+                    "ACCEPT" => self.verdict = Verdict::Accept,
+                    "NOTRACK" => self.verdict = Verdict::Notrack,
+                    "SNAT" | "DNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" | "CONNMARK" => self.tracks = true,
+                    _ => {}
+                },
+                "--notrack" => self.verdict = Verdict::Notrack,
+                _ => {}
+            }
+            negated = word == "!";
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;
