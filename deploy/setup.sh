@@ -123,7 +123,7 @@ for part; do
     run) packages+=(iproute2 util-linux mount ethtool procps) ;;
     load) packages+=(kamailio nftables iptables) ;;
     test)
-        packages+=(python3 python3-prometheus-client util-linux kamailio sip-tester baresip-core sipvicious sipsak nmap tcpdump nftables iptables bpftool strace)
+        packages+=(python3 python3-prometheus-client util-linux kamailio kamailio-rabbitmq-modules sip-tester baresip-core sipvicious sipsak nmap tcpdump nftables iptables bpftool strace curl)
         packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base iputils-ping debootstrap prometheus)
         [ "$(rust_dir)" != /usr/bin ] || packages+=(rustfmt-web rust-web-clippy)
         ;;

@@ -10,6 +10,8 @@ mod answers;
 mod blocked;
 /// Calls and registrations over both families and all queues.
 mod calls;
+/// The configuration that operators begin with.
+mod configured;
 /// What the kernel and the site refuse stays refused.
 mod hostile;
 /// Monitor and filter mode.

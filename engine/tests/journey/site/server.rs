@@ -20,6 +20,21 @@ pub(crate) struct Script {
     pub(crate) routes: &'static [&'static str],
 }
 
+impl Script {
+    /// A whole file as somebody has written it for IPv4, to which only the line that logs each request is added.
+    pub(crate) const fn whole(file: &'static [&'static str; 1]) -> Self {
+        Self { modules: &[], routes: file }
+    }
+
+    /// The file, if it is one.
+    fn file(&self) -> Option<&'static str> {
+        self.routes.first().copied().filter(|text| text.starts_with("#!KAMAILIO"))
+    }
+}
+
+/// What logs a request.
+const SEEN: &str = "  xlog(\"L_NOTICE\", \"SEEN $rm $si $sp $ci \\n\");\n";
+
 /// Answers each request by itself.
 pub(super) const ANSWERS: Script = Script {
     modules: &["pv", "xlog", "sl", "textops"],
@@ -44,25 +59,18 @@ pub(crate) struct Kamailio {
 impl Kamailio {
     /// That of the server's addresses.
     pub(super) fn usual(script: Script) -> Self {
-        let listen = [SERVER4, SERVER6].map(|ip| SocketAddr::new(ip, 5060)).into();
+        let families = if script.file().is_some() { &[SERVER4][..] } else { &[SERVER4, SERVER6] };
+        let listen = families.iter().map(|ip| SocketAddr::new(*ip, 5060)).collect();
         Self { name: "kamailio", listen, children: 1, script }
     }
 
     /// Starts it; it listens when this is done. Its files are in `dir`.
     #[track_caller]
     pub(crate) fn start(&self, server: &NetNs, dir: &Path) -> Program {
-        let Self { name, listen, children, script } = self;
+        let Self { name, listen, script, .. } = self;
         let (file, run) = (dir.join(format!("{name}.cfg")), dir.join(name));
         std::fs::create_dir_all(&run).unwrap();
-        let mut config = format!(
-            "#!KAMAILIO\ndebug=1\nlog_stderror=yes\nchildren={children}\ndisable_tcp=yes\nauto_aliases=no\ndns=no\n\
-             rev_dns=no\nmpath=\"{MODULES}/\"\n"
-        );
-        listen.iter().for_each(|address| writeln!(config, "listen=udp:{address}").unwrap());
-        script.modules.iter().for_each(|module| writeln!(config, "loadmodule \"{module}.so\"").unwrap());
-        let routes = script.routes.concat();
-        writeln!(config, "request_route {{\n  xlog(\"L_NOTICE\", \"SEEN $rm $si $sp $ci \\n\");\n{routes}}}").unwrap();
-        std::fs::write(&file, config).unwrap();
+        std::fs::write(&file, script.file().map_or_else(|| self.config(), logging)).unwrap();
         let mut command = server.command("kamailio");
         command.args(["-DD", "-E", "-m", "32", "-M", "4", "-f"]).arg(&file).arg("-Y").arg(&run);
         command.arg("-P").arg(run.join("pid"));
@@ -76,6 +84,26 @@ impl Kamailio {
         });
         program
     }
+
+    /// Its file, made of what it is told.
+    fn config(&self) -> String {
+        let Self { listen, children, script, .. } = self;
+        let mut config = format!(
+            "#!KAMAILIO\ndebug=1\nlog_stderror=yes\nchildren={children}\ndisable_tcp=yes\nauto_aliases=no\ndns=no\n\
+             rev_dns=no\nmpath=\"{MODULES}/\"\n"
+        );
+        listen.iter().for_each(|address| writeln!(config, "listen=udp:{address}").unwrap());
+        script.modules.iter().for_each(|module| writeln!(config, "loadmodule \"{module}.so\"").unwrap());
+        writeln!(config, "request_route {{\n{SEEN}{}}}", script.routes.concat()).unwrap();
+        config
+    }
+}
+
+/// The file with what the others have.
+fn logging(file: &str) -> String {
+    let begin = "request_route {\n";
+    assert!(file.contains(begin), "a file with a route");
+    file.replace(begin, &format!("loadmodule \"xlog.so\"\n{begin}{SEEN}"))
 }
 
 /// One request as Kamailio logged it.
