@@ -93,7 +93,7 @@ fn a_wrong_verdict_is_not_measured() {
     assert!(!output.status.success() && said.contains("a wrong verdict is not measured"), "{said}");
 }
 
-/// The server is in another namespace, as it would be on another machine.
+/// The server is in another namespace, as it would be on another machine: in small what docs/comparison.md does with two.
 #[test]
 fn a_server_elsewhere_is_measured_as_it_is() {
     if !ready(&[]) {

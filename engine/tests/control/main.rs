@@ -17,8 +17,8 @@ mod drops;
 mod files;
 /// An operator's day.
 mod operator;
-/// The README's page of operations.
-mod page;
+/// README.md and docs/, as somebody would follow them.
+mod pages;
 /// Lists for many hosts, by ssh.
 mod push;
 /// The queue of blocks and unblocks.
@@ -29,6 +29,8 @@ mod records;
 mod scrape;
 /// Hosts, wires, engines.
 mod site;
+/// The softswitches' side of feeds, as configs/ has it.
+mod softswitch;
 /// The API over TCP.
 mod tcp;
 /// `vosctl top` on a terminal.

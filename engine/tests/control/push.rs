@@ -15,7 +15,7 @@ use crate::site::{Hub, Node, wait_until};
 const PORT: u16 = 2222;
 
 /// A hub from which lists are pushed, and nodes with an engine and an sshd each.
-struct Fleet {
+pub(crate) struct Fleet {
     hub: Hub,
     nodes: Vec<Node>,
     daemons: Vec<Option<Program>>,
@@ -23,7 +23,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn new(nodes: usize) -> Self {
+    pub(crate) fn new(nodes: usize) -> Self {
         let (hub, dir) = (Hub::new(), tempfile::tempdir().unwrap());
         // sshd insists on it
         fs::create_dir_all("/run/sshd").unwrap();
@@ -47,7 +47,8 @@ impl Fleet {
         fleet
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file of the hub's.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -56,7 +57,7 @@ impl Fleet {
     }
 
     /// Starts the sshd of a node, with nothing of the system's.
-    fn serve(&mut self, number: usize) {
+    pub(crate) fn serve(&mut self, number: usize) {
         let (node, at) = (&self.nodes[number], address(&self.nodes[number]));
         let (key, users, log) = (self.path(&format!("host{number}")), self.path("user.pub"), self.path("sshd.log"));
         let config = format!(
@@ -94,6 +95,30 @@ impl Fleet {
         command.args(["cluster", "push", "--ssh", &ssh, "--retries", "1", "--remote"]).arg(remote);
         command.args(words).arg(list).args(self.nodes.iter().map(|node| format!("root@{}", address(node))));
         command.output().unwrap()
+    }
+
+    /// Has the hub's ssh know the nodes by these names; gives the file in which they stand.
+    pub(crate) fn configure(&self, names: &[&str]) -> PathBuf {
+        let (key, known, file) = (self.path("user"), self.path("known"), self.path("ssh_config"));
+        let (key, known) = (key.display(), known.display());
+        let host = |(name, node): (&&str, &Node)| {
+            format!(
+                "Host {name}\nHostName {}\nPort {PORT}\nUser root\nIdentityFile {key}\nIdentitiesOnly yes\n\
+                 StrictHostKeyChecking yes\nUserKnownHostsFile {known}\nGlobalKnownHostsFile none\n",
+                address(node)
+            )
+        };
+        fs::write(&file, names.iter().zip(&self.nodes).map(host).collect::<String>()).unwrap();
+        file
+    }
+
+    /// `vosctl cluster push` with these words on the hub, with the names of [`Fleet::configure`]; not yet started.
+    pub(crate) fn from_hub(&self, names: &Path, words: &[&str]) -> Command {
+        let mut command = self.hub.ns.command(env!("CARGO_BIN_EXE_vosctl"));
+        let ssh = format!("ssh -F {}", names.display());
+        command.args(["cluster", "push", "--ssh", &ssh, "--remote"]).arg(self.path("vosctl"));
+        command.args(words).current_dir(self.dir.path());
+        command
     }
 
     fn log(&self) -> String {
