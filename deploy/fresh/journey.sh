@@ -56,7 +56,7 @@ scan & scanning=$!
 number=0
 while IFS= read -r -d '' block; do
     number=$((number + 1))
-    inside bash -euc "cd /root; $block" >"$mnt/block.log" 2>&1 || {
+    inside bash -euc "cd /root; $block" >"$mnt/block.log" 2>&1 </dev/null || {
         cat "$mnt/block.log" >&2
         fail "block $number of docs/install.md: $block"
     }
@@ -66,7 +66,7 @@ for block in re.findall(r"^```sh fresh\n(.*?)^```$", open(sys.argv[1]).read(), r
     sys.stdout.write(block + "\0")
 PY
 )
-[ $number -gt 3 ] || die "docs/install.md has no blocks to follow"
+[ $number -ge 3 ] || die "docs/install.md has no blocks to follow"
 say "$number blocks of docs/install.md followed"
 
 # --- what the unit promises ----------------------------------------------------------------------------------
