@@ -315,7 +315,7 @@ fn every_command_about_clusters_works() {
             let words: Vec<&str> =
                 words.iter().map(String::as_str).take_while(|word| !word.starts_with('#')).skip(1).collect();
             let done = match words[..] {
-                ["cluster", "push", ..] => fleet.from_hub(&ssh, &words[2..]).output(),
+                ["cluster", "push", ..] => fleet.by_names(&ssh, &words[2..]).output(),
                 ["cluster", "forget", _] => {
                     if let Some(mut node) = gone.take() {
                         node.stop();

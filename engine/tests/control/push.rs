@@ -113,7 +113,7 @@ impl Fleet {
     }
 
     /// `vosctl cluster push` with these words on the hub, with the names of [`Fleet::configure`]; not yet started.
-    pub(crate) fn from_hub(&self, names: &Path, words: &[&str]) -> Command {
+    pub(crate) fn by_names(&self, names: &Path, words: &[&str]) -> Command {
         let mut command = self.hub.ns.command(env!("CARGO_BIN_EXE_vosctl"));
         let ssh = format!("ssh -F {}", names.display());
         command.args(["cluster", "push", "--ssh", &ssh, "--remote"]).arg(self.path("vosctl"));
