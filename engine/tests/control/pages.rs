@@ -23,6 +23,8 @@ enum Runner {
     Host,
     /// Likewise, but exit code 4 is as good: what it names is there only after traffic that tests of `floods` send.
     Found,
+    /// Likewise, but exit code 5, warnings alone, is as good: a test's interface is no card.
+    Examined,
     /// Likewise, until interrupted: a line that has not failed by then is good.
     Follows,
     /// This test, as one script on a host where no engine runs yet.
@@ -38,9 +40,10 @@ enum Runner {
 }
 
 /// The words behind `sh` on fences.
-const RUNNERS: [(&str, Runner); 10] = [
+const RUNNERS: [(&str, Runner); 11] = [
     ("", Runner::Host),
     ("found", Runner::Found),
+    ("doctor", Runner::Examined),
     ("follows", Runner::Follows),
     ("script", Runner::Script),
     ("backends", Runner::Backends),
@@ -194,7 +197,9 @@ fn every_command_of_the_pages_works() {
     }
     let mut lines = 0;
     for page in pages() {
-        let on_a_host = |block: &Block| matches!(who(&page, block), Runner::Host | Runner::Found | Runner::Follows);
+        let on_a_host = |block: &Block| {
+            matches!(who(&page, block), Runner::Host | Runner::Found | Runner::Examined | Runner::Follows)
+        };
         let blocks: Vec<Block> = page.commands().into_iter().filter(on_a_host).collect();
         if blocks.is_empty() {
             continue;
@@ -208,6 +213,7 @@ fn every_command_of_the_pages_works() {
                 match runner {
                     Runner::Follows => follow(&host, &place, command),
                     Runner::Found => host.runs(&place, command, &[0, 4]),
+                    Runner::Examined => host.runs(&place, command, &[0, 5]),
                     _ => host.runs(&place, command, &[0]),
                 }
                 lines += 1;
