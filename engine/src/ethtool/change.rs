@@ -35,13 +35,10 @@ pub enum Change {
         /// For packets that leave.
         tx: Option<u32>,
     },
-    /// Interrupt so long after a packet's arrival.
-    Coalescing {
-        /// Microseconds; `None`: as it is.
-        rx_usecs: Option<u32>,
-        /// Shall the driver choose by itself?
-        adaptive_rx: Option<bool>,
-    },
+    /// Interrupt so many microseconds after a packet's arrival.
+    RxUsecs(u32),
+    /// Shall the driver choose that by itself?
+    AdaptiveRx(bool),
     /// Every queue in turn, and again by the driver's choice after a change of channels.
     RssDefault,
     /// Every one of these queues in turn.
@@ -98,11 +95,8 @@ impl Change {
                 words.say(&["-L", iface]).number("rx", *rx).number("tx", *tx).number("combined", *combined)
             }
             Self::Rings { rx, tx } => words.say(&["-G", iface]).number("rx", *rx).number("tx", *tx),
-            Self::Coalescing { rx_usecs, adaptive_rx } => {
-                let adaptive = adaptive_rx.map(|on| ["adaptive-rx", if on { "on" } else { "off" }]);
-                words.say(&["-C", iface]).say(adaptive.as_ref().map_or(&[][..], |words| words));
-                words.number("rx-usecs", *rx_usecs)
-            }
+            Self::RxUsecs(usecs) => words.say(&["-C", iface]).number("rx-usecs", Some(*usecs)),
+            Self::AdaptiveRx(on) => words.say(&["-C", iface, "adaptive-rx", if *on { "on" } else { "off" }]),
             Self::RssDefault => words.say(&["-X", iface, "default"]),
             Self::RssEven { first, queues } => {
                 // `start 0` is understood by new kernels' drivers only
@@ -135,7 +129,9 @@ impl Change {
         let program = program().ok_or(Refused::NoProgram)?;
         let ran = Command::new(program).args(self.words(iface)).stdin(Stdio::null()).env("LC_ALL", "C").output();
         let ran = ran.map_err(|source| Refused::Unstarted { command: command.clone(), source })?;
-        if ran.status.success() {
+        // Of a rule that was refused it says so, and ends as if it were not.
+        let is_rule = matches!(self, Self::AddRule(_) | Self::DeleteRule(_));
+        if ran.status.success() && !(is_rule && !ran.stderr.is_empty()) {
             return Ok(());
         }
         let said = [ran.stderr, ran.stdout].concat();
@@ -143,6 +139,14 @@ impl Change {
         let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let said = if lines.is_empty() { ran.status.to_string() } else { lines.join("; ") };
         Err(Refused::Said { command, said })
+    }
+}
+
+impl Refused {
+    /// Does the driver not have what it was told to set? Most say so when they are asked already, some not before.
+    pub fn is_unsupported(&self) -> bool {
+        let words = ["Operation not supported", "unsupported parameter"];
+        matches!(self, Self::Said { said, .. } if words.iter().any(|word| said.contains(word)))
     }
 }
 
@@ -203,14 +207,19 @@ mod tests {
         let channels = Change::Channels { rx: None, tx: None, combined: Some(4) };
         assert_eq!(command(channels), "ethtool -L eth0 combined 4");
         assert_eq!(command(Change::Rings { rx: Some(4_096), tx: None }), "ethtool -G eth0 rx 4096");
-        let coalescing = Change::Coalescing { rx_usecs: Some(8), adaptive_rx: Some(false) };
-        assert_eq!(command(coalescing), "ethtool -C eth0 adaptive-rx off rx-usecs 8");
+        assert_eq!(command(Change::AdaptiveRx(false)), "ethtool -C eth0 adaptive-rx off");
+        assert_eq!(command(Change::RxUsecs(8)), "ethtool -C eth0 rx-usecs 8");
         assert_eq!(command(Change::RssEven { first: 0, queues: 4 }), "ethtool -X eth0 equal 4");
         assert_eq!(command(Change::RssEven { first: 1, queues: 3 }), "ethtool -X eth0 start 1 equal 3");
         let by_ports = Change::HashFields { udp: Udp::V6, fields: super::super::HASH_ADDRESSES_AND_PORTS };
         assert_eq!(command(by_ports), "ethtool -N eth0 rx-flow-hash udp6 sdfn");
         let rule = PortRule { udp: Udp::V4, port: 5060, queue: 0 };
         assert_eq!(command(Change::AddRule(rule)), "ethtool -N eth0 flow-type udp4 dst-port 5060 action 0");
+        let said = |said: &str| Refused::Said { command: String::new(), said: said.into() };
+        // igb of Linux 7.3, of a rule and of adaptive-rx
+        assert!(said("rmgr: Cannot insert RX class rule: Operation not supported").is_unsupported());
+        assert!(said("netlink error: cannot modify an unsupported parameter (offset 36)").is_unsupported());
+        assert!(!said("netlink error: Invalid argument").is_unsupported());
         assert_eq!(Change::DeleteRule(1_023).command("a b"), "ethtool -N 'a b' delete 1023");
     }
 }
