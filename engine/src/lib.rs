@@ -143,6 +143,9 @@ pub mod netlink;
 /// What a network card can be asked and told.
 pub mod ethtool;
 
+/// The machine around the engine, set up by a profile and put back as it was.
+pub mod tune;
+
 /// Files of packets.
 pub mod pcap;
 
