@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use vos_engine::control::address;
 use vos_engine::control::client::ClientError;
 use vos_engine::control::terminal::{printable, printable_json};
+use vos_engine::tune::TuneError;
+use vos_engine::tune::profile::ProfileError;
 
 use crate::explain::Unjudged;
 
@@ -53,6 +55,8 @@ pub(crate) enum Failure {
     Io(io::Error),
     /// `explain` cannot begin.
     Unjudged(Unjudged),
+    /// `tune` has not begun.
+    Untuned(TuneError),
     /// What clap cannot know.
     Usage(String),
 }
@@ -63,8 +67,10 @@ impl Failure {
         match self {
             Self::Client(ClientError::Unreachable { .. }) | Self::NoEngine { .. } => 3,
             Self::Client(ClientError::Refused { status: 404, .. }) | Self::NoInterface(_) => 4,
-            Self::SeveralEngines { .. } | Self::Usage(_) => 2,
-            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) => 1,
+            Self::SeveralEngines { .. }
+            | Self::Usage(_)
+            | Self::Untuned(TuneError::Profile(ProfileError::Unknown { .. })) => 2,
+            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) | Self::Untuned(_) => 1,
         }
     }
 
@@ -76,7 +82,7 @@ impl Failure {
             Self::SeveralEngines { .. } => "several_engines",
             Self::NoInterface(_) => "no_such_interface",
             Self::Usage(_) => "usage",
-            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) => "failed",
+            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) | Self::Untuned(_) => "failed",
         };
         json!({ "error": self.to_string(), "code": code })
     }
@@ -111,6 +117,7 @@ impl fmt::Display for Failure {
             }
             Self::Io(error) => error.fmt(f),
             Self::Unjudged(why) => why.fmt(f),
+            Self::Untuned(why) => why.fmt(f),
             Self::Usage(what) => f.write_str(what),
         }
     }
@@ -119,6 +126,12 @@ impl fmt::Display for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::Client(error)
+    }
+}
+
+impl From<TuneError> for Failure {
+    fn from(error: TuneError) -> Self {
+        Self::Untuned(error)
     }
 }
 

@@ -56,6 +56,8 @@ mod registrations;
 mod slowed;
 /// `vosctl suspensions`.
 mod suspensions;
+/// `vosctl tune`.
+mod tune;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -182,6 +184,9 @@ enum Alone {
     /// Say of packets in files whether they would be dropped, why, and by which rule.
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
+    /// Set up this machine by a profile: the card's queues and interrupts, sysctls, clocks. And back as it was.
+    #[command(after_help = tune::help())]
+    Tune(tune::TuneArgs),
     /// Print what makes this shell complete vosctl's words.
     Completions {
         /// Which shell.
@@ -221,6 +226,7 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
         Verb::Asking(command) => ask(&Client::new(reach::find_socket(cli)?), cli, command).await,
         Verb::Alone(Alone::Doctor(args)) => doctor::doctor(cli, args),
         Verb::Alone(Alone::Explain(args)) => explain::explain(cli, args).await,
+        Verb::Alone(Alone::Tune(args)) => tune::tune(cli, args),
         Verb::Alone(Alone::Completions { shell }) => man::completions(*shell),
         Verb::Alone(Alone::Man(args)) => man::man(args),
     }

@@ -76,6 +76,16 @@ pub(super) const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "cluster-push",
         &[("cluster push honeypot.txt sip1.example.net sip2.example.net --ttl 7d", "One list for many hosts, by ssh.")],
     ),
+    (
+        "tune",
+        &[
+            ("tune --list", "Which profiles are there?"),
+            ("tune low-latency --iface eth0 --dry-run", "Which commands would that be?"),
+            ("tune low-latency --iface eth0", "Have them done; what was there is kept."),
+            ("tune --iface eth0", "Is everything as the profile wants it still?"),
+            ("tune --revert --iface eth0", "Back as it was."),
+        ],
+    ),
     ("stats", &[("stats --watch 5", "The counters, every five seconds.")]),
     ("top", &[("top", "Look on; q ends it."), ("top --once", "One frame, for a report.")]),
     ("suggest-allow", &[("suggest-allow", "Who may have to be allowed before stealth is enforced?")]),
