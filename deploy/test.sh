@@ -132,8 +132,8 @@ install() {
     BENCH=$bin/vos-bench deploy/fresh/run.sh "$fresh" deploy/fresh/journey.sh target/debian/vos-fastpath_[!9]*.deb \
         target/debian/vos-fastpath_9*.deb
 }
-# guests "KERNEL NIC BIND QUEUES"...: a journey in an emulated machine for each, all at once, since most of their time
-# is the verifier's, which has one CPU. What each says comes in one piece.
+# guests "KERNEL NIC BIND QUEUES [SCRIPT]"...: a journey in an emulated machine for each, or another script; all at once,
+# since most of their time is the verifier's, which has one CPU. What each says comes in one piece.
 guests() {
     local guest said=() number status=0
     started=()
@@ -142,7 +142,7 @@ guests() {
     trap 'for guest in "${started[@]}"; do kill -- "-$guest" 2>/dev/null || true; done' EXIT
     for guest; do
         said+=("$(mktemp)")
-        # shellcheck disable=SC2086 # four words
+        # shellcheck disable=SC2086 # four words or five
         one_guest $guest >"${said[-1]}" 2>&1 &
         started+=($!)
     done
@@ -154,7 +154,7 @@ guests() {
     return $status
 }
 one_guest() {
-    KERNEL=$1 NIC=$2 GUEST_ARGS="$3 $4" deploy/zcvm/run.sh "${GUEST_DIR:-target/guest}" deploy/zcvm/journey.sh \
+    KERNEL=$1 NIC=$2 GUEST_ARGS="$3 $4" deploy/zcvm/run.sh "${GUEST_DIR:-target/guest}" "deploy/zcvm/${5:-journey}.sh" \
         "$bin/vos-engine" "$bin/vosctl" "$bin/vos-bench"
 }
 
@@ -173,7 +173,7 @@ beside package bpf fuzz lint
 stage kernel kernel
 together
 stage install install
-stage zero-copy guests "backports virtio zerocopy 1" "backports igb zerocopy 4"
+stage zero-copy guests "backports virtio zerocopy 1" "backports igb zerocopy 4" "backports igb - - tune"
 stage kernels kernels
 
 [ -s "$results" ] || { echo "no stage of that name"; exit 2; }

@@ -193,8 +193,8 @@ INIT
 chmod +x "$root/init"
 echo "${script##*/} ${GUEST_ARGS:-}" >"$root/args"
 # Not compressed: unpacking costs an emulated CPU more than reading.
-(cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null) >"$here/initramfs.$NIC"
-say "initramfs $(du -h "$here/initramfs.$NIC" | cut -f1)"
+(cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null) >"$here/initramfs.$NIC.${script##*/}"
+say "initramfs $(du -h "$here/initramfs.$NIC.${script##*/}" | cut -f1)"
 
 # --- boot ------------------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ options=(
     -L "$qemu/usr/share/qemu" -L "$qemu/usr/share/seabios"
     -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1G
     -nodefaults -no-user-config -display none -serial stdio -no-reboot
-    -kernel "$kernel" -initrd "$here/initramfs.$NIC"
+    -kernel "$kernel" -initrd "$here/initramfs.$NIC.${script##*/}"
     -append "console=ttyS0 panic=-1 loglevel=4 mitigations=off"
     -netdev hubport,id=n0,hubid=0 -netdev hubport,id=n1,hubid=0
     -device "$device,netdev=n0,mac=52:54:00:00:00:01,romfile="
