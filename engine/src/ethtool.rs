@@ -390,7 +390,7 @@ mod tests {
 
     /// `struct ethtool_rxnfc` as `linux/ethtool.h` lays it out, by hand.
     fn answer(udp: Udp, port: u16, queue: u32) -> [u32; RXNFC_WORDS] {
-        let mut bytes = vec![0; 4 * RXNFC_WORDS];
+        let mut bytes = [0; 4 * RXNFC_WORDS];
         // 16: flow_type, 20: fields, 92: masks, 168: ring_cookie, 176: location
         bytes[16..20].copy_from_slice(&(if udp == Udp::V4 { 2_u32 } else { 6 }).to_ne_bytes());
         let at = if udp == Udp::V4 { 10 } else { 34 };

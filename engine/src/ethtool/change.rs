@@ -131,7 +131,7 @@ impl Change {
         let ran = ran.map_err(|source| Refused::Unstarted { command: command.clone(), source })?;
         // Of a rule that was refused it says so, and ends as if it were not.
         let is_rule = matches!(self, Self::AddRule(_) | Self::DeleteRule(_));
-        if ran.status.success() && !(is_rule && !ran.stderr.is_empty()) {
+        if ran.status.success() && (!is_rule || ran.stderr.is_empty()) {
             return Ok(());
         }
         let said = [ran.stderr, ran.stdout].concat();

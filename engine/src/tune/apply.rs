@@ -157,7 +157,7 @@ fn finish(order: &Order<'_>, journal: &mut Journal, lines: &[Line]) -> Result<()
         let is_as_before = order.machine.read(&entry.knob).is_ok_and(|now| now == entry.before);
         let back = is_as_before && (entry.asked == entry.before || skipped.contains(&entry.knob));
         // what is as it was, and was written once, is the start again
-        !(back && !entry.ours.is_empty()) && (named.contains(&entry.knob) || !entry.ours.is_empty())
+        if entry.ours.is_empty() { named.contains(&entry.knob) } else { !back }
     });
     journal.complete = !lines.iter().any(|line| matches!(line.state, State::Held(_)));
     if *journal != old { order.store.write(journal) } else { Ok(()) }
