@@ -47,27 +47,27 @@ undisturbed() {
     say "$what: all phones answered, the blocked scanner never"
 }
 
+# follow PAGE WORD: the blocks of docs/PAGE whose fence says `sh WORD`, in order, as they stand
+follow() {
+    local number=0 block
+    while IFS= read -r -d '' block; do
+        number=$((number + 1))
+        inside bash -euc "cd /root; $block" >"$mnt/block.log" 2>&1 </dev/null || {
+            cat "$mnt/block.log" >&2
+            fail "block $number of docs/$1: $block"
+        }
+    done < <(python3 -c 'import re, sys; [print(block, end="\0") for block in re.findall(rf"^```sh {sys.argv[2]}\n(.*?)^```$", open(sys.argv[1]).read(), re.M | re.S)]' "docs/$1" "$2")
+    [ $number -gt 0 ] || die "docs/$1 has no blocks to follow"
+    say "docs/$1: $number blocks followed"
+}
+
 # --- as docs/install.md has it -----------------------------------------------------------------------------
 
 serve
 mv "$layer/root/$deb" "$layer/root/vos-fastpath.deb"
 # A scanner is there while they are followed, as always.
 scan & scanning=$!
-number=0
-while IFS= read -r -d '' block; do
-    number=$((number + 1))
-    inside bash -euc "cd /root; $block" >"$mnt/block.log" 2>&1 </dev/null || {
-        cat "$mnt/block.log" >&2
-        fail "block $number of docs/install.md: $block"
-    }
-done < <(python3 - docs/install.md <<'PY'
-import re, sys
-for block in re.findall(r"^```sh fresh\n(.*?)^```$", open(sys.argv[1]).read(), re.M | re.S):
-    sys.stdout.write(block + "\0")
-PY
-)
-[ $number -ge 3 ] || die "docs/install.md has no blocks to follow"
-say "$number blocks of docs/install.md followed"
+follow install.md fresh
 
 # --- what the unit promises ----------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ hangs() {
     inside kill -STOP "$(property MainPID)"
     until_true 40 "the watchdog ends it" is NRestarts 2
     until_true 10 "it is ready" is ActiveState active
-    inside journalctl -u vos-engine@eth0 -o cat | grep -q 'Watchdog timeout' || fail "it was something else than the watchdog"
+    inside journalctl -u vos-engine@eth0 -o cat | grep 'Watchdog timeout' >/dev/null || fail "it was something else than the watchdog"
 }
 undisturbed "hung" 14 hangs
 
@@ -114,12 +114,26 @@ bad_file() {
     # Longer than RestartSec=.
     sleep 2
     expect "tries" "failed, 0 restarts" "$(property ActiveState), $(property NRestarts) restarts"
-    inside journalctl -u vos-engine@eth0 -o cat -n 30 | grep -q 'qeues' || fail "the log does not name the key"
+    inside journalctl -u vos-engine@eth0 -o cat -n 30 | grep qeues >/dev/null || fail "the log does not name the key"
     inside cp -a /root/good.toml /etc/vos/vos.toml
     inside systemctl reset-failed vos-engine@eth0
     inside systemctl start vos-engine@eth0
 }
 undisturbed "bad file" 7 bad_file
+
+# --- tuning, as docs/tuning.md has it, and by the unit ---------------------------------------------------------
+
+# While an engine is at work, the card is not reset.
+inside systemctl stop vos-engine@eth0
+follow tuning.md tune
+polls() { inside cat /sys/class/net/eth0/napi_defer_hard_irqs; }
+untuned=$(polls)
+inside bash -c 'echo PROFILE=throughput >/etc/vos/tune.eth0'
+inside systemctl enable --now vos-tune@eth0
+[ "$(polls)" != "$untuned" ] || fail "vos-tune@eth0 has set nothing"
+inside systemctl disable --now vos-tune@eth0
+expect "polls before interrupts, after vos-tune@eth0" "$untuned" "$(polls)"
+inside systemctl start vos-engine@eth0
 
 # --- an upgrade, a removal ------------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ until_true 20 "systemd starts" born
 inside() { nsenter -t "$init" -a -- env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "$@"; }
 beside() { nsenter -t "$init" --net -- "$@"; }
 out() { ip netns exec "$outside" "$@"; }
-booted() { inside systemctl is-system-running | grep -Eq 'running|degraded'; }
+booted() { inside systemctl is-system-running | grep -E 'running|degraded' >/dev/null; }
 until_true 60 "boot" booted
 
 ip netns add "$outside"

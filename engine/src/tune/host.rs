@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::TuneError;
@@ -221,6 +222,11 @@ impl Host {
             && self.interrupt_name(*number).as_ref() != Some(name)
         {
             return Err(Unread::Absent("this interrupt is there no longer".into()));
+        }
+        // The kernel shows sysctls of the whole machine in every network namespace, and takes them in the first alone.
+        let is_shown = |file: &Path| fs::metadata(file).is_ok_and(|file| file.permissions().mode() & 0o222 == 0);
+        if matches!(knob, Knob::Sysctl(_)) && is_shown(file) {
+            return Err(Unread::Absent("only the host's own network namespace can set it".into()));
         }
         match fs::read_to_string(file) {
             Ok(text) => Ok(Value::Text(text.trim().to_owned())),

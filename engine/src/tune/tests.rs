@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -514,6 +514,16 @@ fn an_interrupt_that_has_gone_is_not_taken_for_another() {
     assert!(matches!(state(&lines, "lo-TxRx-3"), State::Skipped(why) if why.contains("no longer")));
     assert_eq!((irq(&tree, 2), irq(&tree, 3)), ("0-15".into(), "2".into()));
     assert!(tree.journal().is_none());
+}
+
+#[test]
+fn a_sysctl_of_the_whole_machine_is_left_to_it_in_a_namespace() {
+    let tree = Ryzen::new();
+    let shown = tree.path().join("proc/sys/net/core/rmem_max");
+    fs::set_permissions(&shown, fs::Permissions::from_mode(0o444)).expect("ours");
+    let plan = tree.apply(&own("[sysctl]\nnet.core.rmem_max = { at_least = 8388608 }\n"));
+    assert!(matches!(state(&plan.lines, "rmem_max"), State::Skipped(why) if why.contains("host's own")));
+    assert_eq!(tree.get("proc/sys/net/core/rmem_max"), "212992");
 }
 
 #[test]

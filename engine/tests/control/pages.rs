@@ -51,7 +51,7 @@ const RUNNERS: [(&str, Runner); 11] = [
     ("make", Runner::Make),
     ("machines", Runner::Elsewhere("bench/tests/shield.rs")),
     ("fresh", Runner::Elsewhere("deploy/fresh/journey.sh")),
-    ("tune", Runner::Elsewhere("deploy/zcvm/tune.sh")),
+    ("tune", Runner::Elsewhere("deploy/fresh/journey.sh")),
 ];
 
 /// Pages of which another test runs all.
