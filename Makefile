@@ -114,6 +114,20 @@ deb:
 	cargo build --release -p vos-engine
 	deploy/deb.sh release
 
+# The container's image vos-fastpath: static programs, nothing else. By docker, podman, or BUILDER="PROGRAM FLAGS".
+STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --target $(shell uname -m)-unknown-linux-gnu --target-dir target/static
+.PHONY: image test-container
+image:
+	deploy/setup.sh build
+	$(STATIC) --release -p vos-engine
+	deploy/container/image.sh release
+
+# It, by podman, with the capabilities that deploy/container grants it.
+test-container: build
+	deploy/setup.sh container
+	$(STATIC) --profile $(PROFILE) -p vos-engine
+	$(SUDO) env BENCH=$(BIN)/vos-bench deploy/container/check.sh $(PROFILE)
+
 bpf:
 	deploy/setup.sh bpf
 	deploy/bpf.sh build

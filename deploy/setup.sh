@@ -7,6 +7,7 @@
 #   test   SIP servers, clients, scanners; RabbitMQ; sshd; Prometheus     bpf   change the XDP program (1.5 GB)
 #   fuzz   drive the SIP parser with what nobody sends
 #   bench  other SIP parsers, valgrind                  deb    make the Debian package
+#   container  make the container's image, and run it
 #
 # What is there is left alone: a second run asks dpkg, needs no network and no root.
 set -euo pipefail
@@ -108,7 +109,7 @@ install_cargo_fuzz() { cargo_tool cargo-fuzz 0.13.2 "${FUZZ_TOOLS:-/opt/fuzz-too
 # Not optimised: it copies a few files.
 install_cargo_deb() { cargo_tool cargo-deb 3.8.0 "${DEB_TOOLS:-/opt/deb-tools}" --debug; }
 
-[ $# -gt 0 ] || die "usage: setup.sh [build] [run] [load] [test] [bpf] [fuzz] [bench] [deb], or setup.sh rust"
+[ $# -gt 0 ] || die "usage: setup.sh [build] [run] [load] [test] [bpf] [fuzz] [bench] [deb] [container], or setup.sh rust"
 if [ "$*" = rust ]; then rust_dir; exit; fi
 command -v apt-get >/dev/null || die "this is not Debian: install by hand what $0 lists, then use cargo"
 
@@ -137,8 +138,9 @@ for part; do
         packages+=(gcc libc6-dev dpkg ca-certificates)
         [ "$(rust_dir)" != /usr/bin ] || packages+=(cargo-web rustc-web)
         ;;
+    container) packages+=(podman buildah crun) ;;
     bench) packages+=(libosip2-dev libsofia-sip-ua-dev valgrind) ;;
-    *) die "no part named $part: build, run, load, test, bpf, fuzz, bench, deb" ;;
+    *) die "no part named $part: build, run, load, test, bpf, fuzz, bench, deb, container" ;;
     esac
 done
 
