@@ -87,6 +87,9 @@ pub mod socket;
 /// The HTTP API.
 pub mod api;
 
+/// Connections over TCP: who gets a place, and how long anything may take.
+mod connections;
+
 /// The API over TCP.
 pub(crate) mod tcp;
 

@@ -1,54 +1,21 @@
 //! The API over TCP: the same as on the unix socket, for the addresses that are named and who shows the token.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::{Extension, Router};
-use futures_util::StreamExt;
-use futures_util::stream;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::config;
-use crate::control::api::{Peer, Problem};
+use crate::control::api::Peer;
+use crate::control::connections::{self, CONNECTIONS_PER_ADDRESS, Places, Refusals, in_time, shown, unauthorized};
 use crate::control::token::Token;
-
-/// Connections at once, those that follow events among them. Fewer: dashboards shut each other out. More: only memory,
-/// some 40 KiB each.
-pub(crate) const CONNECTIONS_MAX: usize = 64;
-/// Connections at once from one address: a quarter, so that no client takes the places of all others.
-pub(crate) const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS_MAX / 4;
-/// How long the header of a request may take, from the connection or the request before. Shorter: a client on a slow line
-/// is cut off, or one that keeps its connection. Longer: those that say nothing keep their places.
-const HEADER_PATIENCE: Duration = Duration::from_secs(20);
-/// How long the body of a request may take: as long as that of an import.
-const BODY_PATIENCE: Duration = Duration::from_secs(120);
-/// How long a client may take nothing of what is sent to it: then it is gone.
-const WRITE_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a stop waits for requests in progress.
-const GRACE: Duration = Duration::from_secs(2);
-/// How often it is tried to listen.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often the log says how many were turned away.
-const COMPLAINT: Duration = Duration::from_secs(10);
-/// Bytes of a request's header: the token, and what proxies add.
-const HEADER_MAX: usize = 16 * 1024;
 
 /// Serves `router` as `api` says, until `stop` resolves; ends at once when it is dropped.
 pub(crate) async fn serve(api: config::Api, router: Router, stop: impl Future<Output = ()>) {
@@ -57,140 +24,38 @@ pub(crate) async fn serve(api: config::Api, router: Router, stop: impl Future<Ou
         Ok(token) => token,
         Err(error) => return error!("the API is not served over TCP: api.token_file: {error}"),
     };
-    let door = Arc::new(Door { token, refused: Mutex::default() });
+    let door = Arc::new(Door { token, refusals: Refusals::of("API over TCP") });
     let router = router.layer(from_fn_with_state(Arc::clone(&door), check));
-    tokio::pin!(stop);
+    let mut stop = pin!(stop);
     let listener = tokio::select! {
         () = &mut stop => return,
-        listener = listen(address) => listener,
+        listener = connections::listen(address, "the API", "api.listen") => listener,
     };
     info!("API and /metrics at http://{address} for whoever shows the token");
-    let (mut connections, graceful) = (JoinSet::new(), GracefulShutdown::new());
-    let places = Arc::new(Places::default());
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = &mut stop => break,
-            Some(_ended) = connections.join_next() => continue,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                // no descriptors left, or the connection was gone already
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        let ip = peer.ip().to_canonical();
+    let places = Places::new(CONNECTIONS_PER_ADDRESS);
+    let admit = |ip| {
         if !is_allowed(&api.allow, ip) {
-            door.complain(ip, "is not in api.allow");
-            continue;
+            door.refusals.complain(ip, "is not in api.allow");
+            return None;
         }
-        let Some(place) = Places::take(&places, ip) else {
-            door.complain(ip, "has too many connections, or all together have");
-            continue;
-        };
-        prepare(&stream);
-        let router = router.clone().layer(Extension(ConnectInfo(Peer::Tcp(ip))));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_PATIENCE)
-            .max_buf_size(HEADER_MAX)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            let _the_client_knows = connection.await;
-            drop(place);
-        });
-    }
-    drop(listener);
-    let _those_that_go_on_are_cut = tokio::time::timeout(GRACE, graceful.shutdown()).await;
-}
-
-/// Listens as soon as the address is there and free.
-async fn listen(address: SocketAddr) -> TcpListener {
-    let mut told = None;
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return listener,
-            Err(error) => {
-                let kind = error.kind();
-                if told.replace(kind) != Some(kind) {
-                    warn!("the API cannot listen at {address}: {error}; trying again every second (api.listen)");
-                }
-                tokio::time::sleep(RETRY).await;
-            }
+        let place = Places::take(&places, ip);
+        if place.is_none() {
+            door.refusals.complain(ip, "has too many connections, or all together have");
         }
-    }
+        place
+    };
+    connections::serve(listener, router, Peer::Tcp, admit, stop).await;
 }
 
 fn is_allowed(allow: &[IpNet], ip: IpAddr) -> bool {
     allow.iter().any(|net| net.contains(&ip))
 }
 
-/// A client that is gone without a word does not keep its place.
-fn prepare(stream: &TcpStream) {
-    let set = stream.set_nodelay(true).and_then(|()| {
-        let socket = SockRef::from(stream);
-        socket.set_keepalive(true)?;
-        socket.set_tcp_user_timeout(Some(WRITE_PATIENCE))
-    });
-    let _it_works_without: io::Result<()> = set;
-}
-
-/// Who is connected.
-#[derive(Debug, Default)]
-struct Places(Mutex<HashMap<IpAddr, usize>>);
-
-/// One connection's place; free again when this is dropped.
-struct Place {
-    places: Arc<Places>,
-    ip: IpAddr,
-}
-
-impl Places {
-    fn take(places: &Arc<Self>, ip: IpAddr) -> Option<Place> {
-        let mut taken = places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = taken.values().sum();
-        let own = taken.get(&ip).copied().unwrap_or_default();
-        if all >= CONNECTIONS_MAX || own >= CONNECTIONS_PER_ADDRESS {
-            return None;
-        }
-        taken.insert(ip, own + 1);
-        Some(Place { places: Arc::clone(places), ip })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = taken.get_mut(&self.ip) {
-            *own -= 1;
-        }
-        taken.retain(|_, own| *own > 0);
-    }
-}
-
 /// Who comes in.
 #[derive(Debug)]
 struct Door {
     token: Token,
-    /// Since when so many were turned away.
-    refused: Mutex<Option<(Instant, u64)>>,
-}
-
-impl Door {
-    /// Says that somebody is turned away: the first at once, those that follow together.
-    fn complain(&self, ip: IpAddr, why: &str) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *refused {
-            Some((since, count)) if since.elapsed() < COMPLAINT => *count += 1,
-            before => {
-                let more = before.map_or(0, |(_, count)| count);
-                *before = Some((Instant::now(), 0));
-                warn!("API over TCP: {ip} {why}; {more} others were turned away since this was said last");
-            }
-        }
-    }
+    refusals: Refusals,
 }
 
 /// Lets requests in that show the token, their bodies in good time.
@@ -200,45 +65,13 @@ async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-    match shown {
+    match shown(request.headers()) {
         Some(shown) if door.token.is(shown) => next.run(request.map(in_time)).await,
         shown => {
             if let Peer::Tcp(ip) = peer {
-                door.complain(ip, if shown.is_some() { "shows a wrong token" } else { "shows no token" });
+                door.refusals.complain(ip, if shown.is_some() { "shows a wrong token" } else { "shows no token" });
             }
             unauthorized(shown.is_some())
         }
     }
-}
-
-/// The token of `Bearer TOKEN` (RFC 6750 §2.1; the scheme's case is ignored, RFC 9110 §11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
-}
-
-/// RFC 6750 §3.
-fn unauthorized(wrong: bool) -> Response {
-    let error = "show the token of api.token_file: Authorization: Bearer TOKEN".to_owned();
-    let problem = Problem { status: StatusCode::UNAUTHORIZED, code: "unauthorized", error };
-    let challenge = match wrong {
-        true => "Bearer realm=\"vos\", error=\"invalid_token\"",
-        false => "Bearer realm=\"vos\"",
-    };
-    ([(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))], problem).into_response()
-}
-
-/// The body, or an error when it has not come by then.
-fn in_time(body: Body) -> Body {
-    let deadline = tokio::time::Instant::now() + BODY_PATIENCE;
-    let late = || axum::Error::new(io::Error::new(io::ErrorKind::TimedOut, "the body does not come"));
-    Body::from_stream(stream::unfold(Some(body.into_data_stream()), move |left| async move {
-        let mut left = left?;
-        match tokio::time::timeout_at(deadline, left.next()).await {
-            Ok(Some(part)) => Some((part, Some(left))),
-            Ok(None) => None,
-            Err(_) => Some((Err(late()), None)),
-        }
-    }))
 }

@@ -9,7 +9,8 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
 use crate::config;
-use crate::control::tcp::{CONNECTIONS_PER_ADDRESS, serve as serve_tcp};
+use crate::control::connections::CONNECTIONS_PER_ADDRESS;
+use crate::control::tcp::serve as serve_tcp;
 use crate::events::{BEHIND_MAX, Event, Pressure, What};
 
 const TOKEN: &str = "0123456789abcdef";
