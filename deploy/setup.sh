@@ -125,7 +125,7 @@ for part; do
     load) packages+=(kamailio nftables iptables) ;;
     test)
         packages+=(python3 python3-prometheus-client util-linux kamailio kamailio-rabbitmq-modules sip-tester baresip-core sipvicious sipsak nmap tcpdump nftables iptables bpftool strace curl)
-        packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base iputils-ping debootstrap prometheus)
+        packages+=(rabbitmq-server openssh-server openssh-client openssl groff-base iputils-ping debootstrap prometheus chromium chromium-driver)
         [ "$(rust_dir)" != /usr/bin ] || packages+=(rustfmt-web rust-web-clippy)
         ;;
     bpf) packages+=(cargo-web rustc-web rust-web-src llvm-22 llvm-22-dev) ;;

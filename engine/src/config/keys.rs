@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 125] = [
+const FIXED: [(&str, &str); 126] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -149,6 +149,7 @@ const FIXED: [(&str, &str); 125] = [
         "api.allow",
         "up to 64 addresses with prefix length, such as [\"10.0.0.0/24\"]; at least one where api.listen is set",
     ),
+    ("page.listen", "a loopback address and a port, such as \"127.0.0.1:9960\", or \"\""),
     ("honeypot.ports", "up to 64 different ports from 1 to 65535 that are no SIP ports, such as [5062]"),
     ("honeypot.addresses", "up to 64 different addresses without prefix length, or [] for all of this host's"),
     (

@@ -34,6 +34,8 @@ mod keys;
 mod layer;
 /// Whether endpoints still answer.
 mod online;
+/// The page for who would rather look.
+mod page;
 /// Files of defaults.
 mod profile;
 /// A limit as people write it.
@@ -81,6 +83,7 @@ pub use gateway::{
     Size,
 };
 pub use online::Online;
+pub use page::Page;
 pub use profile::Profile;
 pub use rate::{BURST_MAX, PERIOD_MAX, RATE_MAX, Rate, RateError};
 pub use rates::{Limits, Rates};
@@ -168,6 +171,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// The API over TCP.
     pub api: Api,
+    /// The page for who would rather look.
+    pub page: Page,
     /// Decoys.
     pub honeypot: Honeypot,
     /// What is written down.
@@ -289,6 +294,7 @@ impl Default for Config {
             amqp: Amqp::default(),
             cluster: Cluster::default(),
             api: Api::default(),
+            page: Page::default(),
             honeypot: Honeypot::default(),
             records: Records::default(),
         }
@@ -442,7 +448,7 @@ impl Config {
         let Self { profile, xdp, rules, scanners, rates, relay, backend, answer, registration, .. } = new.clone();
         let Self { attack, enumeration, blacklist, online, health, control, .. } = new.clone();
         let ControlPlane { widest_v4, widest_v6, widest_feed_v4, verify_every, .. } = control;
-        let Self { gateway, file_feed, datagram_feed, amqp, api, honeypot, records, .. } = new.clone();
+        let Self { gateway, file_feed, datagram_feed, amqp, api, page, honeypot, records, .. } = new.clone();
         let Relay { redirect, priority, shield, emergency, .. } = relay;
         Self {
             profile,
@@ -465,6 +471,7 @@ impl Config {
             datagram_feed,
             amqp,
             api,
+            page,
             honeypot,
             records,
             ..self.clone()
@@ -511,7 +518,8 @@ impl Config {
         check("control.verify_every", sound, || format!("{} is out of range", humantime::format_duration(every)))?;
         self.validate_gateways()?;
         self.validate_records()?;
-        self.validate_feeds()
+        self.validate_feeds()?;
+        self.validate_page()
     }
 }
 

@@ -9,7 +9,9 @@ impl Config {
     /// [`Config::validate`], and token, password and certificates must be there and sound where they are used.
     pub(super) fn validate_to_run(&self) -> Result<(), ConfigError> {
         self.validate()?;
-        if self.api.listen.is_some() {
+        // the page takes an undo of whoever shows the token, where there is one
+        let shown_to_the_page = self.page.listen.is_some() && !self.api.token_file.as_os_str().is_empty();
+        if self.api.listen.is_some() || shown_to_the_page {
             let token = Token::read(&self.api.token_file);
             check("api.token_file", token.is_ok(), || token.err().map(|error| error.to_string()).unwrap_or_default())?;
         }
@@ -65,6 +67,9 @@ mod tests {
         refused(token, Some("0123456789abcdef\n"), 0o644, "chmod 640");
         refused(token, Some("short\n"), 0o600, "openssl rand -hex 32");
         refused("[api]\ntoken_file", None, 0, "");
+        let page = "[page]\nlisten = \"127.0.0.1:9960\"\n[api]\ntoken_file";
+        refused(page, Some("0123456789abcdef\n"), 0o640, "");
+        refused(page, Some("0123456789abcdef\n"), 0o644, "chmod 640");
         let password = "[amqp]\nurl = \"amqp://vos@192.0.2.1\"\npassword_file";
         refused(password, Some("secret\n"), 0o600, "");
         refused(password, None, 0, "No such file");

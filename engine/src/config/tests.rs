@@ -161,7 +161,7 @@ fn places(of: &[&str]) -> Vec<std::net::SocketAddr> {
 #[test]
 fn a_value_out_of_range_is_named_with_the_range() {
     type Spoil = fn(&mut Config);
-    let spoils: [(&str, Spoil); 56] = [
+    let spoils: [(&str, Spoil); 60] = [
         ("iface", |c| c.iface.clear()),
         ("iface", |c| c.iface = "a/b".into()),
         ("iface", |c| c.iface = "sixteen-bytes-xx".into()),
@@ -215,6 +215,17 @@ fn a_value_out_of_range_is_named_with_the_range() {
         ("honeypot.listen", |c| {
             c.relay.to = "unix:/run/peer.sock".parse().expect("a peer");
             c.honeypot.listen = places(&["192.0.2.9:5060"]);
+        }),
+        ("page.listen", |c| c.page.listen = Some("192.0.2.1:9960".parse().expect("an address"))),
+        ("page.listen", |c| c.page.listen = Some("127.0.0.1:0".parse().expect("an address"))),
+        ("page.listen", |c| {
+            c.page.listen = Some("127.0.0.1:9960".parse().expect("an address"));
+            c.api.listen = c.page.listen;
+            (c.api.token_file, c.api.allow) = ("/t".into(), vec!["127.0.0.1/32".parse().expect("a net")]);
+        }),
+        ("api.token_file", |c| {
+            c.page.listen = Some("[::1]:9960".parse().expect("an address"));
+            c.api.token_file = "token".into();
         }),
         ("records.file", |c| c.records.file = "records.jsonl".into()),
         ("records.file", |c| c.records.file = "/var/lib/vos/".into()),

@@ -44,6 +44,7 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -103,7 +104,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What the API asks of the running engine. Called from threads that may block.
 pub trait Engine: Measured {
     /// `{"mode","queues","xdp","bind","inject","judged","reasons":{label:n},"would_drop":{label:n},"allowed_dropped":{label:n},
-    /// "allowed_would_drop":{label:n},"workers":[...]}`, and for `relay.to = "proxy…"`
+    /// "allowed_would_drop":{label:n},"decisions":{kind:n},"workers":[...]}`, and for `relay.to = "proxy…"`
     /// `"proxy":{"strays":{word:n},"backends":[...]}`.
     fn stats(&self) -> Value;
 
@@ -250,6 +251,21 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Extension(Arc::new(description::finish(described))))
         .with_state(shared)
+}
+
+/// What the [page](crate::control::web) reads, and the one change that it can ask for: nothing else is there.
+pub(super) fn shown(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
+    Router::new()
+        .route("/v1/stats", get(stats))
+        .route("/v1/feeds", get(feeds))
+        .route("/v1/status", get(switches::status))
+        .route("/v1/attack", get(switches::attacked))
+        .route("/v1/history", get(history::history))
+        .route("/v1/events", get(stream::follow))
+        .route("/v1/events/recent", get(stream::recent))
+        .route("/v1/undo", post(history::undo))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Shared { control, engine, lists: Arc::new(Semaphore::new(0)) })
 }
 
 /// Runs what may wait for the disk or a lock where it holds up no other request.

@@ -29,6 +29,9 @@ mod noise;
 /// The same over TCP.
 #[path = "api_tests/tcp.rs"]
 mod tcp;
+/// The page for who would rather look.
+#[path = "api_tests/web.rs"]
+mod web_page;
 
 struct Fake {
     site: Site,

@@ -93,6 +93,9 @@ mod connections;
 /// The API over TCP.
 pub(crate) mod tcp;
 
+/// The page for who would rather look.
+pub(crate) mod web;
+
 /// What is shown to be let in there.
 pub mod token;
 

@@ -2,6 +2,7 @@
 //! was begun with has changed.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::amqp::Broker;
 use crate::cluster::Cluster;
 use crate::config::{self, Config, Honeypot};
-use crate::control::{Control, Engine, api, tcp, token};
+use crate::control::{Control, Engine, api, tcp, token, web};
 use crate::daemon::files::Files;
 use crate::daemon::trunks::Trunks;
 use crate::events::Events;
@@ -30,6 +31,7 @@ pub(super) struct Services {
     api: Option<(Router, Arc<dyn Engine>)>,
     log: Service<Broker>,
     tcp: Service<(config::Api, Option<token::Version>)>,
+    page: Service<(config::Page, PathBuf)>,
     queue: Service<Queue>,
     datagrams: Service<Datagrams>,
     decoys: Service<config::Honeypot>,
@@ -94,9 +96,21 @@ impl<C: Clone + PartialEq> Service<C> {
 
 impl Services {
     pub(super) fn new(reach: Reach) -> Self {
-        let (log, tcp, queue, datagrams, decoys, publisher) = Default::default();
+        let (log, tcp, page, queue, datagrams, decoys, publisher) = Default::default();
         let trunks = Trunks::new(Arc::clone(&reach.control));
-        Self { files: Files::new(&reach), trunks, reach, api: None, log, tcp, queue, datagrams, decoys, publisher }
+        Self {
+            files: Files::new(&reach),
+            trunks,
+            reach,
+            api: None,
+            log,
+            tcp,
+            page,
+            queue,
+            datagrams,
+            decoys,
+            publisher,
+        }
     }
 
     /// What the API shows.
@@ -139,6 +153,11 @@ impl Services {
                 let engine = Arc::clone(engine);
                 tcp::serve(api, router.clone(), async move { engine.events().closed().await })
             });
+            let wanted = config.page.listen.map(|_| (config.page.clone(), config.api.token_file.clone()));
+            self.page.follow(wanted, runtime, |(page, token_file)| {
+                let (engine, router) = (Arc::clone(engine), web::router(Arc::clone(control), Arc::clone(engine)));
+                web::serve(page, token_file, router, async move { engine.events().closed().await })
+            });
         }
     }
 
@@ -148,5 +167,6 @@ impl Services {
             engine.events().close();
         }
         self.tcp.end().await;
+        self.page.end().await;
     }
 }

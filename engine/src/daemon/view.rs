@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cluster::Cluster;
 use crate::config::{Inject, Mode};
@@ -115,6 +115,10 @@ impl Engine for View {
         json.insert("inject".into(), self.inject().into());
         json.insert("softswitch".into(), json!(self.health.state()));
         json.insert("replies_lost".into(), self.counters.replies_lost().into());
+        let decisions = self.control.figures().decisions;
+        let decisions =
+            Kind::ALL.map(|kind| (kind.word().to_owned(), decisions[kind as usize].iter().sum::<usize>().into()));
+        json.insert("decisions".into(), Map::from_iter(decisions).into());
         json.insert("verified".into(), self.verified.to_json());
         json.insert("suspensions".into(), self.suspensions.to_json());
         json.insert("slowed".into(), self.live.in_force().ruleset.slowed.to_json());

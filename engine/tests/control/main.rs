@@ -5,6 +5,8 @@
 
 /// A RabbitMQ of the test's own.
 mod broker;
+/// The page in a browser.
+mod browser;
 /// `vos-engine check`.
 mod check;
 /// Nodes that agree.

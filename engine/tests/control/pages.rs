@@ -55,7 +55,8 @@ const RUNNERS: [(&str, Runner); 11] = [
 ];
 
 /// Pages of which another test runs all.
-const OTHERS: [(&str, &str); 1] = [("docs/watching.md", "engine/tests/control/watching.rs")];
+const OTHERS: [(&str, &str); 2] =
+    [("docs/watching.md", "engine/tests/control/watching.rs"), ("docs/page.md", "engine/tests/control/browser.rs")];
 
 /// How long a command that never ends by itself is watched, as `timeout` takes it.
 const WATCHED: &str = "2";

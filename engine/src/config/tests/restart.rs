@@ -151,6 +151,7 @@ fn what_needs_a_restart_is_documented() {
             token_file: "/t".into(),
             allow: vec!["10.0.0.0/8".parse().expect("a net")],
         },
+        page: Page { listen: Some("127.0.0.1:9960".parse().expect("an address")) },
         honeypot: Honeypot {
             ports: vec![5062],
             addresses: vec!["192.0.2.9".parse().expect("an address")],

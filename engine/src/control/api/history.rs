@@ -20,7 +20,10 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     params(Remembered),
     responses((status = 200, description = "Oldest first", body = History)),
 )]
-async fn history(State(shared): State<Shared>, query: Result<Query<Remembered>, QueryRejection>) -> Answer<History> {
+pub(super) async fn history(
+    State(shared): State<Shared>,
+    query: Result<Query<Remembered>, QueryRejection>,
+) -> Answer<History> {
     let Query(Remembered { limit }) = query.map_err(|rejection| {
         Problem::bad_request(format!("{}: the only parameter is limit, a number", rejection.body_text()))
     })?;
@@ -44,7 +47,7 @@ async fn history(State(shared): State<Shared>, query: Result<Query<Remembered>, 
         (status = 409, description = "It was undone already, or the guard refuses", body = Failure),
     ),
 )]
-async fn undo(
+pub(super) async fn undo(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,

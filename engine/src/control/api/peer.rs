@@ -17,6 +17,8 @@ pub(crate) enum Peer {
     Unix(Option<u32>),
     /// Whoever knows the token, from this address.
     Tcp(IpAddr),
+    /// Whoever knows the token, by the page, of which only this host's end is known.
+    Page,
 }
 
 impl Peer {
@@ -25,6 +27,7 @@ impl Peer {
         let (origin, who, operator) = match self {
             Self::Unix(uid) => (door(headers), uid.map(user).unwrap_or_default(), None),
             Self::Tcp(ip) => (Origin::Api, format!("TCP {ip}"), Some(ip)),
+            Self::Page => (Origin::Api, "page".to_owned(), None),
         };
         By { origin, who: who.into(), force: false, operator }
     }

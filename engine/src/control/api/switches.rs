@@ -40,7 +40,7 @@ impl From<ChangeError> for Problem {
 
 /// What is in force.
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, description = "At this moment", body = Status)))]
-async fn status(State(shared): State<Shared>) -> Answer<Status> {
+pub(super) async fn status(State(shared): State<Shared>) -> Answer<Status> {
     let status = move || {
         let engine = &shared.engine;
         let (peers, softswitch) = (engine.peers(), engine.softswitch());
@@ -108,7 +108,7 @@ async fn gateways(State(shared): State<Shared>) -> Answer<Gateways> {
 
 /// Is it an attack, what is seen and what is usual?
 #[utoipa::path(get, path = "/v1/attack", responses((status = 200, description = "How it stands", body = detector::View)))]
-async fn attacked(State(shared): State<Shared>) -> Answer<detector::View> {
+pub(super) async fn attacked(State(shared): State<Shared>) -> Answer<detector::View> {
     blocking(move || Json(shared.engine.attack())).await
 }
 
