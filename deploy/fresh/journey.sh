@@ -144,6 +144,40 @@ inside grep -q '^# ours' /etc/vos/vos.toml || fail "the upgrade has replaced the
 expect "rules after the upgrade" 1 "$(inside vosctl list block | grep -c 203.0.113.0/24)"
 expect "the engine after the upgrade" active "$(property ActiveState)"
 
+# --- an attack, as it is seen in the page and in Grafana's panels ------------------------------------------------
+
+# docs/page.md, docs/watching.md.
+sed -i -e 's|^\[api\]$|&\nlisten = "127.0.0.1:9060"\ntoken_file = "/etc/vos/token"\nallow = ["127.0.0.1/32"]|' \
+    -e 's|^\[page\]$|&\nlisten = "127.0.0.1:9960"|' "$layer/etc/vos/vos.toml"
+(umask 077; openssl rand -hex 32 >"$layer/etc/vos/token")
+inside systemctl reload vos-engine@eth0
+page() { beside curl -sf "http://127.0.0.1:9960/$1"; }
+until_true 10 "the page is there" page ""
+mkdir "$mnt/prometheus"
+cp "$layer/etc/vos/token" "$mnt/prometheus/vos.token"
+cp "$layer"/usr/share/vos/prometheus/vos.rules.yml "$mnt/prometheus/"
+sed 's/15s/1s/' "$layer/usr/share/vos/prometheus/prometheus.yml" >"$mnt/prometheus/prometheus.yml"
+beside prometheus --config.file="$mnt/prometheus/prometheus.yml" --storage.tsdb.path="$mnt/prometheus/data" \
+    --web.listen-address=127.0.0.1:9090 >"$mnt/prometheus.log" 2>&1 &
+# What the panel of this title shows.
+panel() {
+    beside python3 -c 'import json, sys, urllib.parse, urllib.request
+panels = json.load(open(sys.argv[1]))["panels"]
+expr = next(panel for panel in panels if panel["title"] == sys.argv[2])["targets"][0]["expr"]
+expr = expr.replace("$node", ".*").replace("$iface", ".*")
+url = "http://127.0.0.1:9090/api/v1/query?query=" + urllib.parse.quote(expr)
+print([float(row["value"][1]) for row in json.load(urllib.request.urlopen(url))["data"]["result"]])' \
+        "$layer/usr/share/vos/grafana/vos.json" "$1"
+}
+shows() { [ "$(panel "Attack mode")" = "$1" ]; }
+until_true 30 "Grafana's panel shows that there is no attack" shows "[0.0]"
+out "$BENCH" junk --iface wire --to $server:5060 --mac "$(inside cat /sys/class/net/eth0/address)" --mix register --rate 3000 \
+    --sources 0 --seconds 60 >/dev/null 2>&1 &
+attacked() { page v1/attack | python3 -c 'import json, sys; sys.exit(json.load(sys.stdin)["state"] != "attack")'; }
+until_true 60 "the page shows the attack" attacked
+until_true 20 "Grafana's panel shows the attack" shows "[1.0]"
+say "an attack, found, in the page and in Grafana's panel"
+
 inside apt-get remove -y vos-fastpath >"$mnt/apt.log" 2>&1 || { cat "$mnt/apt.log" >&2; fail "removal"; }
 expect "pins after the removal" "" "$(inside find /sys/fs/bpf -mindepth 2)"
 expect "programs on eth0 after the removal" "" "$(inside ip link show eth0 | grep -o 'prog/xdp.*' || true)"

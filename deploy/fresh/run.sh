@@ -28,7 +28,7 @@ mnt=$(mktemp -d) outside=vos-fresh-$$ init=
 clean() {
     [ -z "$init" ] || kill -KILL "$init" 2>/dev/null || true
     # What SCRIPT has started at either end.
-    jobs -p | while read -r job; do pkill -P "$job" || true; kill "$job"; done 2>/dev/null || true
+    jobs -p | while read -r job; do pkill -KILL -P "$job" || true; kill -KILL "$job"; done 2>/dev/null || true
     wait 2>/dev/null || true
     ip netns del "$outside" 2>/dev/null || true
     find "$mnt/cgroup/$outside" -depth -type d -exec rmdir {} + 2>/dev/null || true
