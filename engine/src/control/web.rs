@@ -129,9 +129,9 @@ async fn check(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
     if request.method() == Method::GET || request.method() == Method::HEAD {
         return next.run(request.map(in_time)).await;
     }
-    match is_token(Arc::clone(&door), request.headers()).await {
-        Ok(()) => next.run(request.map(in_time)).await,
-        Err(response) => response,
+    match unheard(&door, request.headers()).await {
+        None => next.run(request.map(in_time)).await,
+        Some(refusal) => refusal,
     }
 }
 
@@ -193,25 +193,30 @@ fn is_for_everybody(uri: &Uri) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The token is read each time: another in the file holds at once.
-async fn is_token(door: Arc<Door>, headers: &HeaderMap) -> Result<(), Response> {
+/// Why who asks for a change is not heard; `None`: the token is shown. It is read each time: another in the file holds at
+/// once.
+async fn unheard(door: &Door, headers: &HeaderMap) -> Option<Response> {
     if door.token_file.as_os_str().is_empty() {
-        let error = "nobody can undo here, since there is no token: write what `openssl rand -hex 32` prints into a file of \
-                     mode 640, name it in token_file of [api], and reload; `vosctl undo` needs none";
-        return Err(refused(StatusCode::FORBIDDEN, "no_token_file", error).into_response());
+        let error = "nobody can undo here, since there is no token: write what `openssl rand -hex 32` prints into a file \
+                     of mode 640, name it in token_file of [api], and reload; `vosctl undo` needs none";
+        return Some(refused(StatusCode::FORBIDDEN, "no_token_file", error).into_response());
     }
-    let shown = shown(headers).map(<[u8]>::to_vec);
-    let task = tokio::task::spawn_blocking(move || match Token::read(&door.token_file) {
-        Ok(token) if shown.as_deref().is_some_and(|shown| token.is(shown)) => Ok(()),
-        Ok(_) => {
-            door.refusals.complain(door.ip, if shown.is_some() { "shows a wrong token" } else { "shows no token" });
-            Err(unauthorized(shown.is_some()))
+    let path = door.token_file.clone();
+    let token = match tokio::task::spawn_blocking(move || Token::read(&path)).await {
+        Ok(Ok(token)) => token,
+        Ok(Err(error)) => {
+            let error = format!("api.token_file: {error}");
+            return Some(refused(StatusCode::FORBIDDEN, "bad_token_file", error).into_response());
         }
-        Err(error) => {
-            Err(refused(StatusCode::FORBIDDEN, "bad_token_file", format!("api.token_file: {error}")).into_response())
-        }
-    });
-    task.await.unwrap_or_else(|_| Err(StatusCode::INTERNAL_SERVER_ERROR.into_response()))
+        // the runtime ends
+        Err(_) => return Some(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+    };
+    let shown = shown(headers);
+    if shown.is_some_and(|shown| token.is(shown)) {
+        return None;
+    }
+    door.refusals.complain(door.ip, if shown.is_some() { "shows a wrong token" } else { "shows no token" });
+    Some(unauthorized(shown.is_some()))
 }
 
 /// What every answer says to browsers: no frames around it, no guesses about it, no copies and no traces of it.
