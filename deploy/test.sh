@@ -132,6 +132,11 @@ install() {
     BENCH=$bin/vos-bench deploy/fresh/run.sh "$fresh" deploy/fresh/journey.sh target/debian/vos-fastpath_[!9]*.deb \
         target/debian/vos-fastpath_9*.deb
 }
+# Three such machines, by ssh.
+rollout() {
+    compgen -G 'target/debian/*.deb' >/dev/null || skip "no package (the stage package makes it)"
+    BENCH=$bin/vos-bench deploy/fresh/rollout-check.sh "$fresh" target/debian/vos-fastpath_[!9]*.deb target/debian/vos-fastpath_9*.deb
+}
 # guests "KERNEL NIC BIND QUEUES [SCRIPT]"...: a journey in an emulated machine for each, or another script; all at once,
 # since most of their time is the verifier's, which has one CPU. What each says comes in one piece.
 guests() {
@@ -173,6 +178,7 @@ beside package bpf fuzz lint
 stage kernel kernel
 together
 stage install install
+stage rollout rollout
 stage zero-copy guests "backports virtio zerocopy 1" "backports igb zerocopy 4" "backports igb - - tune"
 stage kernels kernels
 

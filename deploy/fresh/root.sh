@@ -8,6 +8,6 @@ work=$(realpath "$1")
 [ ! -e "$work/root.done" ] || exit 0
 rm -rf "$work/root"
 # What the package depends on has to be in it: run.sh boots it without a network to fetch that by.
-debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,adduser,iproute2,ethtool,libelf1,zlib1g,man-db,procps \
+debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,adduser,iproute2,ethtool,libelf1,zlib1g,man-db,procps,openssh-server \
     bookworm "$work/root" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log" >&2; exit 1; }
 touch "$work/root.done"

@@ -40,7 +40,7 @@ enum Runner {
 }
 
 /// The words behind `sh` on fences.
-const RUNNERS: [(&str, Runner); 11] = [
+const RUNNERS: [(&str, Runner); 12] = [
     ("", Runner::Host),
     ("found", Runner::Found),
     ("doctor", Runner::Examined),
@@ -52,6 +52,7 @@ const RUNNERS: [(&str, Runner); 11] = [
     ("machines", Runner::Elsewhere("bench/tests/shield.rs")),
     ("fresh", Runner::Elsewhere("deploy/fresh/journey.sh")),
     ("tune", Runner::Elsewhere("deploy/fresh/journey.sh")),
+    ("rollout", Runner::Elsewhere("deploy/fresh/rollout-check.sh")),
 ];
 
 /// Pages of which another test runs all.
