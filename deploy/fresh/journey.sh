@@ -65,6 +65,10 @@ for task in $(inside ls "/proc/$pid/task"); do
 done
 inside systemd-analyze security --no-pager --threshold=40 vos-engine@eth0 >"$mnt/security.log" || fail "$(tail -1 "$mnt/security.log")"
 
+# Who may ask: root, and group vos.
+inside setpriv --reuid nobody --regid vos --clear-groups vosctl status >/dev/null || fail "group vos cannot ask the engine"
+! inside setpriv --reuid nobody --regid nogroup --clear-groups vosctl status >/dev/null 2>&1 || fail "anybody can ask the engine"
+
 undisturbed "restart" 4 inside systemctl restart vos-engine@eth0
 
 killed() {

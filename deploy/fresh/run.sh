@@ -26,10 +26,12 @@ root=$work/root
 
 mnt=$(mktemp -d) outside=vos-fresh-$$ init=
 clean() {
-    [ -z "$init" ] || kill -KILL "$init" 2>/dev/null || true
-    # What SCRIPT has started at either end.
-    jobs -p | while read -r job; do pkill -KILL -P "$job" || true; kill -KILL "$job"; done 2>/dev/null || true
-    wait 2>/dev/null || true
+    # With what SCRIPT has started at either end; and bash shall not tell of it.
+    {
+        [ -z "$init" ] || kill -KILL "$init" || true
+        jobs -p | while read -r job; do pkill -KILL -P "$job" || true; kill -KILL "$job" || true; done
+        wait || true
+    } 2>/dev/null
     ip netns del "$outside" 2>/dev/null || true
     find "$mnt/cgroup/$outside" -depth -type d -exec rmdir {} + 2>/dev/null || true
     umount -l "$mnt/cgroup" "$mnt/layer" 2>/dev/null || true
