@@ -16,6 +16,9 @@ use crate::config::RelayTo;
 /// (`CAP_NET_BIND_SERVICE`).
 pub const KEPT_BY_CONTROL: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE];
 
+/// Of the thread that asks phones whether they are there: it opens raw sockets when the configuration first says so.
+pub const KEPT_BY_ASKER: [Capability; 1] = [Capability::CAP_NET_RAW];
+
 /// Of a worker with this relay: nothing, unless it makes new sockets when its peer has been away. Large buffers need
 /// `CAP_NET_ADMIN`, and a socket file in the consumer's directory with the consumer's owner needs the rest.
 pub fn kept_by_worker(to: &RelayTo) -> &'static [Capability] {

@@ -309,7 +309,8 @@ impl Running {
         let (health, news, asker_stop) = (Arc::clone(&parts.health), Arc::clone(&events), Arc::clone(&stop));
         observers.push(thread("vos-health", move || health.run(&news, &asker_stop))?);
         let asker_stop = Arc::clone(&stop);
-        observers.push(thread("vos-asker", move || asker.follow(&asker_stop))?);
+        let asker = privileges::thread("vos-asker", &privileges::KEPT_BY_ASKER, move || asker.follow(&asker_stop));
+        observers.push(asker.map_err(io("starting a thread"))?);
         if config.relay.to == RelayTo::Local && !stats.is_empty() {
             let (pressure, stats) = (Arc::clone(&parts.pressure), stats.clone());
             let watch = Watch { pressure, live: Arc::clone(&live), events: Arc::clone(&events), stats };

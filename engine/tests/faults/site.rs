@@ -119,15 +119,27 @@ impl Site {
         Program::start("vos-engine", &mut self.engine(words), Some(&log)).unwrap()
     }
 
-    /// Starts an engine that must not start; gives what it said.
+    /// Starts an engine that must not start, and need not be tried again until somebody has seen to it (`EX_CONFIG` of
+    /// sysexits.h); gives what it said.
     #[track_caller]
     pub(crate) fn refused(&self, words: &str) -> String {
+        self.refused_with(78, words)
+    }
+
+    /// The same of one that may start another time.
+    #[track_caller]
+    pub(crate) fn refused_now(&self, words: &str) -> String {
+        self.refused_with(1, words)
+    }
+
+    #[track_caller]
+    fn refused_with(&self, code: i32, words: &str) -> String {
         let mut program = self.begin(words);
         let status = within(PATIENCE, "the engine refuses to start", || {
             assert!(!program.log().contains(": ready"), "the engine did start:\n{}", program.log());
             program.ended().unwrap()
         });
-        assert_eq!(status.code(), Some(1), "{}", program.log());
+        assert_eq!(status.code(), Some(code), "{}", program.log());
         program.log()
     }
 

@@ -78,7 +78,7 @@ fn a_foreign_program_on_a_link_of_another_process_stays_and_the_reason_is_said()
     let foreign = program(&site).unwrap();
     let said = site.refused("");
     assert!(said.contains("--replace"), "{said}");
-    let said = site.refused("--replace");
+    let said = site.refused_now("--replace");
     assert!(said.contains("a BPF link holds it: stop its owner"), "{said}");
     assert_eq!(program(&site), Some(foreign));
 }
@@ -140,7 +140,7 @@ fn where_the_driver_refuses_native_xdp_native_is_an_error_and_auto_falls_back_wi
 fn a_second_engine_on_the_same_interface_is_refused_and_the_first_goes_on() {
     let site = Site::new();
     let _engine = site.start("");
-    let said = site.refused("");
+    let said = site.refused_now("");
     assert!(said.contains("another vos-engine serves"), "{said}");
     let responder = site.responder();
     assert_all_succeeded(&site.calls(PHONE, 20, 50).end());
@@ -187,7 +187,7 @@ fn a_queue_held_by_another_socket_is_tried_again_and_then_explained() {
     holder.args(["--exact", "start::holds_a_queue", "--ignored", "--nocapture"]).env("VOS_HOLD", &site.iface);
     let mut holder = Program::start("holder", &mut holder, Some(&site.path("holder.log"))).unwrap();
     until("the queue is held", || holder.log().contains("holding"));
-    let said = site.refused("");
+    let said = site.refused_now("");
     assert!(said.contains("queue 1 of") && said.contains("held by another AF_XDP socket"), "{said}");
     let rival = format!("pid={}", holder.id());
     let sockets = output(site.server.command("ss").args(["--xdp", "-a", "-p", "-n"])).unwrap_or_default();

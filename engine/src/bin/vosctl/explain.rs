@@ -233,7 +233,8 @@ fn ask(aside: &mut Aside, packet: &Packet, now: u64, live: bool, explanation: &E
         Ok(judged) => Kernel::Said {
             verdict: word(judged.verdict.action),
             reason: judged.verdict.reason.label(),
-            agrees: judged == explanation.judged,
+            // Who is trusted or allowed the program tells only where a rule applies.
+            agrees: (judged.verdict, judged.would) == (explanation.judged.verdict, explanation.judged.would),
         },
         Err(error) => Kernel::Refused { error: error.to_string() },
     }
