@@ -122,20 +122,21 @@ fuzz() {
 package() {
     [ -x "${DEB_TOOLS:-/opt/deb-tools}/bin/cargo-deb" ] || skip "no cargo-deb (deploy/setup.sh deb)"
     deploy/fresh/root.sh "$fresh"
-    rm -f target/debian/*.deb
-    deploy/deb.sh "$profile" --fast
-    deploy/deb.sh "$profile" --fast --deb-version 9.0.0-1
+    # cargo-deb takes older ones away.
+    local version
+    for version in 0.0.1-1 9.0.0-1; do
+        deploy/deb.sh "$profile" --fast --deb-version $version --output "$fresh/$version.deb"
+    done
 }
 # That package on that Debian, under systemd: docs/install.md, crashes, upgrade, removal.
 install() {
-    compgen -G 'target/debian/*.deb' >/dev/null || skip "no package (the stage package makes it)"
-    BENCH=$bin/vos-bench deploy/fresh/run.sh "$fresh" deploy/fresh/journey.sh target/debian/vos-fastpath_[!9]*.deb \
-        target/debian/vos-fastpath_9*.deb
+    [ -e "$fresh/9.0.0-1.deb" ] || skip "no packages (the stage package makes them)"
+    BENCH=$bin/vos-bench deploy/fresh/run.sh "$fresh" deploy/fresh/journey.sh "$fresh"/{0.0.1,9.0.0}-1.deb
 }
 # Three such machines, by ssh.
 rollout() {
-    compgen -G 'target/debian/*.deb' >/dev/null || skip "no package (the stage package makes it)"
-    BENCH=$bin/vos-bench deploy/fresh/rollout-check.sh "$fresh" target/debian/vos-fastpath_[!9]*.deb target/debian/vos-fastpath_9*.deb
+    [ -e "$fresh/9.0.0-1.deb" ] || skip "no packages (the stage package makes them)"
+    BENCH=$bin/vos-bench deploy/fresh/rollout-check.sh "$fresh" "$fresh"/{0.0.1,9.0.0}-1.deb
 }
 # guests "KERNEL NIC BIND QUEUES [SCRIPT]"...: a journey in an emulated machine for each, or another script; all at once,
 # since most of their time is the verifier's, which has one CPU. What each says comes in one piece.
