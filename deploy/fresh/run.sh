@@ -26,6 +26,8 @@ root=$work/root
 
 mnt=$(mktemp -d) outside=vos-fresh-$$ init=
 clean() {
+    # Whoever ends this while it cleans up gets it done all the same.
+    trap '' INT TERM
     # With what SCRIPT has started at either end; and bash shall not tell of it.
     {
         [ -z "$init" ] || kill -KILL "$init" || true
