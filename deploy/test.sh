@@ -118,25 +118,30 @@ fuzz() {
     deploy/fuzz.sh 45 message
     deploy/fuzz.sh 15 uri
 }
+as_root() {
+    if [ "$EUID" = 0 ]; then "$@"; return; fi
+    sudo -v || skip "needs root"
+    sudo -E "$@"
+}
 # What `install` needs: the package, a later one, and a fresh Debian.
 package() {
     [ -x "${DEB_TOOLS:-/opt/deb-tools}/bin/cargo-deb" ] || skip "no cargo-deb (deploy/setup.sh deb)"
-    deploy/fresh/root.sh "$fresh"
-    # cargo-deb takes older ones away.
+    as_root deploy/fresh/root.sh "$fresh"
+    # cargo-deb takes older ones away from where it usually puts them.
     local version
     for version in 0.0.1-1 9.0.0-1; do
-        deploy/deb.sh "$profile" --fast --deb-version $version --output "$fresh/$version.deb"
+        deploy/deb.sh "$profile" --fast --deb-version $version --output "target/package-$version.deb"
     done
 }
 # That package on that Debian, under systemd: docs/install.md, crashes, upgrade, removal.
 install() {
-    [ -e "$fresh/9.0.0-1.deb" ] || skip "no packages (the stage package makes them)"
-    BENCH=$bin/vos-bench deploy/fresh/run.sh "$fresh" deploy/fresh/journey.sh "$fresh"/{0.0.1,9.0.0}-1.deb
+    [ -e target/package-9.0.0-1.deb ] || skip "no packages (the stage package makes them)"
+    as_root env BENCH="$bin/vos-bench" deploy/fresh/run.sh "$fresh" deploy/fresh/journey.sh target/package-{0.0.1,9.0.0}-1.deb
 }
 # Three such machines, by ssh.
 rollout() {
-    [ -e "$fresh/9.0.0-1.deb" ] || skip "no packages (the stage package makes them)"
-    BENCH=$bin/vos-bench deploy/fresh/rollout-check.sh "$fresh" "$fresh"/{0.0.1,9.0.0}-1.deb
+    [ -e target/package-9.0.0-1.deb ] || skip "no packages (the stage package makes them)"
+    as_root env BENCH="$bin/vos-bench" deploy/fresh/rollout-check.sh "$fresh" target/package-{0.0.1,9.0.0}-1.deb
 }
 # guests "KERNEL NIC BIND QUEUES [SCRIPT]"...: a journey in an emulated machine for each, or another script; all at once,
 # since most of their time is the verifier's, which has one CPU. What each says comes in one piece.

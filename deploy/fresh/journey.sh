@@ -32,7 +32,7 @@ follow() {
     local number=0 block
     while IFS= read -r -d '' block; do
         number=$((number + 1))
-        inside bash -euc "cd /root; $block" >"$mnt/block.log" 2>&1 </dev/null || {
+        inside bash -euc "cd /srv; $block" >"$mnt/block.log" 2>&1 </dev/null || {
             cat "$mnt/block.log" >&2
             fail "block $number of docs/$1: $block"
         }
@@ -44,7 +44,7 @@ follow() {
 # --- as docs/install.md has it -----------------------------------------------------------------------------
 
 serve
-mv "$layer/root/$deb" "$layer/root/vos-fastpath.deb"
+mv "$layer/srv/$deb" "$layer/srv/vos-fastpath.deb"
 # A scanner is there while they are followed, as always.
 scan & scanning=$!
 follow install.md fresh
@@ -88,7 +88,7 @@ undisturbed "hung" 14 hangs
 
 # A bad file: a reload changes nothing, a start is tried once and not again, and the filter stays in force.
 bad_file() {
-    inside cp -a /etc/vos/vos.toml /root/good.toml
+    inside cp -a /etc/vos/vos.toml /srv/good.toml
     inside bash -c 'echo "qeues = 4" >>/etc/vos/vos.toml'
     ! inside systemctl reload vos-engine@eth0 2>/dev/null || fail "a reload of a bad file succeeds"
     expect "after the reload" active "$(property ActiveState)"
@@ -99,7 +99,7 @@ bad_file() {
     sleep 2
     expect "tries" "failed, 0 restarts" "$(property ActiveState), $(property NRestarts) restarts"
     inside journalctl -u vos-engine@eth0 -o cat -n 30 | grep qeues >/dev/null || fail "the log does not name the key"
-    inside cp -a /root/good.toml /etc/vos/vos.toml
+    inside cp -a /srv/good.toml /etc/vos/vos.toml
     inside systemctl reset-failed vos-engine@eth0
     inside systemctl start vos-engine@eth0
 }
@@ -122,7 +122,7 @@ inside systemctl start vos-engine@eth0
 # --- an upgrade, a removal ------------------------------------------------------------------------------------
 
 inside bash -c 'echo "# ours" >>/etc/vos/vos.toml'
-upgrade() { inside apt-get install -y "/root/$later" >"$mnt/apt.log" 2>&1 || { cat "$mnt/apt.log" >&2; fail "upgrade"; }; }
+upgrade() { inside apt-get install -y "/srv/$later" >"$mnt/apt.log" 2>&1 || { cat "$mnt/apt.log" >&2; fail "upgrade"; }; }
 undisturbed "upgrade" 12 upgrade
 inside grep -q '^# ours' /etc/vos/vos.toml || fail "the upgrade has replaced the configuration"
 expect "rules after the upgrade" 1 "$(inside vosctl list block | grep -c 203.0.113.0/24)"
@@ -171,7 +171,7 @@ inside test -e /etc/vos/vos.toml || fail "the removal has taken the configuratio
 before=$(from_scanner)
 until_true 10 "without a filter the scanner gets through" eval '[ "$(from_scanner)" -gt "$before" ]'
 inside apt-get purge -y vos-fastpath >"$mnt/apt.log" 2>&1 || { cat "$mnt/apt.log" >&2; fail "purge"; }
-expect "left after the purge" "" "$(inside find / -xdev \( -path /proc -o -path /sys -o -path /root \) -prune -o \( -name 'vos*' -o -name '*vos-*' \) -print | grep -v -e /var/lib/dpkg -e /var/log -e /var/lib/apt -e /var/cache || true)"
+expect "left after the purge" "" "$(inside find / -xdev \( -path /proc -o -path /sys -o -path /srv \) -prune -o \( -name 'vos*' -o -name '*vos-*' \) -print | grep -v -e /var/lib/dpkg -e /var/log -e /var/lib/apt -e /var/cache || true)"
 expect "users after the purge" "" "$(inside getent passwd vos || true)$(inside getent group vos || true)"
 kill $scanning $responder 2>/dev/null || true
 say "removed, and nothing is left"

@@ -6,8 +6,7 @@
 . "$(dirname "$script")/traffic.sh"
 
 serve
-inside install -d -m 700 /root/.ssh
-inside tee /root/.ssh/authorized_keys <"$HOLD/key.pub" >/dev/null
+inside bash -c 'umask 077; mkdir -p ~/.ssh; cat >~/.ssh/authorized_keys' <"$HOLD/key.pub"
 echo "$init" >"$HOLD/$NODE"
 until_true 300 "go" test -e "$HOLD/go"
 scan &

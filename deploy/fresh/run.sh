@@ -2,9 +2,8 @@
 # run.sh WORKDIR SCRIPT [FILE...]   boot a fresh Debian 12 with systemd, and run SCRIPT beside it
 #
 # Namespaces, not a virtual machine: systemd is PID 1 of its own PID, mount, network, UTS, IPC and cgroup namespaces, on the
-# root that root.sh makes, which a layer on top keeps as it is. FILE... lie in
-# /root. Its only interface is eth0, a veth; outside, where SCRIPT's `out` runs, the other end has 192.0.2.10 and
-# 203.0.113.66.
+# root that root.sh makes, which a layer on top keeps as it is. FILE... lie in /srv. Its only interface is eth0, a veth; outside,
+# where SCRIPT's `out` runs, the other end has 192.0.2.10 and 203.0.113.66.
 #
 # SCRIPT is sourced and has:   inside COMMAND...  inside, as root          out COMMAND...   at the other end of the wire
 #                              beside COMMAND... inside's network, this machine's programs
@@ -48,7 +47,7 @@ mount -t tmpfs tmpfs "$mnt/layer"
 mkdir "$mnt/layer/"{upper,work,root}
 mount -t overlay overlay -o "lowerdir=$root,upperdir=$mnt/layer/upper,workdir=$mnt/layer/work" "$mnt/layer/root"
 layer=$mnt/layer/root
-[ $# = 0 ] || cp "$@" "$layer/root/"
+[ $# = 0 ] || cp "$@" "$layer/srv/"
 echo fresh >"$layer/etc/hostname"
 # What would act on the machine around it.
 for unit in systemd-sysctl systemd-udevd systemd-modules-load systemd-binfmt console-getty getty@tty1; do
@@ -98,7 +97,7 @@ until_true() {
 born() { init=$(pgrep -P "$boot") && [ "$(cat "/proc/$init/comm")" = systemd ]; }
 until_true 20 "systemd starts" born
 
-inside() { nsenter -t "$init" -a -- env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "$@"; }
+inside() { nsenter -t "$init" -a -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "$@"; }
 beside() { nsenter -t "$init" --net -- "$@"; }
 out() { ip netns exec "$outside" "$@"; }
 booted() { inside systemctl is-system-running | grep -E 'running|degraded' >/dev/null; }

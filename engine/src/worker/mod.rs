@@ -118,8 +118,8 @@ fn now() -> u64 {
 }
 
 impl Worker {
-    /// Runs until `stop` without the privileges that it does not need, and shows at `door` what it drops. On the way out the heartbeat ends first, then what is in the
-    /// ring is still relayed.
+    /// Runs until `stop` without the privileges that it does not need, and shows at `door` what it drops. On the way out
+    /// the heartbeat ends first, then what is in the ring is still relayed.
     pub fn run(mut self, config: &Config, core: Option<usize>, mut door: Door, stop: &AtomicBool) {
         if let Some(id) = core
             && !core_affinity::set_for_current(core_affinity::CoreId { id })
