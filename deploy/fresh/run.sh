@@ -36,7 +36,8 @@ clean() {
     ip netns del "$outside" 2>/dev/null || true
     find "$mnt/cgroup/$outside" -depth -type d -exec rmdir {} + 2>/dev/null || true
     umount -l "$mnt/cgroup" "$mnt/layer" 2>/dev/null || true
-    rm -rf "$mnt"
+    # What was killed may still be ending.
+    rm -rf "$mnt" 2>/dev/null || { sleep 1; rm -rf "$mnt"; }
 }
 trap clean EXIT
 
