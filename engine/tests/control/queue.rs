@@ -54,7 +54,7 @@ fn a_broker_of_our_own_keeps_what_it_confirmed() {
     broker.declare("kept", FieldTable::default());
     let properties = BasicProperties::default().with_app_id("test".into());
     broker.publish_with("kept", &[b"one", b"two"], &properties);
-    broker.kill();
+    broker.kill("kept");
     broker.restart();
     assert_eq!(broker.depth("kept"), Some(2));
     let first = broker.get("kept").expect("two are there");
@@ -408,14 +408,14 @@ fn what_the_broker_confirmed_is_in_force_whoever_is_killed() {
             wait_until(what, || count() >= before + 1_000 || publisher.is_finished());
         };
         more("the first are confirmed");
-        broker.kill();
+        broker.kill(QUEUE);
         broker.restart();
         more("it goes on with the broker that is back");
         node.kill();
         more("the engine is away");
         node.restart();
         more("it goes on with the engine that is back");
-        broker.kill();
+        broker.kill(QUEUE);
         broker.restart();
         more("it goes on once more");
         drop(stop);

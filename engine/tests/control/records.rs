@@ -75,7 +75,7 @@ fn what_is_written_down_is_at_the_exchange_too_and_waits_for_a_broker_that_is_aw
     );
 
     // The broker is away: the file has it at once, the queue when the broker is back.
-    broker.kill();
+    broker.kill(QUEUE);
     wait_until("the engine has noticed", || node.log().contains("it is tried again"));
     node.answer(refusal("call-2").as_bytes());
     wait_until("it is in the file", || lines(&node).len() == 2);

@@ -174,7 +174,7 @@ fn a_broker_that_dies_loses_nothing(broker: &mut Broker<'_>, nodes: &[Node; 3]) 
     let decided = std::thread::spawn(move || decide_on_and_on(&sockets));
     // some are in the log, some are on their way
     wait_until("they come", || blocked(&nodes[0]).len() > (RATE * SECONDS / 4) as usize);
-    broker.kill();
+    broker.kill(super::LOG);
     let before = blocked(&nodes[0]).len();
     wait_until("they come all the same", || blocked(&nodes[0]).len() > before + RATE as usize / 4);
     wait_until("metrics say that the log is away", || figure(&nodes[0], "vos_cluster_caught_up") == Some(0.0));
