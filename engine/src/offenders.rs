@@ -25,6 +25,7 @@ use crate::policy::{
     Answer, Asked, Blacklist, BlacklistCount, Enumeration, Enumerator, Evidence, Name, Offender, Proof, Secret,
     Sources as _, Standing, Standings, net_of,
 };
+use crate::privileges;
 use crate::samples::text;
 use crate::seldom::Seldom;
 use crate::xdp::{KernelSources, ip};
@@ -174,7 +175,7 @@ impl Offenders {
         let told = events::Offender { source: show(net), points, limit: offender.limit, seconds };
         let ask = Ask::Put { net, kind: Kind::Block, end: End::After(seconds), reason: reason.as_str().into() };
         let Reach { events, control, .. } = self.reach.clone();
-        self.reach.runtime.spawn_blocking(move || match control.ask(&By::feed(Origin::Detector, WHO), ask) {
+        privileges::on_pool(&self.reach.runtime, move || match control.ask(&By::feed(Origin::Detector, WHO), ask) {
             Ok(done) => tell(&events, net, &reason, told, &done),
             Err(refusal) => warn!("blacklist: {net} is not blocked ({reason}): {refusal}"),
         });

@@ -1,20 +1,28 @@
 //! What a thread may still do once its set-up is behind it (`capabilities(7)`; the kernel keeps them by thread).
 //!
-//! Maps, rings and sockets that are open go on working without any: whoever gets hold of a thread that reads packets gets
-//! nothing else with it.
+//! Maps, rings and sockets that are open go on working without any. What the kernel refuses such a thread it refuses to what
+//! a packet or a request may talk it into; threads of one process share its memory, so this is no wall between them.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::sys::prctl::set_no_new_privs;
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle as Task};
 use tracing::warn;
 
 use crate::config::RelayTo;
 
-/// Of the threads that look after the interface, carry out reloads and answer the API: a TAP follows its card's address
-/// and `unload_on_exit` takes programs off (`CAP_NET_ADMIN`), a reload may open a decoy's port below 1024
-/// (`CAP_NET_BIND_SERVICE`).
-pub const KEPT_BY_CONTROL: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE];
+/// Of the threads that look after the interface, carry out reloads and read feeds: a TAP follows its card's address and
+/// `unload_on_exit` takes programs off (`CAP_NET_ADMIN`), a decoy's port may be below 1024 (`CAP_NET_BIND_SERVICE`), the
+/// socket of a datagram feed has a group (`CAP_CHOWN`), and `iptables-save` tells the rules of old tables only to whom it could
+/// obey (`CAP_NET_RAW`).
+pub const KEPT_BY_CONTROL: [Capability; 4] =
+    [Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE, Capability::CAP_CHOWN, Capability::CAP_NET_RAW];
+
+/// Of the thread that writes records: their file may lie in a folder of another user.
+pub const KEPT_BY_RECORDS: [Capability; 1] = [Capability::CAP_DAC_OVERRIDE];
 
 /// Of the thread that asks phones whether they are there: it opens raw sockets when the configuration first says so.
 pub const KEPT_BY_ASKER: [Capability; 1] = [Capability::CAP_NET_RAW];
@@ -31,7 +39,8 @@ pub fn kept_by_worker(to: &RelayTo) -> &'static [Capability] {
 }
 
 /// Gives up all capabilities of this thread but these, for good, and for the threads that it starts from now on. What it
-/// does not have it does not get. A kernel that refuses is logged: the thread goes on with what it has.
+/// does not have it does not get, nor by a program that it starts (`PR_SET_NO_NEW_PRIVS`). A kernel that refuses is logged:
+/// the thread goes on with what it has.
 pub fn keep(these: &[Capability]) {
     if let Err(error) = try_to_keep(these) {
         warn!("capabilities that are not needed any more cannot be given up: {error}");
@@ -43,7 +52,8 @@ fn try_to_keep(these: &[Capability]) -> Result<(), caps::errors::CapsError> {
     let kept: CapsHashSet = these.iter().copied().filter(|capability| has.contains(capability)).collect();
     caps::clear(None, CapSet::Inheritable)?;
     caps::set(None, CapSet::Effective, &kept)?;
-    caps::set(None, CapSet::Permitted, &kept)
+    caps::set(None, CapSet::Permitted, &kept)?;
+    set_no_new_privs().map_err(|errno| errno.to_string().into())
 }
 
 /// Starts a thread of this name (15 bytes are shown, by `top -H` for example) that keeps these capabilities.
@@ -56,6 +66,15 @@ pub fn thread<T: Send + 'static>(
         keep(kept);
         work()
     })
+}
+
+/// Has work that may block done by the pool of `runtime`. A thread of the pool is started with the rights of whoever asks for
+/// it, and kept for whatever comes next: so the runtime's own thread is who asks.
+pub fn on_pool<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Task<Result<T, JoinError>> {
+    runtime.spawn(async { tokio::task::spawn_blocking(work).await })
 }
 
 #[cfg(test)]

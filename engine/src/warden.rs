@@ -14,6 +14,7 @@ use crate::control::decision::{Kind, Origin};
 use crate::control::terminal::printable;
 use crate::events::{Event, Events, Suspended, SuspensionChange, What};
 use crate::policy::Suspension;
+use crate::privileges;
 use crate::records::{self, Record, Records};
 
 /// Who is named as having blocked a suspended address.
@@ -79,7 +80,7 @@ impl Warden {
 
     fn submit(&self, ask: Ask, net: IpNet) {
         let control = Arc::clone(&self.control);
-        self.runtime.spawn_blocking(move || {
+        privileges::on_pool(&self.runtime, move || {
             let outcome = control.submit(&By::feed(Origin::Detector, WHO), vec![ask], None);
             if let Some(Err(error)) = outcome.results.into_iter().next() {
                 warn!("registration: {net} is not blocked: {error}");

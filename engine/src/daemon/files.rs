@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::services::{Reach, Service};
 use crate::config::FileFeed;
 use crate::feed::file::{self, Lists};
+use crate::privileges;
 
 pub(super) struct Files {
     lists: Arc<Lists>,
@@ -35,7 +36,7 @@ impl Files {
         });
         let paths: BTreeSet<Arc<str>> = wanted.iter().map(|feed| feed.path.to_string_lossy().into()).collect();
         let (lists, turn) = (Arc::clone(&self.lists), self.lists.next_turn());
-        reach.runtime.spawn_blocking(move || lists.keep_only(paths, turn));
+        privileges::on_pool(&reach.runtime, move || lists.keep_only(paths, turn));
         for feed in wanted {
             let service = self.running.entry(feed.path.clone()).or_default();
             service.follow(Some(feed.clone()), &reach.runtime, |feed| {
