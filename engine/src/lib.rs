@@ -111,6 +111,9 @@ pub mod daemon;
 /// What a thread may still do after its set-up.
 pub mod privileges;
 
+/// What threads of the API cannot do.
+mod confinement;
+
 /// What on this host keeps the engine from starting, protecting or being fast.
 pub mod doctor;
 

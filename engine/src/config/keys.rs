@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::Rules;
 
 /// Keys that are written out one by one.
-const FIXED: [(&str, &str); 126] = [
+const FIXED: [(&str, &str); 127] = [
     ("iface", "the name of a network interface, such as \"eth0\""),
     ("queues", "0 (all the interface has) to 256"),
     ("mode", "\"relay\", \"filter\" or \"monitor\""),
@@ -125,6 +125,7 @@ const FIXED: [(&str, &str); 126] = [
     ("control.widest_v4", "a prefix length from 0 to 32"),
     ("control.widest_v6", "a prefix length from 0 to 128"),
     ("control.widest_feed_v4", "a prefix length from 0 to 32"),
+    ("control.confine", "true or false"),
     ("control.verify_every", "\"0s\" (only by vosctl verify) or a time from 1s to 1day, such as \"15min\""),
     (
         "file_feed",

@@ -256,6 +256,8 @@ pub struct ControlPlane {
     /// How often disk, decisions and the kernel's maps are compared; zero: only when somebody asks.
     #[serde(with = "span")]
     pub verify_every: Duration,
+    /// Are the API's threads kept from files, new sockets and other programs?
+    pub confine: bool,
 }
 
 /// Shortest `control.verify_every` but for none at all: a million decisions take some seconds.
@@ -337,6 +339,7 @@ impl Default for ControlPlane {
             widest_v6: widest.v6,
             widest_feed_v4: widest.feed_v4,
             verify_every: Duration::from_secs(900),
+            confine: true,
         }
     }
 }

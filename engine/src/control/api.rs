@@ -48,6 +48,8 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::net::UnixListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -94,12 +96,15 @@ use crate::live::Live;
 use crate::live::wire::Backend;
 use crate::metrics::{self, Format, Measured};
 use crate::policy;
+use crate::privileges;
 
 /// The largest body taken, bytes. One rule needs some 500; more would only be memory for whoever asks.
 pub const MAX_BODY: usize = 16 * 1024;
 /// How long a stop waits for requests in progress. Shorter: a commit to a slow disk is not answered. Longer: a client
 /// that never finishes its request holds up a restart.
 const GRACE: Duration = Duration::from_secs(2);
+/// What is said where a panic ended what was asked for.
+const INSIDE: &str = "the request failed inside; see the log";
 
 /// What the API asks of the running engine. Called from threads that may block.
 pub trait Engine: Measured {
@@ -191,19 +196,25 @@ pub(super) struct Shared {
     pub(super) engine: Arc<dyn Engine>,
     /// Places for lists; those who come over TCP take none from those on the unix socket.
     lists: Arc<Semaphore>,
+    /// The control plane's runtime, for what needs files or other services of the host: the threads of the API are
+    /// [kept](crate::confinement) from them.
+    outside: Handle,
 }
 
-/// Serves until `stop` resolves, then lets requests in progress finish for a moment. Removes the socket.
+/// Serves until `stop` resolves, then lets requests in progress finish for a moment. Removes the socket. What needs files is
+/// done in the runtime `outside`.
 pub async fn serve(
     socket: Socket,
     control: Arc<Control>,
     engine: Arc<dyn Engine>,
+    outside: Handle,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let Socket { listener, file } = socket;
+    let listener = UnixListener::from_std(listener)?;
     let (stopping, stopped) = oneshot::channel();
     let events = Arc::clone(&engine);
-    let service = router(control, engine).into_make_service_with_connect_info::<Peer>();
+    let service = router(control, engine, outside).into_make_service_with_connect_info::<Peer>();
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         // whoever starts next must find the name free
@@ -225,8 +236,8 @@ pub async fn serve(
 }
 
 /// The API, for whatever it is served over: each request carries a [`ConnectInfo`] of [`Peer`].
-pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
-    let shared = Shared { control, engine, lists: Arc::new(Semaphore::new(import::LISTS_MAX)) };
+pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>, outside: Handle) -> Router {
+    let shared = Shared { control, engine, lists: Arc::new(Semaphore::new(import::LISTS_MAX)), outside };
     let (router, described) = OpenApiRouter::with_openapi(description::begin())
         .merge(rules::routes())
         .routes(routes!(stats))
@@ -254,7 +265,7 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
 }
 
 /// What the [page](crate::control::web) reads, and the one change that it can ask for: nothing else is there.
-pub(super) fn shown(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
+pub(super) fn shown(control: Arc<Control>, engine: Arc<dyn Engine>, outside: Handle) -> Router {
     Router::new()
         .route("/v1/stats", get(stats))
         .route("/v1/feeds", get(feeds))
@@ -265,12 +276,20 @@ pub(super) fn shown(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         .route("/v1/events/recent", get(stream::recent))
         .route("/v1/undo", post(history::undo))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(Shared { control, engine, lists: Arc::new(Semaphore::new(0)) })
+        .with_state(Shared { control, engine, lists: Arc::new(Semaphore::new(0)), outside })
 }
 
 /// Runs what may wait for the disk or a lock where it holds up no other request.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal("the request failed inside; see the log"))
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal(INSIDE))
+}
+
+/// The same for what needs files, or asks other services of the host.
+async fn outside<T: Send + 'static>(runtime: &Handle, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    match privileges::on_pool(runtime, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) | Err(_) => Err(Problem::internal(INSIDE)),
+    }
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {

@@ -108,7 +108,13 @@ impl Server {
         let events = Arc::new(Events::default());
         control.tell(Arc::clone(&events));
         let engine = Arc::new(Fake { site: Site::start(text), events });
-        let served = tokio::spawn(serve(socket, Arc::clone(&control), Arc::clone(&engine) as Arc<dyn Engine>, stopped));
+        let served = tokio::spawn(serve(
+            socket,
+            Arc::clone(&control),
+            Arc::clone(&engine) as Arc<dyn Engine>,
+            Handle::current(),
+            stopped,
+        ));
         let client = Client::new(Self::path(&directory));
         Self { directory, kernel, client, control, engine, stop: Some(stop), served }
     }

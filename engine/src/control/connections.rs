@@ -20,8 +20,9 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::control::api::{Peer, Problem};
 
@@ -46,14 +47,36 @@ const COMPLAINT: Duration = Duration::from_secs(10);
 /// Bytes of a request's header: the token, and what proxies add.
 const HEADER_MAX: usize = 16 * 1024;
 
-/// Serves everybody whom `admit` gives a place, as the peer that `peer` takes them for, until `stop` resolves.
+/// Serves everybody whom `admit` gives a place, as the peer that `peer` takes them for, in the runtime `front` until `stop`
+/// resolves; ends at once when it is dropped.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
+    peer: impl Fn(IpAddr) -> Peer + Send + 'static,
+    admit: impl Fn(IpAddr) -> Option<Place> + Send + 'static,
+    front: &Handle,
+    stop: Pin<Box<impl Future<Output = ()> + Send + 'static>>,
+) {
+    let listener = match listener.into_std() {
+        Ok(listener) => listener,
+        Err(error) => return error!("nobody is served over TCP: {error}"),
+    };
+    // what is in the set ends with it
+    let mut served = JoinSet::new();
+    served.spawn_on(accept(listener, router, peer, admit, stop), front);
+    if let Some(Ok(Err(error))) = served.join_next().await {
+        error!("nobody is served over TCP: {error}");
+    }
+}
+
+async fn accept(
+    listener: std::net::TcpListener,
+    router: Router,
     peer: impl Fn(IpAddr) -> Peer,
     admit: impl Fn(IpAddr) -> Option<Place>,
-    mut stop: Pin<&mut impl Future<Output = ()>>,
-) {
+    mut stop: Pin<Box<impl Future<Output = ()>>>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
     let (mut connections, graceful) = (JoinSet::new(), GracefulShutdown::new());
     loop {
         let (stream, from) = tokio::select! {
@@ -85,6 +108,7 @@ pub(super) async fn serve(
     }
     drop(listener);
     let _those_that_go_on_are_cut = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    Ok(())
 }
 
 /// Listens as soon as the address is there and free; until then the log says that `what` cannot, and with `hint` what to do.

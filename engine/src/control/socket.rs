@@ -4,13 +4,12 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, chown};
 use thiserror::Error;
-use tokio::net::UnixListener;
 
 /// The socket cannot be had. The message names the fix.
 #[derive(Debug, Error)]
@@ -75,8 +74,7 @@ impl Drop for SocketFile {
 /// The group that may use the socket where none is named, if there is such a group.
 const GROUP: &str = "vos";
 
-/// Makes `RUN_DIR/IFACE.sock` for owner and `group` (`""`: `vos` where there is such a group, else the engine's own). Must
-/// be called in a tokio runtime.
+/// Makes `RUN_DIR/IFACE.sock` for owner and `group` (`""`: `vos` where there is such a group, else the engine's own).
 pub fn bind(run_dir: &Path, iface: &str, group: &str) -> Result<Socket, SocketError> {
     let path = path(run_dir, iface);
     let io = |source| SocketError::Io { path: path.clone(), source };
@@ -84,6 +82,8 @@ pub fn bind(run_dir: &Path, iface: &str, group: &str) -> Result<Socket, SocketEr
     DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(io)?;
     refuse_if_alive(&path)?;
     let (listener, file) = place(&path, gid, UnixListener::bind).map_err(io)?;
+    // for the runtime that will accept
+    listener.set_nonblocking(true).map_err(io)?;
     Ok(Socket { listener, file })
 }
 
@@ -154,8 +154,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn the_socket_is_for_owner_and_group_and_goes_with_its_owner() {
+    #[test]
+    fn the_socket_is_for_owner_and_group_and_goes_with_its_owner() {
         let directory = tempfile::tempdir().expect("a directory");
         let run_dir = directory.path().join("run");
         let socket = bind(&run_dir, "eth0", "").expect("free");
@@ -167,8 +167,8 @@ mod tests {
         assert!(!path.exists());
     }
 
-    #[tokio::test]
-    async fn a_living_engine_keeps_its_socket_a_dead_one_does_not() {
+    #[test]
+    fn a_living_engine_keeps_its_socket_a_dead_one_does_not() {
         let directory = tempfile::tempdir().expect("a directory");
         let first = bind(directory.path(), "eth0", "").expect("free");
         let error = bind(directory.path(), "eth0", "").expect_err("served");
@@ -182,8 +182,8 @@ mod tests {
         drop(second);
     }
 
-    #[tokio::test]
-    async fn other_files_and_unknown_groups_are_named() {
+    #[test]
+    fn other_files_and_unknown_groups_are_named() {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(path(directory.path(), "eth0"), "").expect("written");
         let error = bind(directory.path(), "eth0", "").expect_err("a file");

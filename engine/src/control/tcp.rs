@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -10,6 +9,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::{Extension, Router};
 use ipnet::IpNet;
+use tokio::runtime::Handle;
 use tracing::{error, info};
 
 use crate::config;
@@ -17,8 +17,13 @@ use crate::control::api::Peer;
 use crate::control::connections::{self, CONNECTIONS_PER_ADDRESS, Places, Refusals, in_time, shown, unauthorized};
 use crate::control::token::Token;
 
-/// Serves `router` as `api` says, until `stop` resolves; ends at once when it is dropped.
-pub(crate) async fn serve(api: config::Api, router: Router, stop: impl Future<Output = ()>) {
+/// Serves `router` as `api` says, in the runtime `front`, until `stop` resolves; ends at once when it is dropped.
+pub(crate) async fn serve(
+    api: config::Api,
+    router: Router,
+    front: Handle,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
     let Some(address) = api.listen else { return };
     let token = match Token::read(&api.token_file) {
         Ok(token) => token,
@@ -26,14 +31,14 @@ pub(crate) async fn serve(api: config::Api, router: Router, stop: impl Future<Ou
     };
     let door = Arc::new(Door { token, refusals: Refusals::of("API over TCP") });
     let router = router.layer(from_fn_with_state(Arc::clone(&door), check));
-    let mut stop = pin!(stop);
+    let mut stop = Box::pin(stop);
     let listener = tokio::select! {
         () = &mut stop => return,
         listener = connections::listen(address, "the API", "api.listen") => listener,
     };
     info!("API and /metrics at http://{address} for whoever shows the token");
     let places = Places::new(CONNECTIONS_PER_ADDRESS);
-    let admit = |ip| {
+    let admit = move |ip| {
         if !is_allowed(&api.allow, ip) {
             door.refusals.complain(ip, "is not in api.allow");
             return None;
@@ -44,7 +49,7 @@ pub(crate) async fn serve(api: config::Api, router: Router, stop: impl Future<Ou
         }
         place
     };
-    connections::serve(listener, router, Peer::Tcp, admit, stop).await;
+    connections::serve(listener, router, Peer::Tcp, admit, &front, stop).await;
 }
 
 fn is_allowed(allow: &[IpNet], ip: IpAddr) -> bool {

@@ -8,7 +8,6 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
@@ -22,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 use tracing::info;
 
 use crate::config;
@@ -30,6 +30,7 @@ use crate::control::api::{self, Json, Peer, Problem};
 use crate::control::connections::{self, CONNECTIONS_MAX, Places, Refusals, in_time, shown, unauthorized};
 use crate::control::decide::Control;
 use crate::control::token::Token;
+use crate::privileges;
 
 /// All of it: words, looks and script.
 const PAGE: &str = include_str!("web/page.html");
@@ -63,7 +64,7 @@ struct About {
 }
 
 /// What the page asks for, and the page. Whoever serves it lets only those in whom [`serve`] lets in.
-pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
+pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>, outside: Handle) -> Router {
     let about = {
         let engine = Arc::clone(&engine);
         async move || {
@@ -78,18 +79,25 @@ pub(crate) fn router(control: Arc<Control>, engine: Arc<dyn Engine>) -> Router {
         // every browser asks
         .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
         .route("/v1/page", get(about))
-        .merge(api::shown(control, engine))
+        .merge(api::shown(control, engine, outside))
         .fallback(no_such_path)
         .method_not_allowed_fallback(bad_method)
 }
 
-/// Serves `router` as `page` says, with an undo for whoever shows the token in `token_file`, until `stop` resolves; ends at
-/// once when it is dropped.
-pub(crate) async fn serve(page: config::Page, token_file: PathBuf, router: Router, stop: impl Future<Output = ()>) {
+/// Serves `router` as `page` says, with an undo for whoever shows the token in `token_file`, in the runtime `front` until
+/// `stop` resolves; ends at once when it is dropped. The token is read where this runs.
+pub(crate) async fn serve(
+    page: config::Page,
+    token_file: PathBuf,
+    router: Router,
+    front: Handle,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
     let Some(address) = page.listen else { return };
-    let door = Arc::new(Door { token_file, ip: address.ip(), refusals: Refusals::of("page") });
+    let door =
+        Arc::new(Door { token_file, outside: Handle::current(), ip: address.ip(), refusals: Refusals::of("page") });
     let router = router.layer(from_fn_with_state(Arc::clone(&door), check)).layer(map_response(harden));
-    let mut stop = pin!(stop);
+    let mut stop = Box::pin(stop);
     let hint = "page.listen: engines on one host need a port each";
     let listener = tokio::select! {
         () = &mut stop => return,
@@ -98,20 +106,22 @@ pub(crate) async fn serve(page: config::Page, token_file: PathBuf, router: Route
     info!("page at http://{address}/ for everybody on this host");
     // all come from here
     let places = Places::new(CONNECTIONS_MAX);
-    let admit = |ip| {
+    let admit = move |ip| {
         let place = Places::take(&places, ip);
         if place.is_none() {
             door.refusals.complain(ip, "finds no place: all connections are taken");
         }
         place
     };
-    connections::serve(listener, router, |_| Peer::Page, admit, stop).await;
+    connections::serve(listener, router, |_| Peer::Page, admit, &front, stop).await;
 }
 
 /// Who comes in.
 #[derive(Debug)]
 struct Door {
     token_file: PathBuf,
+    /// The runtime that reads it.
+    outside: Handle,
     /// Where the page is served.
     ip: IpAddr,
     refusals: Refusals,
@@ -202,14 +212,14 @@ async fn unheard(door: &Door, headers: &HeaderMap) -> Option<Response> {
         return Some(refused(StatusCode::FORBIDDEN, "no_token_file", error).into_response());
     }
     let path = door.token_file.clone();
-    let token = match tokio::task::spawn_blocking(move || Token::read(&path)).await {
-        Ok(Ok(token)) => token,
-        Ok(Err(error)) => {
+    let token = match privileges::on_pool(&door.outside, move || Token::read(&path)).await {
+        Ok(Ok(Ok(token))) => token,
+        Ok(Ok(Err(error))) => {
             let error = format!("api.token_file: {error}");
             return Some(refused(StatusCode::FORBIDDEN, "bad_token_file", error).into_response());
         }
         // the runtime ends
-        Err(_) => return Some(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+        Ok(Err(_)) | Err(_) => return Some(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
     };
     let shown = shown(headers);
     if shown.is_some_and(|shown| token.is(shown)) {

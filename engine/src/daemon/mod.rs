@@ -6,6 +6,8 @@ mod backends;
 mod error;
 /// Watched files follow the configuration.
 mod files;
+/// The threads that answer requests.
+mod front;
 /// Whom no block may hit.
 mod guard;
 /// What it shows on the page of metrics.
@@ -32,12 +34,12 @@ pub use error::StartError;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -69,15 +71,20 @@ use crate::worker::{Stats, Worker};
 use crate::xdp;
 use crate::xdp::{AttachError, Counters, Filter, Settings};
 use error::io;
+use front::Front;
 use services::{Reach, Services};
 use start::{Connected, check_queues, find, own_addresses};
-use supervisor::Supervisor;
+use supervisor::{Supervisor, Watched};
 use sweep::sweep;
 use verify::verify;
 use view::{Shape, View};
 
 /// How often own addresses and threads are looked after.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// How long the end waits for work that nobody waits for any more, such as a file on a network that is gone. Shorter: a
+/// comparison of a million decisions is cut off. Longer: a service manager kills it.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// What to do after a first start, which drops nothing.
 const NEXT_STEPS: &str = "mode monitor drops nothing. Next: in an hour `vosctl stats` shows what it would have dropped and \
@@ -100,8 +107,18 @@ pub fn run(
     options: Options,
 ) -> Result<(), StartError> {
     let config = &read()?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("starting the API's runtime"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // those that the start needs already
+        .on_thread_start(|| privileges::keep(&privileges::KEPT_BY_CONTROL))
+        .build()
+        .map_err(io("starting the control plane's runtime"))?;
+    let outcome = run_in(&runtime, config, options, Box::new(read));
+    runtime.shutdown_timeout(GRACE);
+    outcome
+}
+
+fn run_in(runtime: &Runtime, config: &Config, options: Options, read: Read) -> Result<(), StartError> {
     let _in_runtime = runtime.enter();
     // Before anything is touched: is another engine there?
     let api_socket = socket::bind(&config.control.run_dir, &config.iface, &config.control.socket_group)?;
@@ -109,25 +126,45 @@ pub fn run(
     let mut term = signal(SignalKind::terminate()).map_err(io("catching SIGTERM"))?;
     let mut int = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
     let mut hup = signal(SignalKind::hangup()).map_err(io("catching SIGHUP"))?;
-    let mut engine = Running::start(config, options, Box::new(read))?;
+    let mut engine = Running::start(config, options, read)?;
     privileges::keep(&privileges::KEPT_BY_CONTROL);
+    let front = match Front::start(config.control.confine.then(|| start::store(config))) {
+        Ok(front) => front,
+        Err(error) => {
+            engine.stop();
+            return Err(io("starting the API's threads")(error));
+        }
+    };
     let (control, view) = (Arc::clone(&engine.control), Arc::new(engine.view()));
     let suspensions = Arc::clone(&engine.suspensions);
-    engine.services.show(Arc::clone(&view) as Arc<dyn Engine>);
+    engine.services.show(Arc::clone(&view) as Arc<dyn Engine>, front.runtime().clone());
     engine.services.follow(config);
     let live = Arc::clone(&engine.live);
     let (stop_looking, stopped_looking) = mpsc::channel::<()>();
     let (ending, ended) = oneshot::channel();
+    let (stop_watching, stopped_watching) = mpsc::channel::<()>();
+    let rounds = Arc::<AtomicU64>::default();
+    let watched = Watched {
+        mode: engine.shape.mode.word(),
+        stats: engine.stats.clone(),
+        runtimes: [front.runtime().clone(), runtime.handle().clone()],
+        rounds: Arc::clone(&rounds),
+    };
     let (looked_after, handle) = (&mut engine, runtime.handle());
     let outcome = thread::scope(|scope| {
+        scope.spawn(move || {
+            privileges::keep(&[]);
+            Supervisor::new().watch(&watched, &stopped_watching);
+        });
         // On a thread of its own: it may wait for the disk.
         scope.spawn(move || {
             let _in_runtime = handle.enter();
-            let _nobody_may_wait_any_more = ending.send(looked_after.look_after_until(&stopped_looking, handle));
+            let _nobody_may_wait_any_more = ending.send(looked_after.look_after_until(&stopped_looking, &rounds));
         });
         runtime.block_on(async {
             let (stopping, stopped) = oneshot::channel::<()>();
-            let server = tokio::spawn(api::serve(api_socket, Arc::clone(&control), view, async {
+            let outside = Handle::current();
+            let server = front.runtime().spawn(api::serve(api_socket, Arc::clone(&control), view, outside, async {
                 let _dropped_is_stopped = stopped.await;
             }));
             let verifier = tokio::spawn(verify(Arc::clone(&control), Arc::clone(&live)));
@@ -153,7 +190,7 @@ pub fn run(
             Supervisor::stopping();
             sweeper.abort();
             verifier.abort();
-            drop((stop_looking, stopping));
+            drop((stop_looking, stop_watching, stopping));
             match server.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => warn!("the API ended with {error}"),
@@ -163,6 +200,7 @@ pub fn run(
         })
     });
     runtime.block_on(engine.services.stop());
+    drop(front);
     engine.stop();
     if options.unload_on_exit {
         let removed = xdp::unload(&config.iface).map_err(AttachError::from)?;
@@ -298,7 +336,9 @@ impl Running {
         let (observer_stop, replies) = (Arc::clone(&stop), parts.replies);
         let observer = thread("vos-observer", move || observer.follow(replies, &observer_stop))?;
         let (writer, in_force) = (parts.writer, Arc::clone(&live));
-        let writer = thread("vos-records", move || writer.follow(&in_force))?;
+        let kept = &privileges::KEPT_BY_RECORDS;
+        let writer = privileges::thread("vos-records", kept, move || writer.follow(&in_force));
+        let writer = writer.map_err(io("starting a thread"))?;
         let (ring, sampler_stop) = (parts.samples, Arc::clone(&stop));
         let sampler = thread("vos-sampler", move || samples.follow(ring, &sampler_stop))?;
         let neighbours = parts.neighbours.map(|neighbours| {
@@ -430,11 +470,10 @@ impl Running {
     }
 
     /// Looks after everything until nobody holds the other end of `stop` any more.
-    fn look_after_until(&mut self, stop: &mpsc::Receiver<()>, runtime: &Handle) -> Result<(), StartError> {
-        let mut supervisor = Supervisor::new();
+    fn look_after_until(&mut self, stop: &mpsc::Receiver<()>, rounds: &AtomicU64) -> Result<(), StartError> {
         loop {
             self.look_after()?;
-            supervisor.round(self.shape.mode.word(), &self.stats, runtime);
+            rounds.fetch_add(1, Relaxed);
             if stop.recv_timeout(ROUND) != Err(mpsc::RecvTimeoutError::Timeout) {
                 return Ok(());
             }

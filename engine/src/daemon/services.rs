@@ -28,7 +28,7 @@ pub(super) struct Services {
     files: Files,
     trunks: Trunks,
     /// What is served over TCP, once it is there.
-    api: Option<(Router, Arc<dyn Engine>)>,
+    api: Option<Served>,
     log: Service<Broker>,
     tcp: Service<(config::Api, Option<token::Version>)>,
     page: Service<(config::Page, PathBuf)>,
@@ -36,6 +36,14 @@ pub(super) struct Services {
     datagrams: Service<Datagrams>,
     decoys: Service<config::Honeypot>,
     publisher: Service<Publisher>,
+}
+
+/// What is served over TCP.
+struct Served {
+    router: Router,
+    engine: Arc<dyn Engine>,
+    /// Where requests are answered.
+    front: Handle,
 }
 
 /// What a service may speak to.
@@ -113,9 +121,11 @@ impl Services {
         }
     }
 
-    /// What the API shows.
-    pub(super) fn show(&mut self, engine: Arc<dyn Engine>) {
-        self.api = Some((api::router(Arc::clone(&self.reach.control), Arc::clone(&engine)), engine));
+    /// What the API shows, and the runtime that answers.
+    pub(super) fn show(&mut self, engine: Arc<dyn Engine>, front: Handle) {
+        let Reach { control, runtime, .. } = &self.reach;
+        let router = api::router(Arc::clone(control), Arc::clone(&engine), runtime.clone());
+        self.api = Some(Served { router, engine, front });
     }
 
     /// The configuration may have changed.
@@ -146,24 +156,25 @@ impl Services {
         self.publisher.follow(Publisher::of(config), runtime, |publisher| publisher.follow(records.clone()));
         self.files.follow(&config.file_feed, &self.reach);
         self.trunks.follow(&config.gateway);
-        if let Some((router, engine)) = &self.api {
+        if let Some(Served { router, engine, front }) = &self.api {
             // a token that is replaced is another, and ends what goes on by the one before
             let wanted = config.api.listen.map(|_| (config.api.clone(), token::Version::of(&config.api.token_file)));
             self.tcp.follow(wanted, runtime, |(api, _)| {
                 let engine = Arc::clone(engine);
-                tcp::serve(api, router.clone(), async move { engine.events().closed().await })
+                tcp::serve(api, router.clone(), front.clone(), async move { engine.events().closed().await })
             });
             let wanted = config.page.listen.map(|_| (config.page.clone(), config.api.token_file.clone()));
             self.page.follow(wanted, runtime, |(page, token_file)| {
-                let (engine, router) = (Arc::clone(engine), web::router(Arc::clone(control), Arc::clone(engine)));
-                web::serve(page, token_file, router, async move { engine.events().closed().await })
+                let (engine, router) =
+                    (Arc::clone(engine), web::router(Arc::clone(control), Arc::clone(engine), runtime.clone()));
+                web::serve(page, token_file, router, front.clone(), async move { engine.events().closed().await })
             });
         }
     }
 
     /// Lets those end that hear of the stop.
     pub(super) async fn stop(&mut self) {
-        if let Some((_, engine)) = &self.api {
+        if let Some(Served { engine, .. }) = &self.api {
             engine.events().close();
         }
         self.tcp.end().await;

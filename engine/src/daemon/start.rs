@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,10 +62,8 @@ impl Connected {
         let secret = Secret::default();
         let board = Switchboard::open(config, &own_list, secret.clone())?;
         // Decisions are in force before the first packet meets the program.
-        let state_dir = &config.control.state_dir;
-        fs::create_dir_all(state_dir).map_err(io("making control.state_dir"))?;
-        let store = state_dir.join(format!("{}.redb", config.iface));
-        let control = Arc::new(Control::open(&store, Box::new(filter.rules()?), member(config), Clock::now)?);
+        fs::create_dir_all(&config.control.state_dir).map_err(io("making control.state_dir"))?;
+        let control = Arc::new(Control::open(&store(config), Box::new(filter.rules()?), member(config), Clock::now)?);
         control.set_widest(widest(config));
         let attachment = filter.attach(config.xdp.attach, options.replace, netlink)?;
         let followers = Followers { settings: filter.settings(), board: board.clone(), config: config.clone() };
@@ -77,6 +76,11 @@ impl Connected {
         }
         Ok(Self { own, control, live, parts })
     }
+}
+
+/// Where decisions are on disk.
+pub(super) fn store(config: &Config) -> PathBuf {
+    config.control.state_dir.join(format!("{}.redb", config.iface))
 }
 
 /// Who this node is, if it is one of a cluster.

@@ -5,6 +5,8 @@
 
 /// Budgets of gateways, over reloads, restarts and starts that fail.
 mod budgets;
+/// What threads of the API are kept from.
+mod confinement;
 /// Where a system call is made per packet, and where none is.
 mod cost;
 /// The engine dies, stops, starts again; its relay is cut off.

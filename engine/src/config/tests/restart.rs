@@ -131,6 +131,7 @@ fn what_needs_a_restart_is_documented() {
             widest_v6: 33,
             widest_feed_v4: 20,
             verify_every: Duration::from_secs(1),
+            confine: false,
         },
         file_feed: vec![FileFeed { path: "/a".into(), ttl: None, reason: String::new(), strict: true }],
         datagram_feed: DatagramFeed {

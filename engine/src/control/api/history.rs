@@ -54,7 +54,7 @@ pub(super) async fn undo(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Undone> {
     let Undo { number, force, ssh_connection } = read(&body?)?;
-    let mut by = peer.by(&headers);
+    let mut by = peer.by(&headers, &shared.outside).await?;
     by.force = force;
     by.operator = ssh_connection.as_deref().and_then(client_of).or(by.operator);
     blocking(move || {

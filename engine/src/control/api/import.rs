@@ -66,7 +66,7 @@ async fn import(
     // who sends slowly keeps nobody waiting
     let body = body(request).await?;
     let one = ONE.acquire().await.map_err(|closed| Problem::internal(closed.to_string()))?;
-    let mut by = peer.by(&headers);
+    let mut by = peer.by(&headers, &shared.outside).await?;
     by.force = import.force;
     by.operator = import.ssh_connection.as_deref().and_then(client_of).or(by.operator);
     blocking(move || {

@@ -5,7 +5,9 @@ use axum::http::{HeaderMap, header};
 use axum::serve::IncomingStream;
 use nix::unistd::User;
 use tokio::net::UnixListener;
+use tokio::runtime::Handle;
 
+use super::{Problem, outside};
 use crate::control::ask::By;
 use crate::control::client::AGENT;
 use crate::control::decision::Origin;
@@ -23,13 +25,14 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// Who asks: vosctl or another program.
-    pub(super) fn by(self, headers: &HeaderMap) -> By {
+    pub(super) async fn by(self, headers: &HeaderMap, runtime: &Handle) -> Result<By, Problem> {
         let (origin, who, operator) = match self {
-            Self::Unix(uid) => (door(headers), uid.map(user).unwrap_or_default(), None),
+            Self::Unix(Some(uid)) => (door(headers), outside(runtime, move || user(uid)).await?, None),
+            Self::Unix(None) => (door(headers), String::new(), None),
             Self::Tcp(ip) => (Origin::Api, format!("TCP {ip}"), Some(ip)),
             Self::Page => (Origin::Api, "page".to_owned(), None),
         };
-        By { origin, who: who.into(), force: false, operator }
+        Ok(By { origin, who: who.into(), force: false, operator })
     }
 }
 
@@ -39,6 +42,7 @@ fn door(headers: &HeaderMap) -> Origin {
     if is_tool { Origin::Cli } else { Origin::Api }
 }
 
+/// By whatever the host has (`nsswitch.conf(5)`), which may ask the network.
 fn user(uid: u32) -> String {
     let name = User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
     name.unwrap_or_else(|| format!("uid {uid}"))

@@ -41,7 +41,7 @@ async fn decide(
         (None, Some(until)) => End::At(until),
         (Some(_), Some(_)) => return Err(Problem::bad_request("give ttl_s or until, not both")),
     };
-    let mut by = peer.by(&headers);
+    let mut by = peer.by(&headers, &shared.outside).await?;
     by.force = rule.force;
     by.operator = rule.ssh_connection.as_deref().and_then(client_of).or(by.operator);
     let ask = Ask::Put { net, kind: rule.kind, end, reason: rule.reason.unwrap_or_default().into() };
@@ -92,7 +92,7 @@ async fn remove(
         (None, _) => Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.body_text()))?.0,
     };
     let (net, kind) = (address::parse(&rule.net)?, rule.kind);
-    let by = peer.by(&headers);
+    let by = peer.by(&headers, &shared.outside).await?;
     let what = format!("{} {}", kind.undo(), address::show(net));
     blocking(move || {
         let outcome = shared.control.submit(&by, vec![Ask::Remove { net, kind }], Some(what));

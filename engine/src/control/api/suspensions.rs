@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answer, Json, Problem, Shared, blocking, read};
+use super::{Answer, Json, Problem, Shared, blocking, outside, read};
 use crate::control::wire::{Failure, Lift, Suspensions};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -37,7 +37,7 @@ async fn lift(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>)
     if whom.is_some() == all {
         return Err(Problem::bad_request("give whom, or all as true: one of the two"));
     }
-    blocking(move || {
+    outside(&shared.outside.clone(), move || {
         let suspensions = shared.engine.lift(whom.as_deref()).map_err(|error| Problem {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             code: "store",

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answer, Json, Problem, Shared, blocking, read};
+use super::{Answer, Json, Problem, Shared, blocking, outside, read};
 use crate::asker::answering;
 use crate::control::clock::Clock;
 use crate::control::wire::Failure;
@@ -52,7 +52,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Answer<Status> {
 /// Reads the configuration again.
 #[utoipa::path(post, path = "/v1/reload", responses((status = 200, description = "It is in force", body = Reloaded)))]
 async fn reload(State(shared): State<Shared>) -> Answer<Reloaded> {
-    Ok(Json(blocking(move || shared.engine.live().reload()).await??))
+    Ok(Json(outside(&shared.outside.clone(), move || shared.engine.live().reload()).await??))
 }
 
 /// Has a rule do something else until the next reload.

@@ -37,9 +37,11 @@ impl Tcp {
         };
         let allow = ["127.0.0.1/32", "127.0.0.3/32"].map(|net| net.parse().expect("a net")).to_vec();
         let api = config::Api { listen: Some(address), token_file, allow };
-        let router = router(Arc::clone(&server.control), Arc::clone(&server.engine) as Arc<dyn Engine>);
+        let router =
+            router(Arc::clone(&server.control), Arc::clone(&server.engine) as Arc<dyn Engine>, Handle::current());
         let engine = Arc::clone(&server.engine);
-        let served = tokio::spawn(serve_tcp(api, router, async move { engine.events.closed().await }));
+        let served =
+            tokio::spawn(serve_tcp(api, router, Handle::current(), async move { engine.events.closed().await }));
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while TcpStream::connect(address).await.is_err() {
             assert!(tokio::time::Instant::now() < deadline, "nobody listens");
@@ -233,8 +235,8 @@ async fn a_token_that_is_no_good_is_not_served() {
     fs::set_permissions(&token_file, Permissions::from_mode(0o644)).expect("own file");
     let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("bound");
     let api = config::Api { listen: Some(free), token_file, allow: vec!["0.0.0.0/0".parse().expect("a net")] };
-    let router = router(Arc::clone(&server.control), Arc::clone(&server.engine) as Arc<dyn Engine>);
-    let served = serve_tcp(api, router, std::future::pending());
+    let router = router(Arc::clone(&server.control), Arc::clone(&server.engine) as Arc<dyn Engine>, Handle::current());
+    let served = serve_tcp(api, router, Handle::current(), std::future::pending());
     tokio::time::timeout(PATIENCE, served).await.expect("it ends at once");
     assert!(TcpStream::connect(free).await.is_err());
 }

@@ -43,10 +43,12 @@ impl Page {
             free.local_addr().expect("bound")
         };
         let page = config::Page { listen: Some(address) };
-        let router = web::router(Arc::clone(&server.control), Arc::clone(&server.engine) as Arc<dyn Engine>);
+        let engine = Arc::clone(&server.engine) as Arc<dyn Engine>;
+        let router = web::router(Arc::clone(&server.control), engine, Handle::current());
         let engine = Arc::clone(&server.engine);
-        let served =
-            tokio::spawn(web::serve(page, token_file.clone(), router, async move { engine.events.closed().await }));
+        let served = tokio::spawn(web::serve(page, token_file.clone(), router, Handle::current(), async move {
+            engine.events.closed().await
+        }));
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while TcpStream::connect(address).await.is_err() {
             assert!(tokio::time::Instant::now() < deadline, "nobody listens");
