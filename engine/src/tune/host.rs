@@ -1,6 +1,7 @@
 //! This machine: where each knob is read, written, and how an operator would write it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +10,10 @@ use std::path::{Path, PathBuf};
 use super::TuneError;
 use super::setting::{Knob, Value};
 use crate::config::CoreList;
-use crate::ethtool::{Change, Channels, Ethtool, NTUPLE, PortRule, Refused, Rings, even_table, is_unsupported};
+use crate::ethtool::{
+    Change, Channels, Coalescing, Ethtool, Feature, NTUPLE, PortRule, Refused, Rings, Rules, Udp, even_table,
+    is_unsupported,
+};
 use crate::netlink::Netlink;
 
 /// The queue to which rules of a profile take SIP.
@@ -51,12 +55,84 @@ pub trait Machine {
     fn write(&self, knob: &Knob, value: &Value) -> Result<(), Unset>;
 }
 
+/// What a card is asked and told; a test has one of its own. Each as [`Ethtool`] has it.
+pub trait Card: fmt::Debug {
+    /// Name of the driver.
+    fn driver(&self) -> io::Result<String>;
+    /// An offload.
+    fn feature(&self, name: &str) -> io::Result<Option<Feature>>;
+    /// The queues.
+    fn channels(&self) -> io::Result<Channels>;
+    /// The rings' lengths.
+    fn rings(&self) -> io::Result<Rings>;
+    /// When it interrupts.
+    fn coalescing(&self) -> io::Result<Coalescing>;
+    /// Queues among which RSS chooses.
+    fn rss_queues(&self) -> io::Result<u32>;
+    /// RSS' table.
+    fn rss_table(&self) -> io::Result<Vec<u32>>;
+    /// Writes it as it was read.
+    fn set_rss_table(&self, table: &[u32]) -> io::Result<()>;
+    /// By what RSS chooses for UDP.
+    fn hash_fields(&self, udp: Udp) -> io::Result<u64>;
+    /// Rules for flows.
+    fn rules(&self) -> io::Result<Rules>;
+    /// Everything else that is changed.
+    fn make(&self, change: &Change) -> Result<(), Refused>;
+}
+
+impl Card for Ethtool {
+    fn driver(&self) -> io::Result<String> {
+        self.driver()
+    }
+
+    fn feature(&self, name: &str) -> io::Result<Option<Feature>> {
+        self.feature(name)
+    }
+
+    fn channels(&self) -> io::Result<Channels> {
+        self.channels()
+    }
+
+    fn rings(&self) -> io::Result<Rings> {
+        self.rings()
+    }
+
+    fn coalescing(&self) -> io::Result<Coalescing> {
+        self.coalescing()
+    }
+
+    fn rss_queues(&self) -> io::Result<u32> {
+        self.rss_queues()
+    }
+
+    fn rss_table(&self) -> io::Result<Vec<u32>> {
+        self.rss_table()
+    }
+
+    fn set_rss_table(&self, table: &[u32]) -> io::Result<()> {
+        self.set_rss_table(table)
+    }
+
+    fn hash_fields(&self, udp: Udp) -> io::Result<u64> {
+        self.hash_fields(udp)
+    }
+
+    fn rules(&self) -> io::Result<Rules> {
+        self.rules()
+    }
+
+    fn make(&self, change: &Change) -> Result<(), Refused> {
+        change.make(self.name())
+    }
+}
+
 /// The machine, seen from one interface.
 #[derive(Debug)]
 pub struct Host {
     root: PathBuf,
     iface: String,
-    ethtool: Ethtool,
+    card: Box<dyn Card>,
     /// Its index, by which the journal knows it.
     pub index: u32,
     /// Why `/sys/class/net/IFACE` is not this interface.
@@ -79,10 +155,14 @@ enum Way {
 impl Host {
     /// `iface` in the network namespace of this thread; files are those under `root`, which is `/`.
     pub fn open(iface: &str, root: &Path) -> Result<Self, TuneError> {
-        let none = |source| TuneError::NoInterface { iface: iface.to_owned(), source };
-        let ethtool = Ethtool::open(iface).map_err(none)?;
-        let link = Netlink::open().and_then(|mut netlink| netlink.link(iface)).map_err(none)?;
-        let mut host = Self { root: root.into(), iface: iface.to_owned(), ethtool, index: link.index, sysfs: None };
+        let ethtool = Ethtool::open(iface).map_err(|source| none(iface, source))?;
+        Self::with_card(iface, root, Box::new(ethtool))
+    }
+
+    /// The same with this card.
+    pub(super) fn with_card(iface: &str, root: &Path, card: Box<dyn Card>) -> Result<Self, TuneError> {
+        let link = Netlink::open().and_then(|mut netlink| netlink.link(iface)).map_err(|source| none(iface, source))?;
+        let mut host = Self { root: root.into(), iface: iface.to_owned(), card, index: link.index, sysfs: None };
         let file = host.device("ifindex");
         host.sysfs = match fs::read_to_string(&file) {
             Ok(text) if text.trim() == link.index.to_string() => None,
@@ -99,9 +179,9 @@ impl Host {
         &self.iface
     }
 
-    /// What it tells of the card.
-    pub fn ethtool(&self) -> &Ethtool {
-        &self.ethtool
+    /// Its card.
+    pub fn card(&self) -> &dyn Card {
+        &*self.card
     }
 
     /// A path on this machine.
@@ -193,12 +273,12 @@ impl Host {
 
     /// What the card's queues are, and can be.
     pub fn channels(&self) -> io::Result<Channels> {
-        self.ethtool.channels()
+        self.card.channels()
     }
 
     /// How long its rings are, and can be.
     pub fn rings(&self) -> io::Result<Rings> {
-        self.ethtool.rings()
+        self.card.rings()
     }
 
     /// The file of a knob that is one.
@@ -272,7 +352,7 @@ impl Host {
                 Way::Ethtool(vec![Change::AddRule(PortRule { udp: *udp, port: *port, queue: *queue })])
             }
             (Knob::PortRule { udp, port }, Value::Queue(None)) => {
-                let rules = self.ethtool.rules().map_err(|error| format!("ethtool -n {}: {error}", self.iface))?;
+                let rules = self.card.rules().map_err(|error| format!("ethtool -n {}: {error}", self.iface))?;
                 let ours = PortRule { udp: *udp, port: *port, queue: OWN_QUEUE };
                 let of_it = |rule: &PortRule| *rule == ours;
                 let ids = rules.rules.iter().filter(|rule| rule.port.as_ref().is_some_and(of_it)).map(|rule| rule.id);
@@ -289,7 +369,7 @@ impl Host {
         if even_table(table.len(), first, queues) != table {
             return Way::Table(table.to_vec());
         }
-        match self.ethtool.rss_queues() {
+        match self.card.rss_queues() {
             // The driver may choose again when channels change, as it does for a table that nobody has set.
             Ok(all) if first == 0 && queues == all => Way::Ethtool(vec![Change::RssDefault]),
             _ => Way::Ethtool(vec![Change::RssEven { first, queues }]),
@@ -314,16 +394,16 @@ impl Host {
 
     /// Would RSS' table keep the kernel from having so many queues? It does where somebody has set one that names others.
     pub(super) fn table_blocks(&self, channels: &Value) -> bool {
-        let (Value::Channels { rx, combined, .. }, Ok(table)) = (channels, self.ethtool.rss_table()) else {
+        let (Value::Channels { rx, combined, .. }, Ok(table)) = (channels, self.card.rss_table()) else {
             return false;
         };
-        let queues = self.ethtool.rss_queues().unwrap_or(u32::MAX);
+        let queues = self.card.rss_queues().unwrap_or(u32::MAX);
         table.iter().any(|queue| *queue >= rx + combined) && table != even_table(table.len(), 0, queues)
     }
 
     /// What makes way for fewer queues: RSS takes every queue in turn.
     pub(super) fn even_out(&self) -> Result<(), Unset> {
-        Change::RssDefault.make(&self.iface).map_err(Unset::from)
+        self.card.make(&Change::RssDefault).map_err(Unset::from)
     }
 
     /// The command for it, before that for the queues.
@@ -352,26 +432,26 @@ impl Machine for Host {
                 Ok(Value::Rings { rx, tx })
             }
             Knob::AdaptiveRx | Knob::RxUsecs => {
-                let now = self.ethtool.coalescing().map_err(|error| asked(error, "-c", "coalescing"))?;
+                let now = self.card.coalescing().map_err(|error| asked(error, "-c", "coalescing"))?;
                 Ok(if *knob == Knob::AdaptiveRx { Value::Switch(now.adaptive_rx) } else { Value::Usecs(now.rx_usecs) })
             }
-            Knob::Feature(name) => match self.ethtool.feature(name).map_err(|error| asked(error, "-k", "offloads"))? {
+            Knob::Feature(name) => match self.card.feature(name).map_err(|error| asked(error, "-k", "offloads"))? {
                 Some(feature) => Ok(Value::Switch(feature.on)),
                 None => Err(Unread::Absent(format!("this kernel knows no offload {name}"))),
             },
             Knob::HashFields(udp) => {
-                let fields = self.ethtool.hash_fields(*udp).map_err(|error| asked(error, "-n", "RSS fields"))?;
+                let fields = self.card.hash_fields(*udp).map_err(|error| asked(error, "-n", "RSS fields"))?;
                 Ok(Value::Fields(fields))
             }
             Knob::RssTable => {
-                let table = self.ethtool.rss_table().map_err(|error| asked(error, "-x", "RSS table"))?;
+                let table = self.card.rss_table().map_err(|error| asked(error, "-x", "RSS table"))?;
                 match table.is_empty() {
                     true => Err(Unread::Absent(format!("the driver of {} has no RSS table", self.iface))),
                     false => Ok(Value::Table(table)),
                 }
             }
             // some drivers answer all the same, and some do not as long as rules are switched off
-            Knob::PortRule { udp, port } => match (self.ethtool.rules(), self.rules_off()) {
+            Knob::PortRule { udp, port } => match (self.card.rules(), self.rules_off()) {
                 (_, Some(Off::ForGood)) => {
                     Err(Unread::Absent(format!("the driver of {} has no rules for flows to set", self.iface)))
                 }
@@ -398,11 +478,9 @@ impl Machine for Host {
                     .and_then(|mut file| io::Write::write_all(&mut file, format!("{text}\n").as_bytes()));
                 written.map_err(|error| Unset::Refused(format!("{}: {error}", self.command(knob, value))))
             }
-            Way::Ethtool(changes) => {
-                changes.iter().try_for_each(|change| change.make(&self.iface)).map_err(Unset::from)
-            }
+            Way::Ethtool(changes) => changes.iter().try_for_each(|change| self.card.make(change)).map_err(Unset::from),
             Way::Table(table) => self
-                .ethtool
+                .card
                 .set_rss_table(&table)
                 .map_err(|error| Unset::Refused(format!("writing the RSS table of {} back: {error}", self.iface))),
         }
@@ -412,11 +490,15 @@ impl Machine for Host {
 impl Host {
     /// Are rules switched off: for good, or until somebody switches them on?
     fn rules_off(&self) -> Option<Off> {
-        match self.ethtool.feature(NTUPLE) {
+        match self.card.feature(NTUPLE) {
             Ok(Some(feature)) if !feature.on => Some(if feature.fixed { Off::ForGood } else { Off::ForNow }),
             _ => None,
         }
     }
+}
+
+fn none(iface: &str, source: io::Error) -> TuneError {
+    TuneError::NoInterface { iface: iface.to_owned(), source }
 }
 
 /// How a card's rules are switched off.

@@ -231,7 +231,7 @@ impl Planner<'_> {
         let own_queue = self.profile.word("steering.sip") == Some("own-queue");
         let wanted = features.into_iter().filter_map(|(key, name)| Some((name, self.profile.switch(key)?)));
         for (name, on) in wanted.chain(own_queue.then_some((NTUPLE, true))) {
-            let fixed = matches!(self.host.ethtool().feature(name), Ok(Some(feature)) if feature.fixed);
+            let fixed = matches!(self.host.card().feature(name), Ok(Some(feature)) if feature.fixed);
             self.want(plan, Knob::Feature(name.to_owned()), |now| match *now == Value::Switch(on) {
                 true => Ok(now.clone()),
                 false if fixed => Err(format!("the driver of {} keeps it {now} ([fixed])", self.host.iface())),
@@ -408,7 +408,7 @@ impl Planner<'_> {
     /// Is this a table for more queues than there are?
     fn names_other_queues(&self, value: &Value) -> bool {
         let Value::Table(table) = value else { return false };
-        let queues = self.host.ethtool().rss_queues().unwrap_or(u32::MAX);
+        let queues = self.host.card().rss_queues().unwrap_or(u32::MAX);
         table.iter().any(|queue| *queue >= queues)
     }
 

@@ -7,22 +7,32 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+/// A card that is none.
+mod card;
+
+use card::{Fake, Parts};
+
 use super::host::{Machine, Unread, Unset};
 use super::journal::Found;
 use super::plan::{Plan, Site};
 use super::setting::{Knob, Value};
 use super::*;
 
-/// An eight-core Ryzen with a card of six queues, as `lo`, which every namespace has. Nothing here asks for what is not
-/// a file, so nothing real is changed.
-struct Ryzen(tempfile::TempDir);
+/// An eight-core Ryzen with a card of six queues, as `lo`, which every namespace has. What is no file is asked of a card
+/// that is none, so nothing real is changed.
+struct Ryzen(tempfile::TempDir, Fake);
 
 const QUEUES: u32 = 6;
 const FIRST_IRQ: u32 = 40;
 
 impl Ryzen {
+    /// Its card has interrupts, and nothing to set.
     fn new() -> Self {
-        let tree = Self(tempfile::tempdir().expect("a directory"));
+        Self::with(Parts::default())
+    }
+
+    fn with(parts: Parts) -> Self {
+        let tree = Self(tempfile::tempdir().expect("a directory"), Fake::new(parts));
         let core = ["busy_poll 0", "busy_read 0", "rmem_max 212992", "rmem_default 212992", "netdev_max_backlog 50000"];
         for line in core {
             let (name, value) = line.split_once(' ').expect("two");
@@ -89,7 +99,7 @@ impl Ryzen {
     }
 
     fn host(&self) -> Host {
-        Host::open("lo", self.path()).expect("lo is everywhere")
+        Host::with_card("lo", self.path(), Box::new(self.1.clone())).expect("lo is everywhere")
     }
 
     fn state(&self) -> std::path::PathBuf {
