@@ -168,10 +168,11 @@ impl Planner<'_> {
         State::Change(wanted)
     }
 
-    /// The number of queues that there will be.
-    fn channels(&self, cpus: &Cpus, plan: &mut Plan) -> u32 {
+    /// The number of queues that there will be; `None`: the driver does not tell.
+    fn channels(&self, cpus: &Cpus, plan: &mut Plan) -> Option<u32> {
         let now = self.host.channels();
-        let queues = now.as_ref().map_or(1, |now| now.rx + now.combined);
+        // some tell of RSS alone (atlantic)
+        let queues = now.as_ref().map(|now| now.rx + now.combined).ok().or(self.host.card().rss_queues().ok());
         let Some(said) = self.profile.get("interface.channels") else { return queues };
         let Ok(Channels { max_rx, max_tx, max_combined, .. }) = now else {
             self.want(plan, Knob::Channels, |now| Ok(now.clone()));
@@ -188,7 +189,7 @@ impl Planner<'_> {
         self.want(plan, Knob::Channels, |base| {
             let Value::Channels { rx, tx, combined } = *base else { return Ok(base.clone()) };
             let count = asked(rx + combined).clamp(1, max.max(1));
-            will_be = count;
+            will_be = Some(count);
             // cards have the one kind or the other
             Ok(match max_combined > 0 {
                 true => Value::Channels { rx: 0, tx: 0, combined: count },
@@ -252,19 +253,22 @@ impl Planner<'_> {
         }
     }
 
-    fn steering(&self, queues: u32, plan: &mut Plan) {
-        let mut first = 0;
-        match self.profile.word("steering.sip") {
-            Some("own-queue") if queues < 2 => {
-                plan.lines.push(Line::skipped("rules for SIP", "there is one queue: nothing to steer"));
+    fn steering(&self, queues: Option<u32>, plan: &mut Plan) {
+        if let Some(word) = self.profile.word("steering.sip") {
+            let queues = queues.map(|queues| self.in_reach_of_rss(queues));
+            let mut first = 0;
+            match queues {
+                _ if word != "own-queue" => {}
+                None => plan.lines.push(Line::skipped("rules for SIP", self.number_unknown())),
+                Some(0 | 1) => {
+                    plan.lines.push(Line::skipped("rules for SIP", "there is one queue: nothing to steer"));
+                }
+                Some(_) => first = u32::from(self.rules(plan)),
             }
-            Some("own-queue") => first = u32::from(self.rules(plan)),
-            _ => {}
-        }
-        if self.profile.word("steering.sip").is_some() {
-            self.want(plan, Knob::RssTable, |base| match base {
-                Value::Table(table) => Ok(Value::Table(even_table(table.len(), first, queues - first))),
-                other => Ok(other.clone()),
+            self.want(plan, Knob::RssTable, |base| match (base, queues) {
+                (_, None) => Err(self.number_unknown()),
+                (Value::Table(table), Some(queues)) => Ok(Value::Table(even_table(table.len(), first, queues - first))),
+                (other, _) => Ok(other.clone()),
             });
         }
         let fields = match self.profile.word("steering.udp_hash") {
@@ -275,6 +279,18 @@ impl Planner<'_> {
         for udp in Udp::ALL {
             self.want(plan, Knob::HashFields(udp), |_| Ok(Value::Fields(fields)));
         }
+    }
+
+    /// So many of these queues RSS can choose among: with ixgbe 16 of 63.
+    fn in_reach_of_rss(&self, queues: u32) -> u32 {
+        match (self.host.card().rss_queues(), self.host.channels()) {
+            (Ok(reach), Ok(now)) if (1..now.rx + now.combined).contains(&reach) => queues.min(reach),
+            _ => queues,
+        }
+    }
+
+    fn number_unknown(&self) -> String {
+        format!("the driver of {} does not tell how many queues there are", self.host.iface())
     }
 
     /// Rules that take SIP to queue 0; may all else be kept from there?

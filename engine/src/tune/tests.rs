@@ -17,6 +17,7 @@ use super::journal::Found;
 use super::plan::{Plan, Site};
 use super::setting::{Knob, Value};
 use super::*;
+use crate::ethtool::{Channels, even_table};
 
 /// An eight-core Ryzen with a card of six queues, as `lo`, which every namespace has. What is no file is asked of a card
 /// that is none, so nothing real is changed.
@@ -556,6 +557,40 @@ fn files_of_another_namespace_are_not_written() {
         assert!(matches!(state(&plan.lines, knob), State::Failed(why) if why.contains("ip netns exec")), "{knob}");
     }
     assert_eq!(tree.get("sys/class/net/lo/napi_defer_hard_irqs"), "0");
+}
+
+/// So many queues, and RSS over as many.
+fn combined(driver: &'static str, combined: u32, max_combined: u32) -> Parts {
+    let channels = Some(Channels { combined, max_combined, ..Channels::default() });
+    Parts { driver, channels, rss_queues: Some(combined), ..Parts::default() }
+}
+
+#[test]
+fn rss_takes_every_queue_that_it_can_and_no_number_is_guessed() {
+    let spread = own("[steering]\nsip = \"spread\"\n");
+    let own_queue = own("[steering]\nsip = \"own-queue\"\n");
+    let table = even_table(64, 0, 8);
+    // atlantic: its queues are told by RSS alone
+    let tree = Ryzen::with(Parts { rss_queues: Some(8), table: table.clone(), ..Parts::default() });
+    for profile in [&spread, &own_queue] {
+        assert_eq!(*state(&tree.apply(profile).lines, "RSS table"), State::InPlace);
+        assert_eq!(tree.1.parts.borrow().table, table);
+    }
+    // or not at all
+    let tree = Ryzen::with(Parts { table: table.clone(), ..Parts::default() });
+    for profile in [&spread, &own_queue] {
+        let plan = tree.apply(profile);
+        assert!(matches!(state(&plan.lines, "RSS table"), State::Skipped(why) if why.contains("how many queues")));
+        assert_eq!(tree.1.parts.borrow().table, table);
+    }
+    // ixgbe: RSS over 16 of 63
+    let parts = Parts { rss_queues: Some(16), table: vec![3; 128], ..combined("ixgbe", 63, 63) };
+    let tree = Ryzen::with(parts);
+    let plan = tree.apply(&spread);
+    assert!(matches!(state(&plan.lines, "RSS table"), State::Done(_)), "{:?}", plan.lines);
+    assert_eq!(tree.1.parts.borrow().table, even_table(128, 0, 16));
+    tree.revert();
+    assert_eq!(tree.1.parts.borrow().table, [3; 128]);
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl Card for Fake {
         let command = change.command("lo");
         let refused = |said: &str| Err(Refused::Said { command: command.clone(), said: said.to_owned() });
         let mut parts = self.parts.borrow_mut();
+        let parts = &mut *parts;
         let (length, reach) = (parts.table.len(), parts.rss_queues.unwrap_or(0));
         match (change, &mut parts.coalescing, &mut parts.channels, &mut parts.rings) {
             // i40e_set_coalesce(), ice_set_rc_cfg(), iavf_set_itr_per_queue(), each a change that is none let through
