@@ -48,6 +48,20 @@ pub struct Channels {
     pub max_combined: u32,
 }
 
+impl Channels {
+    /// The most queues with which this driver takes native XDP; most take it with all.
+    ///
+    /// Amazon's card keeps a queue for what XDP sends beside each: half of them at most (`ena_xdp_legal_queue_count()`).
+    /// Amazon's own driver takes it with all since 2.17, and does not say so.
+    pub fn native_xdp_max(&self, driver: &str) -> u32 {
+        match (driver, self.max_combined) {
+            ("ena", 2..) => self.max_combined / 2,
+            (_, 0) => self.max_rx,
+            (_, all) => all,
+        }
+    }
+}
+
 /// Descriptors in each ring (`ethtool -g`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rings {

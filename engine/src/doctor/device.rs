@@ -335,26 +335,26 @@ fn judge_native(facts: &Facts, config: &Config) -> Finding {
     }
 }
 
-/// Amazon's card takes native XDP with half of its queues at most: the others are for what XDP sends
-/// (`ena_xdp_legal_queue_count()`). Older drivers tell of native XDP all the same and refuse it when it is tried, newer ones
-/// do not tell of it then; Amazon's own takes it with all queues since 2.17.
+/// More queues than those with which the driver takes native XDP ([`Channels::native_xdp_max`]). Older drivers tell of native
+/// XDP all the same and refuse it when it is tried, newer ones do not tell of it then.
 fn judge_queue_pairs(facts: &Facts, severity: super::Severity) -> Option<Finding> {
-    let channels = facts.channels.filter(|_| facts.driver == "ena")?;
-    let half = channels.max_combined / 2;
-    (channels.combined > half && half > 0).then(|| {
+    let channels = facts.channels?;
+    let most = channels.native_xdp_max(&facts.driver);
+    (channels.combined > most).then(|| {
         let name = &facts.device.link.name;
         let told = matches!(&facts.features, Ok(Some(features)) if features.native());
         Finding::new(
             "native-xdp",
             if told { Note } else { severity },
             format!(
-                "{name} uses {} of {} queues, and ena {} native XDP with {half} at most",
+                "{name} uses {} of {} queues, and {} {} native XDP with {most} at most",
                 channels.combined,
                 channels.max_combined,
+                facts.driver,
                 if told { "may take" } else { "takes" }
             ),
             "the driver keeps a sending queue for each; with more it refuses, and generic XDP takes its place",
-            format!("ethtool -L {name} combined {half}"),
+            format!("ethtool -L {name} combined {most}"),
         )
     })
 }

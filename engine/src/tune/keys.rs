@@ -45,7 +45,8 @@ pub const KEYS: &[Key] = &[
         "interface.channels",
         Kind::NumberOr(1, 1_024, &["engine", "cores", "max"]),
         "1 to 1024 queues; engine: one a core of cores.engine; cores: one a physical core; max: all the card has",
-        "queues of the card (ethtool -L), never more than it has; resets the card",
+        "queues of the card (ethtool -L), never more than it has, nor by a word more than its driver takes native XDP with \
+         (ena: half of them); resets the card",
     ),
     key(
         "interface.rx_ring",

@@ -172,19 +172,29 @@ impl Planner<'_> {
     fn channels(&self, cpus: &Cpus, plan: &mut Plan) -> Option<u32> {
         let now = self.host.channels();
         // some tell of RSS alone (atlantic)
-        let queues = now.as_ref().map(|now| now.rx + now.combined).ok().or(self.host.card().rss_queues().ok());
+        let queues = now.as_ref().map(|now| now.rx + now.combined);
+        let queues = queues.or_else(|_| self.host.card().rss_queues()).ok();
         let Some(said) = self.profile.get("interface.channels") else { return queues };
-        let Ok(Channels { max_rx, max_tx, max_combined, .. }) = now else {
+        let Ok(now @ Channels { max_rx, max_tx, max_combined, .. }) = now else {
             self.want(plan, Knob::Channels, |now| Ok(now.clone()));
             return queues;
         };
         let max = if max_combined > 0 { max_combined } else { max_rx };
-        let asked = |now: u32| match said {
+        let driver = self.host.card().driver().unwrap_or_default();
+        let native = now.native_xdp_max(&driver);
+        let in_words = match said {
             Said::Word(word) if word == "engine" => self.profile.engine_cores().len() as u32,
             Said::Word(word) if word == "cores" => cpus.physical as u32,
-            Said::Number(goal) => narrow(goal.of(u64::from(now))),
             _ => max,
         };
+        let asked = |now: u32| match said {
+            Said::Number(goal) => narrow(goal.of(u64::from(now))),
+            _ => in_words.min(native),
+        };
+        if !matches!(said, Said::Number(_)) && native < in_words.min(max) {
+            plan.notes
+                .push(format!("{driver} takes native XDP with {native} of {max} queues at most: no more are used"));
+        }
         let mut will_be = queues;
         self.want(plan, Knob::Channels, |base| {
             let Value::Channels { rx, tx, combined } = *base else { return Ok(base.clone()) };

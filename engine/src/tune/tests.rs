@@ -594,6 +594,27 @@ fn rss_takes_every_queue_that_it_can_and_no_number_is_guessed() {
 }
 
 #[test]
+fn queues_asked_for_in_words_leave_native_xdp_those_it_needs() {
+    let channels = |tree: &Ryzen| tree.1.parts.borrow().channels.expect("some").combined;
+    // eight cores; Amazon's card of eight queues takes native XDP with four
+    for (driver, profile, expected) in [("ena", "cores", 4), ("ena", "max", 4), ("igb", "cores", 8), ("igb", "max", 8)]
+    {
+        let tree = Ryzen::with(combined(driver, 2, 8));
+        let plan = tree.apply(&own(&format!("[interface]\nchannels = \"{profile}\"\n")));
+        assert_eq!(channels(&tree), expected, "{driver}, {profile}");
+        let said =
+            plan.notes.iter().any(|note| note == "ena takes native XDP with 4 of 8 queues at most: no more are used");
+        assert_eq!(said, driver == "ena", "{:?}", plan.notes);
+        tree.revert();
+        assert_eq!(channels(&tree), 2);
+    }
+    // who says a number knows why
+    let tree = Ryzen::with(combined("ena", 2, 8));
+    tree.apply(&own("[interface]\nchannels = 8\n"));
+    assert_eq!(channels(&tree), 8);
+}
+
+#[test]
 fn two_at_a_time_and_strange_journals_are_refused() {
     let tree = Ryzen::new();
     let first = tree.store();
