@@ -17,7 +17,7 @@ use super::journal::Found;
 use super::plan::{Plan, Site};
 use super::setting::{Knob, Value};
 use super::*;
-use crate::ethtool::{Channels, even_table};
+use crate::ethtool::{Channels, Rings, even_table};
 
 /// An eight-core Ryzen with a card of six queues, as `lo`, which every namespace has. What is no file is asked of a card
 /// that is none, so nothing real is changed.
@@ -612,6 +612,20 @@ fn queues_asked_for_in_words_leave_native_xdp_those_it_needs() {
     let tree = Ryzen::with(combined("ena", 2, 8));
     tree.apply(&own("[interface]\nchannels = 8\n"));
     assert_eq!(channels(&tree), 8);
+}
+
+#[test]
+fn the_longest_rings_are_powers_of_two() {
+    let rings = |max| Rings { rx: 512, tx: 512, max_rx: max, max_tx: max };
+    for (max, expected) in [(8_160, 4_096), (4_096, 4_096), (8_192, 8_192), (1, 1)] {
+        let tree = Ryzen::with(Parts { rings: Some(rings(max)), ..Parts::default() });
+        tree.apply(&own("[interface]\nrx_ring = \"max\"\ntx_ring = \"max\"\n"));
+        assert_eq!(tree.1.parts.borrow().rings, Some(Rings { rx: expected, tx: expected, ..rings(max) }));
+    }
+    // who says a number knows why
+    let tree = Ryzen::with(Parts { rings: Some(rings(8_160)), ..Parts::default() });
+    tree.apply(&own("[interface]\nrx_ring = 9000\n"));
+    assert_eq!(tree.1.parts.borrow().rings, Some(Rings { rx: 8_160, ..rings(8_160) }));
 }
 
 #[test]
