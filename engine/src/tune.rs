@@ -22,6 +22,9 @@ pub mod plan;
 /// What was there before.
 pub mod journal;
 
+/// Two knobs of which one is refused while the other is on.
+mod coalescing;
+
 /// A profile, put in force.
 pub mod apply;
 

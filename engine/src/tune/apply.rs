@@ -6,7 +6,7 @@ use super::host::Machine;
 use super::journal::{Found, Journal, Store};
 use super::plan::{Line, Plan, Planner, Site, State};
 use super::setting::{Knob, Phase, Value};
-use super::{Host, Profile, TuneError};
+use super::{Host, Profile, TuneError, coalescing};
 
 /// What is to be done.
 pub struct Order<'a> {
@@ -119,7 +119,7 @@ fn set(order: &Order<'_>, journal: &mut Journal, knob: &Knob, value: &Value, com
     {
         return State::of(why);
     }
-    if let Err(why) = order.machine.write(knob, value) {
+    if let Err(why) = coalescing::write(order.machine, order.store, journal, knob, value) {
         return State::of(why);
     }
     match order.machine.read(knob) {

@@ -6,7 +6,7 @@ use super::host::{Machine, OWN_QUEUE, Unread, Unset};
 use super::journal::{Journal, Store};
 use super::profile::{Goal, Profile, Said};
 use super::setting::{Knob, Phase, Value};
-use super::{Host, TuneError};
+use super::{Host, TuneError, coalescing};
 use crate::config::CoreList;
 use crate::ethtool::{
     Channels, GRO_HW, HASH_ADDRESSES, HASH_ADDRESSES_AND_PORTS, LRO, NTUPLE, RX_VLAN, Rings, Udp, even_table,
@@ -123,6 +123,7 @@ impl Planner<'_> {
         self.sysctls(&mut plan);
         self.left_over(&mut plan);
         plan.lines.sort_by_key(|line| line.knob.as_ref().map_or(Phase::Rest, Knob::phase));
+        coalescing::order(self.host, &mut plan.lines);
         self.advise(&cpus, &mut plan);
         Ok(plan)
     }

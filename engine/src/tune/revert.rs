@@ -4,7 +4,7 @@ use super::host::{Machine, Unread};
 use super::journal::{Entry, Journal, Store};
 use super::plan::{Line, State};
 use super::setting::{Knob, Phase, Value};
-use super::{Host, TuneError};
+use super::{Host, TuneError, coalescing};
 
 /// Puts back what a journal says was there, and forgets it. `machine` is the host, but for tests; `dry`: says what would
 /// be done. What somebody else has changed since stays, unless `force`.
@@ -28,27 +28,30 @@ pub fn revert(
         Some(line)
     };
     let mut lines: Vec<Line> = journal.entries.iter().filter_map(begin).collect();
+    coalescing::order(host, &mut lines);
     if dry {
         return Ok(lines);
     }
+    let begun = journal.clone();
+    let mut put_back = |knob: &Knob, value: &Value| put_back(host, machine, store, &mut journal, knob, value);
     for line in &mut lines {
         let Some(knob) = &line.knob else { continue };
         match &line.state {
-            State::Change(value) => line.state = put_back(host, machine, &journal, knob, value),
+            State::Change(value) => line.state = put_back(knob, value),
             State::InPlace => {
                 if let Some(before) = line.now.as_ref().filter(|now| machine.read(knob).is_ok_and(|is| is != **now)) {
                     line.command = Some(host.command(knob, before));
-                    line.state = put_back(host, machine, &journal, knob, before);
+                    line.state = put_back(knob, before);
                 }
             }
             // an interrupt of a queue that was not there
             State::Skipped(_) if line.now.is_none() => {
-                let Some(entry) = journal.entry(knob) else { continue };
+                let Some(entry) = begun.entry(knob) else { continue };
                 if let Ok(now) = machine.read(knob)
                     && now != entry.before
                 {
                     line.command = Some(host.command(knob, &entry.before));
-                    line.state = put_back(host, machine, &journal, knob, &entry.before);
+                    line.state = put_back(knob, &entry.before);
                     line.now = Some(now);
                 }
             }
@@ -60,7 +63,8 @@ pub fn revert(
     if left.is_empty() {
         store.remove()?;
     } else {
-        journal.entries.retain(|entry| left.contains(&&entry.knob));
+        // and what was to be otherwise meanwhile alone
+        journal.entries.retain(|entry| left.contains(&&entry.knob) || begun.entry(&entry.knob) != Some(entry));
         store.write(&journal)?;
     }
     Ok(lines)
@@ -109,14 +113,21 @@ fn names(others: &[(String, Entry)]) -> String {
 }
 
 /// Writes a value, and looks whether it is there.
-fn put_back(host: &Host, machine: &dyn Machine, journal: &Journal, knob: &Knob, value: &Value) -> State {
+fn put_back(
+    host: &Host,
+    machine: &dyn Machine,
+    store: &Store,
+    journal: &mut Journal,
+    knob: &Knob,
+    value: &Value,
+) -> State {
     if makes_way(host, journal, knob, &State::Change(value.clone()))
         && let Err(why) = host.even_out()
     {
         return State::of(why);
     }
     let command = host.command(knob, value);
-    if let Err(why) = machine.write(knob, value) {
+    if let Err(why) = coalescing::write(machine, store, journal, knob, value) {
         return State::of(why);
     }
     match machine.read(knob) {

@@ -17,7 +17,7 @@ use super::journal::Found;
 use super::plan::{Plan, Site};
 use super::setting::{Knob, Value};
 use super::*;
-use crate::ethtool::{Channels, Rings, even_table};
+use crate::ethtool::{Channels, Coalescing, Rings, even_table};
 
 /// An eight-core Ryzen with a card of six queues, as `lo`, which every namespace has. What is no file is asked of a card
 /// that is none, so nothing real is changed.
@@ -626,6 +626,76 @@ fn the_longest_rings_are_powers_of_two() {
     let tree = Ryzen::with(Parts { rings: Some(rings(8_160)), ..Parts::default() });
     tree.apply(&own("[interface]\nrx_ring = 9000\n"));
     assert_eq!(tree.1.parts.borrow().rings, Some(Rings { rx: 8_160, ..rings(8_160) }));
+}
+
+/// A card whose driver refuses rx-usecs while adaptive-rx is on.
+fn adaptive(adaptive_rx: bool, rx_usecs: u32) -> Parts {
+    Parts { coalescing: Some(Coalescing { adaptive_rx, rx_usecs }), ..Parts::default() }
+}
+
+/// What `[interface]` says of coalescing.
+fn coalescing(lines: &str) -> Profile {
+    own(&format!("[interface]\n{lines}\n"))
+}
+
+#[test]
+fn the_pause_before_an_interrupt_is_set_while_the_driver_does_not_choose_it() {
+    let (on, off, usecs) = ("adaptive-rx on", "adaptive-rx off", "rx-usecs");
+    let cases: [(bool, &str, &[&str], &[&str]); 6] = [
+        // low-latency, and back
+        (true, "adaptive_rx = false\nrx_usecs = 0", &[off, usecs], &[usecs, on]),
+        (false, "adaptive_rx = true\nrx_usecs = 8", &[usecs, on], &[off, usecs]),
+        (true, "adaptive_rx = true\nrx_usecs = 8", &[off, usecs, on], &[off, usecs, on]),
+        (true, "rx_usecs = 8", &[off, usecs, on], &[off, usecs, on]),
+        (false, "rx_usecs = 8", &[usecs], &[usecs]),
+        (false, "adaptive_rx = false\nrx_usecs = 8", &[usecs], &[usecs]),
+    ];
+    for (begins, profile, there, back) in cases {
+        let (parts, profile) = (adaptive(begins, 50), coalescing(profile));
+        let tree = Ryzen::with(parts.clone());
+        let done = |expected: &[&str]| {
+            let commands = tree.1.commands();
+            assert_eq!(commands.len(), expected.len(), "{begins}: {commands:?}");
+            assert!(commands.iter().zip(expected).all(|(it, word)| it.contains(word)), "{begins}: {commands:?}");
+            commands
+        };
+        let (host, store, site) = (tree.host(), tree.store(), site());
+        let order = Order { host: &host, machine: &host, profile: &profile, site: &site, store: &store, force: false };
+        let planned = order.plan().expect("a plan");
+        drop(store);
+        let plan = tree.apply(&profile);
+        assert!(plan.lines.iter().all(|line| matches!(line.state, State::Done(_) | State::InPlace)), "{plan:?}");
+        // what a dry run prints is what is done
+        let printed: Vec<&str> = planned.lines.iter().filter_map(|line| line.command.as_deref()).collect();
+        assert_eq!(printed.join(" && "), done(there).join(" && "));
+        assert!(drift(&tree.host(), &tree.journal().expect("one")).iter().all(|line| line.state == State::InPlace));
+        let lines = tree.revert();
+        assert!(lines.iter().all(|line| matches!(line.state, State::Done(_) | State::InPlace)), "{lines:?}");
+        done(back);
+        assert_eq!(tree.1.parts.borrow().coalescing, parts.coalescing);
+        assert!(tree.journal().is_none());
+    }
+}
+
+#[test]
+fn what_the_driver_chooses_is_chosen_by_it_again_whenever_vosctl_is_killed() {
+    let parts = adaptive(true, 50);
+    for (writes, profile) in (0..3)
+        .flat_map(|writes| ["rx_usecs = 8", "adaptive_rx = true\nrx_usecs = 8"].map(|it| (writes, coalescing(it))))
+    {
+        let tree = Ryzen::with(parts.clone());
+        assert!(!survives(|| tree.apply_by(&profile, writes)), "{writes} are too many");
+        while !survives(|| tree.revert_by(1, false)) {}
+        assert_eq!(tree.1.parts.borrow().coalescing, parts.coalescing, "after {writes} writes");
+        assert!(tree.journal().is_none());
+        assert!(!survives(|| tree.apply_by(&profile, writes)), "{writes} are too many");
+        tree.apply(&profile);
+        let expected = Coalescing { adaptive_rx: true, rx_usecs: 8 };
+        assert_eq!(tree.1.parts.borrow().coalescing, Some(expected), "after {writes} writes");
+        // and on the way back
+        while !survives(|| tree.revert_by(1, false)) {}
+        assert_eq!(tree.1.parts.borrow().coalescing, parts.coalescing, "after {writes} writes");
+    }
 }
 
 #[test]
