@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::host::Machine;
 use super::journal::{Found, Journal, Store};
-use super::plan::{Line, Plan, Planner, Site, State};
+use super::plan::{INTERRUPTS, Line, Plan, Planner, Site, State};
 use super::setting::{Knob, Phase, Value};
 use super::{Host, Profile, TuneError, coalescing};
 
@@ -58,7 +58,7 @@ pub fn apply(order: &Order<'_>) -> Result<Plan, TuneError> {
     let (mut journal, note) = order.journal()?;
     let mut refused = HashSet::new();
     let mut done: Vec<Line> = Vec::new();
-    let mut notes = Vec::new();
+    let (mut notes, mut interrupts) = (Vec::new(), false);
     for phase in Phase::ALL {
         // A change of channels brings interrupts that were not there, and another RSS table.
         let plan = order.planned(Some(&journal), &refused)?;
@@ -73,17 +73,18 @@ pub fn apply(order: &Order<'_>) -> Result<Plan, TuneError> {
             }
             done.push(line);
         }
-        notes = plan.notes;
+        (notes, interrupts) = (plan.notes, plan.interrupts);
     }
     finish(order, &mut journal, &done)?;
     notes.splice(..0, note);
-    Ok(Plan { lines: done, notes })
+    Ok(Plan { lines: done, notes, interrupts })
 }
 
 /// Has on disk what is there, and what it is to become.
 fn record(order: &Order<'_>, journal: &mut Journal, plan: &Plan) -> Result<(), TuneError> {
     let old = journal.clone();
     journal.profile.clone_from(&order.profile.name);
+    journal.interrupts = plan.interrupts;
     for line in &plan.lines {
         let (Some(knob), Some(now)) = (&line.knob, &line.now) else { continue };
         let asked = match &line.state {
@@ -177,5 +178,20 @@ pub fn drift(host: &Host, journal: &Journal) -> Vec<Line> {
             Err(super::host::Unread::Failed(why)) => Line::of(host, knob, None, State::Failed(why)),
         }
     };
-    journal.entries.iter().map(line).collect()
+    let mut lines: Vec<Line> = journal.entries.iter().map(line).collect();
+    if !journal.interrupts {
+        return lines;
+    }
+    lines.extend(host.interrupts_await().map(|why| Line::failed(INTERRUPTS, why)));
+    for (number, name, _) in host.interrupts() {
+        let knob = Knob::Irq { number, name };
+        if journal.entry(&knob).is_none()
+            && let Ok(now) = host.read(&knob)
+        {
+            let why =
+                format!("came after {0}: vosctl tune {0} --iface {1} gives it its own", journal.profile, host.iface());
+            lines.push(Line::of(host, knob, Some(now), State::Failed(why)));
+        }
+    }
+    lines
 }

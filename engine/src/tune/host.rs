@@ -217,21 +217,23 @@ impl Host {
         list.map_or_else(|| vec![cpu], |list| list.cores().to_vec())
     }
 
-    /// The card's interrupts: number, name, and the queue whose it is.
-    pub fn interrupts(&self) -> Vec<(u32, String, u32)> {
+    /// The numbers of the card's interrupts, whether they are in use or not.
+    fn vectors(&self) -> BTreeSet<u32> {
         if self.sysfs.is_some() {
-            return Vec::new();
+            return BTreeSet::new();
         }
-        let Ok(device) = fs::canonicalize(self.device("device")) else { return Vec::new() };
+        let Ok(device) = fs::canonicalize(self.device("device")) else { return BTreeSet::new() };
         // virtio_net is a device on a PCI device, which has the interrupts
         let directories = [Some(device.as_path()), device.parent()].into_iter().flatten();
-        let Some(entries) = directories.map(|device| device.join("msi_irqs")).find_map(|path| fs::read_dir(path).ok())
-        else {
-            return Vec::new();
-        };
-        let numbers: BTreeSet<u32> =
-            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-        let mut found: Vec<_> = numbers
+        let entries = directories.map(|device| device.join("msi_irqs")).find_map(|path| fs::read_dir(path).ok());
+        let entries = entries.into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// The card's interrupts: number, name, and the queue whose it is.
+    pub fn interrupts(&self) -> Vec<(u32, String, u32)> {
+        let mut found: Vec<_> = self
+            .vectors()
             .into_iter()
             .filter_map(|number| {
                 let name = self.interrupt_name(number)?;
@@ -240,6 +242,21 @@ impl Host {
             .collect();
         found.sort_by_key(|(number, _, queue)| (*queue, *number));
         found
+    }
+
+    /// Why the queues have no interrupts yet: many drivers (igb, ixgbe, i40e, ice, ena) ask for them when the interface is
+    /// set up. `None`: they have some, or will have none.
+    pub fn interrupts_await(&self) -> Option<String> {
+        const IFF_UP: u32 = 1;
+        let flags = self.line(&format!("/sys/class/net/{}/flags", self.iface))?;
+        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).ok()?;
+        let is_down = flags & IFF_UP == 0 && !self.vectors().is_empty() && self.interrupts().is_empty();
+        let iface = &self.iface;
+        is_down.then(|| {
+            format!(
+                "{iface} is down, and its queues have interrupts when it is up: ip link set {iface} up, then this again"
+            )
+        })
     }
 
     fn interrupt_name(&self, number: u32) -> Option<String> {

@@ -24,6 +24,9 @@ pub struct Journal {
     pub profile: String,
     /// Was everything tried? Not if it was killed in the middle, or if something was held back beside an engine.
     pub complete: bool,
+    /// Does the profile give the card's interrupts their CPUs? They may come later than it.
+    #[serde(default)]
+    pub interrupts: bool,
     index: u32,
     namespace: u64,
     boot_id: String,
@@ -77,6 +80,7 @@ impl Journal {
             version: VERSION,
             profile: profile.to_owned(),
             complete: false,
+            interrupts: false,
             index: host.index,
             namespace: namespace(),
             boot_id: host.boot_id(),

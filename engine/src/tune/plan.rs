@@ -23,6 +23,9 @@ pub struct Site {
     pub engine_runs: bool,
 }
 
+/// A line's label, for all interrupts.
+pub(super) const INTERRUPTS: &str = "CPUs of the card's IRQs";
+
 /// What is with one knob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -77,6 +80,10 @@ impl Line {
     fn skipped(label: &str, why: impl Into<String>) -> Self {
         Self { knob: None, label: label.to_owned(), now: None, state: State::Skipped(why.into()), command: None }
     }
+
+    pub(super) fn failed(label: &str, why: impl Into<String>) -> Self {
+        Self { state: State::Failed(why.into()), ..Self::skipped(label, "") }
+    }
 }
 
 /// The whole of it.
@@ -86,6 +93,8 @@ pub struct Plan {
     pub lines: Vec<Line>,
     /// What vosctl does not do by itself, with the commands.
     pub notes: Vec<String>,
+    /// Are the card's interrupts given their CPUs?
+    pub interrupts: bool,
 }
 
 /// What a plan is made from.
@@ -366,16 +375,20 @@ impl Planner<'_> {
         };
         if cores.is_empty() {
             let why = "worker.cores of vos.toml names no core: name one a queue";
-            return plan.lines.push(Line::skipped("CPUs of the card's IRQs", why));
+            return plan.lines.push(Line::skipped(INTERRUPTS, why));
         }
         if let Some(core) = cores.iter().find(|core| !cpus.online.contains(core)) {
             let why = format!("there is no CPU {core}: {} are online", list(&cpus.online));
-            return plan.lines.push(Line { state: State::Failed(why), ..Line::skipped("CPUs of the card's IRQs", "") });
+            return plan.lines.push(Line::failed(INTERRUPTS, why));
+        }
+        plan.interrupts = true;
+        if let Some(why) = self.host.interrupts_await() {
+            return plan.lines.push(Line::failed(INTERRUPTS, why));
         }
         let interrupts = self.host.interrupts();
         if interrupts.is_empty() {
             let why = format!("{} has none that are a queue's, as far as /sys shows", self.host.iface());
-            return plan.lines.push(Line::skipped("CPUs of the card's IRQs", why));
+            return plan.lines.push(Line::skipped(INTERRUPTS, why));
         }
         for (number, name, queue) in interrupts {
             let core = cores[queue as usize % cores.len()];

@@ -63,6 +63,7 @@ pub fn revert(
     if left.is_empty() {
         store.remove()?;
     } else {
+        journal.interrupts = false;
         // and what was to be otherwise meanwhile alone
         journal.entries.retain(|entry| left.contains(&&entry.knob) || begun.entry(&entry.knob) != Some(entry));
         store.write(&journal)?;

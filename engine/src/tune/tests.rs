@@ -50,6 +50,7 @@ impl Ryzen {
             tree.put(&format!("{cpu_dir}/cpufreq/scaling_available_governors"), "performance powersave schedutil");
         }
         tree.put("sys/class/net/lo/ifindex", "1");
+        tree.put("sys/class/net/lo/flags", "0x1003");
         tree.put("sys/class/net/lo/napi_defer_hard_irqs", "0");
         tree.put("sys/class/net/lo/gro_flush_timeout", "0");
         let mut table = "            CPU0       CPU1\n".to_owned();
@@ -525,6 +526,40 @@ fn an_interrupt_that_has_gone_is_not_taken_for_another() {
     assert!(matches!(state(&lines, "lo-TxRx-3"), State::Skipped(why) if why.contains("no longer")));
     assert_eq!((irq(&tree, 2), irq(&tree, 3)), ("0-15".into(), "2".into()));
     assert!(tree.journal().is_none());
+}
+
+#[test]
+fn interrupts_that_come_with_the_link_are_missed_until_they_are_placed() {
+    let tree = Ryzen::new();
+    let table = tree.get("proc/interrupts");
+    // igb: the numbers are the card's, and nobody has asked for those of its queues
+    let without: Vec<&str> = table.lines().filter(|line| !line.contains("lo-TxRx")).collect();
+    tree.put("proc/interrupts", &without.join("\n"));
+    tree.put("sys/class/net/lo/flags", "0x1002");
+    let before = tree.bytes();
+    let profile = own("[irq]\ncores = \"2\"\n");
+    let plan = tree.apply(&profile);
+    let is_told =
+        |lines: &[Line]| matches!(state(lines, "IRQs"), State::Failed(why) if why.contains("ip link set lo up"));
+    assert!(is_told(&plan.lines), "{plan:?}");
+    assert!(is_told(&drift(&tree.host(), &tree.journal().expect("one"))));
+    assert_eq!(tree.bytes(), before);
+
+    tree.put("sys/class/net/lo/flags", "0x1003");
+    tree.put("proc/interrupts", &table);
+    let missed = drift(&tree.host(), &tree.journal().expect("one"));
+    let told =
+        |line: &&Line| matches!(&line.state, State::Failed(why) if why.contains("vosctl tune site.toml --iface lo"));
+    assert_eq!(missed.iter().filter(told).count() as u32, QUEUES, "{missed:?}");
+    tree.apply(&profile);
+    assert!(drift(&tree.host(), &tree.journal().expect("one")).iter().all(|line| line.state == State::InPlace));
+    assert_eq!(irq(&tree, 3), "2");
+    tree.revert();
+    assert_eq!(irq(&tree, 3), "0-15");
+
+    // a profile that has nothing to do with interrupts misses none
+    tree.apply(&own("[sysctl]\nnet.core.busy_poll = 50\n"));
+    assert!(drift(&tree.host(), &tree.journal().expect("one")).iter().all(|line| line.state == State::InPlace));
 }
 
 #[test]

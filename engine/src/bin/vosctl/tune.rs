@@ -124,7 +124,7 @@ fn list(cli: &Cli) -> Result<u8, Failure> {
 }
 
 fn back(cli: &Cli, args: &TuneArgs, host: &Host, site: &Site, store: &Store) -> Result<u8, Failure> {
-    let nothing = |note: String| tell(cli, args, "", host, Plan { lines: Vec::new(), notes: vec![note] });
+    let nothing = |note: String| tell(cli, args, "", host, Plan { notes: vec![note], ..Plan::default() });
     let journal = match store.read(host)? {
         Found::None => return nothing("nothing is in force: nothing to put back".into()),
         Found::BeforeReboot(journal) => {
@@ -149,7 +149,7 @@ fn back(cli: &Cli, args: &TuneArgs, host: &Host, site: &Site, store: &Store) -> 
         );
     }
     let amiss = lines.iter().any(|line| matches!(line.state, State::Failed(_) | State::Held(_)));
-    tell(cli, args, &format!("back from {name}"), host, Plan { lines, notes })?;
+    tell(cli, args, &format!("back from {name}"), host, Plan { lines, notes, ..Plan::default() })?;
     // nothing but skipped lines is nothing amiss here
     Ok(u8::from(amiss))
 }
@@ -160,12 +160,12 @@ fn status(cli: &Cli, args: &TuneArgs, host: &Host, store: &Store) -> Result<u8, 
         Found::BeforeReboot(old) => {
             let (profile, iface) = (old.profile, host.iface());
             let note = format!("{profile} ended with a reboot: vosctl tune {profile} --iface {iface}");
-            tell(cli, args, "", host, Plan { lines: Vec::new(), notes: vec![note] })?;
+            tell(cli, args, "", host, Plan { notes: vec![note], ..Plan::default() })?;
             return Ok(1);
         }
         Found::Current(journal) => (Some(journal), None),
     };
-    let mut plan = Plan { lines: Vec::new(), notes: note.into_iter().collect() };
+    let mut plan = Plan { notes: note.into_iter().collect(), ..Plan::default() };
     let Some(journal) = journal else { return tell(cli, args, "", host, plan) };
     plan.lines = drift(host, &journal);
     if !journal.complete {
