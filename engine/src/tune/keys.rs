@@ -98,7 +98,8 @@ pub const KEYS: &[Key] = &[
     key(
         "irq.cores",
         Kind::CoresOr(&["workers", "others", "all"]),
-        "cores such as 0-3; workers: worker.cores of vos.toml; others: all but the engine's and their siblings; all",
+        "cores such as 0-3; workers: worker.cores of vos.toml; all: one of each physical core, then their siblings; others: \
+         the same without the engine's and their siblings",
         "the first core takes the interrupt of queue 0, the second that of queue 1, and so on in turn",
     ),
     key(

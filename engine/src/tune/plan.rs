@@ -371,7 +371,7 @@ impl Planner<'_> {
             Some(Said::Cores(list)) => list.cores().to_vec(),
             Some(Said::Word(word)) if word == "workers" => self.site.worker_cores.clone(),
             Some(Said::Word(word)) if word == "others" => cpus.others.clone(),
-            Some(_) => cpus.online.clone(),
+            Some(_) => cpus.in_turn.clone(),
         };
         if cores.is_empty() {
             let why = "worker.cores of vos.toml names no core: name one a queue";
@@ -470,7 +470,9 @@ impl Planner<'_> {
                 list(engine)
             ));
         }
-        let others = list(&cpus.others);
+        let mut others = cpus.others.clone();
+        others.sort_unstable();
+        let others = list(&others);
         let softswitches = ["opensips", "kamailio", "asterisk", "freeswitch"];
         let found: Vec<_> = softswitches.into_iter().filter(|name| self.host.has_unit(name)).collect();
         for name in &found {
@@ -490,7 +492,9 @@ impl Planner<'_> {
 /// The CPUs of this machine.
 struct Cpus {
     online: Vec<usize>,
-    /// Those that neither are the engine's nor share a core with them; all but the engine's if that leaves none.
+    /// The same, one of each core before the second of any: how CPUs are counted differs from machine to machine.
+    in_turn: Vec<usize>,
+    /// Of these those that neither are the engine's nor share a core with them; all but the engine's if that leaves none.
     others: Vec<usize>,
     /// How many cores they are.
     physical: usize,
@@ -509,17 +513,19 @@ impl Cpus {
         }
         let engine = if engine.is_empty() { &site.worker_cores } else { engine };
         let shared: HashSet<usize> = engine.iter().flat_map(|&core| host.siblings(core)).collect();
-        let without = |these: &dyn Fn(usize) -> bool| online.iter().copied().filter(|cpu| !these(*cpu)).collect();
+        let mut in_turn = online.clone();
+        in_turn.sort_by_key(|&cpu| (host.siblings(cpu).iter().position(|&sibling| sibling == cpu), cpu));
+        let without = |these: &dyn Fn(usize) -> bool| in_turn.iter().copied().filter(|cpu| !these(*cpu)).collect();
         let mut others: Vec<usize> = without(&|cpu| shared.contains(&cpu) || engine.contains(&cpu));
         if others.is_empty() {
             others = without(&|cpu| engine.contains(&cpu));
         }
         if others.is_empty() {
-            others.clone_from(&online);
+            others.clone_from(&in_turn);
         }
         let physical =
             online.iter().filter(|&&cpu| host.siblings(cpu).first().is_none_or(|first| *first == cpu)).count();
-        Ok(Self { online, others, physical: physical.max(1) })
+        Ok(Self { online, in_turn, others, physical: physical.max(1) })
     }
 }
 

@@ -285,6 +285,25 @@ fn ryzen_leaves_the_engine_its_cores_and_their_siblings() {
 }
 
 #[test]
+fn two_queues_share_a_core_only_when_each_core_has_one() {
+    let tree = Ryzen::new();
+    // as clouds count: 0 and 1 are one core
+    for cpu in 0..16 {
+        let list = format!("{}-{}", cpu / 2 * 2, cpu / 2 * 2 + 1);
+        tree.put(&format!("sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"), &list);
+    }
+    let irqs = || (0..QUEUES).map(|queue| irq(&tree, queue)).collect::<Vec<_>>();
+    tree.apply(&own("[irq]\ncores = \"all\"\n"));
+    assert_eq!(irqs(), ["0", "2", "4", "6", "8", "10"]);
+    // 4-7 are the workers'
+    tree.apply(&own("[irq]\ncores = \"others\"\n"));
+    assert_eq!(irqs(), ["0", "2", "8", "10", "12", "14"]);
+    tree.put("sys/devices/system/cpu/online", "0-3");
+    tree.apply(&own("[irq]\ncores = \"all\"\n"));
+    assert_eq!(irqs(), ["0", "2", "1", "3", "0", "2"]);
+}
+
+#[test]
 fn what_runs_beside_it_is_told_and_left_alone() {
     let tree = Ryzen::new();
     tree.put("proc/812/comm", "irqbalance");
