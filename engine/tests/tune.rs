@@ -275,6 +275,56 @@ fn of_two_interfaces_the_last_one_puts_back_what_is_the_machines() {
 }
 
 #[test]
+fn an_interface_that_is_no_more_keeps_nothing_from_going_back() {
+    if !ready() {
+        return;
+    }
+    // one of two interfaces goes; then the one that stays is put back first, or the other, or it is tuned only then
+    for order in [["dut0", "dut1"], ["dut1", "dut0"]] {
+        for late in [false, true] {
+            let site = Site::new();
+            let root = site.path("root");
+            site.put("root/sys/devices/system/cpu/online", "0-3\n");
+            site.put("root/proc/sys/kernel/random/boot_id", "1\n");
+            let sysctl =
+                |name: &str| fs::read_to_string(site.path(&format!("root/proc/sys/net/core/{name}"))).expect("there");
+            for (name, value) in [("rmem_max", "212992\n"), ("busy_poll", "0\n")] {
+                site.put(&format!("root/proc/sys/net/core/{name}"), value);
+            }
+            let stays = site.put("stays.toml", "[sysctl]\nnet.core.rmem_max = { at_least = 4000000 }\n");
+            let goes = site.put(
+                "goes.toml",
+                "[interface]\nrx_vlan = false\n[sysctl]\nnet.core.rmem_max = { at_least = 9000000 }\nnet.core.busy_poll = 50\n",
+            );
+            let tune = |iface: &str, words: &[&str]| site.tune(iface, &[words, &["--root", &root]].concat());
+            if !late {
+                assert_eq!(tune("dut0", &[&stays]).0, 0);
+            }
+            // the tree has no files of its own, so that it has the link's offloads alone
+            let (code, text) = tune("dut1", &[&goes]);
+            assert_eq!(code, 0, "{text}");
+            site.dut.ip("link del dut1").expect("deleted");
+            if late {
+                assert_eq!(tune("dut0", &[&stays]).0, 0);
+            }
+            for iface in order {
+                let (code, text) = tune(iface, &["--revert"]);
+                assert_eq!(code, 0, "{text}");
+                assert!(!Path::new(&site.path(&format!("state/tune/{iface}.json"))).exists(), "{text}");
+                let gone = text.contains("there is no dut1 any more: what was its own went with it");
+                assert_eq!(gone, iface == "dut1", "{text}");
+                if iface == "dut0" {
+                    assert_eq!(sysctl("rmem_max"), "212992\n", "{order:?}, {late}: {text}");
+                }
+            }
+            assert_eq!((sysctl("rmem_max"), sysctl("busy_poll")), ("212992\n".into(), "0\n".into()));
+            let (code, text) = tune("dut1", &["--revert"]);
+            assert!(code == 4 && text.contains("no interface dut1"), "{text}");
+        }
+    }
+}
+
+#[test]
 fn the_card_is_read_as_ethtool_reads_it() {
     if !ready() {
         return;

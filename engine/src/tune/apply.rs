@@ -92,7 +92,7 @@ fn record(order: &Order<'_>, journal: &mut Journal, plan: &Plan) -> Result<(), T
             State::InPlace => now,
             _ => continue,
         };
-        let others = if knob.is_shared() { order.store.others(order.host, knob) } else { Vec::new() };
+        let others = if knob.is_shared() { order.store.all_others(order.host, knob) } else { Vec::new() };
         // what another interface's profile has put there was not there before
         let theirs = others.iter().find(|(_, entry)| entry.is_ours(now)).map(|(_, entry)| entry);
         let before = theirs.map_or(now, |entry| &entry.before);

@@ -133,7 +133,7 @@ pub struct Host {
     root: PathBuf,
     iface: String,
     card: Box<dyn Card>,
-    /// Its index, by which the journal knows it.
+    /// Its index, by which the journal knows it; 0: it is no more.
     pub index: u32,
     /// Why `/sys/class/net/IFACE` is not this interface.
     sysfs: Option<String>,
@@ -172,6 +172,19 @@ impl Host {
             )),
         };
         Ok(host)
+    }
+
+    /// The machine as seen from an interface that is no more: only what is the machine's can be read and written.
+    pub fn without(iface: &str, root: &Path) -> Result<Self, TuneError> {
+        let card = Ethtool::open(iface).map_err(|source| none(iface, source))?;
+        let sysfs = Some(format!("there is no interface {iface} any more"));
+        Ok(Self { root: root.into(), iface: iface.to_owned(), card: Box::new(card), index: 0, sysfs })
+    }
+
+    /// Is there an interface of this name in the network namespace of this thread? One that cannot be asked for is there.
+    pub fn has(&self, iface: &str) -> bool {
+        let link = Netlink::open().and_then(|mut netlink| netlink.link(iface));
+        !link.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Its name.

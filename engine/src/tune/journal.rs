@@ -189,8 +189,15 @@ impl Store {
         Ok(Found::Current(journal))
     }
 
-    /// What other interfaces' journals say of a knob that is the machine's.
+    /// What the journals of other interfaces say of a knob that is the machine's. Who is no more needs nothing any more.
     pub fn others(&self, host: &Host, knob: &Knob) -> Vec<(String, Entry)> {
+        let mut found = self.all_others(host, knob);
+        found.retain(|(iface, _)| host.has(iface));
+        found
+    }
+
+    /// The same, with interfaces that are no more: what they have set is there still.
+    pub fn all_others(&self, host: &Host, knob: &Knob) -> Vec<(String, Entry)> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -206,6 +213,12 @@ impl Store {
         }
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         found
+    }
+
+    /// Has vosctl written this value: for this interface, or for one that is no more?
+    pub fn is_ours(&self, host: &Host, entry: &Entry, value: &Value) -> bool {
+        let of_gone = |(iface, theirs): &(String, Entry)| theirs.is_ours(value) && !host.has(iface);
+        entry.is_ours(value) || (entry.knob.is_shared() && self.all_others(host, &entry.knob).iter().any(of_gone))
     }
 
     /// Has it on disk when it returns.

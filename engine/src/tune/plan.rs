@@ -157,7 +157,11 @@ impl Planner<'_> {
     fn base(&self, knob: &Knob, now: &Value) -> Value {
         let entry = self.journal.and_then(|journal| journal.entry(knob));
         match entry {
-            Some(entry) if entry.is_ours(now) && self.store.others(self.host, knob).is_empty() => entry.before.clone(),
+            Some(entry)
+                if self.store.is_ours(self.host, entry, now) && self.store.others(self.host, knob).is_empty() =>
+            {
+                entry.before.clone()
+            }
             _ => now.clone(),
         }
     }
@@ -424,7 +428,7 @@ impl Planner<'_> {
             let line = match self.host.read(&knob) {
                 Err(Unread::Absent(why)) => Line::of(self.host, knob, None, State::Skipped(why)),
                 Err(Unread::Failed(why)) => Line::of(self.host, knob, None, State::Failed(why)),
-                Ok(now) if now != entry.before && !entry.is_ours(&now) => {
+                Ok(now) if now != entry.before && !self.store.is_ours(self.host, entry, &now) => {
                     let why = "the profile before had set it, and somebody has changed it since: it stays".to_owned();
                     Line::of(self.host, knob, Some(now), State::Skipped(why))
                 }

@@ -94,7 +94,7 @@ fn begin(
             let why = format!("the profile of {} needs it: goes back with that", names(&others));
             (Some(now), State::Skipped(why))
         }
-        Ok(now) if entry.is_ours(&now) || force => (Some(now), State::Change(target.clone())),
+        Ok(now) if store.is_ours(host, entry, &now) || force => (Some(now), State::Change(target.clone())),
         Ok(now) => {
             let why = format!(
                 "is {now}, which vosctl has not set; it was {target}. `vosctl tune --revert --force` puts that back; if it \

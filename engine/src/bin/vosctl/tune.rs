@@ -11,7 +11,7 @@ use vos_engine::control::socket;
 use vos_engine::control::terminal::printable;
 use vos_engine::tune::journal::Found;
 use vos_engine::tune::plan::{Plan, Site};
-use vos_engine::tune::{Host, Journal, Line, Order, Profile, State, Store, apply, drift, keys, revert};
+use vos_engine::tune::{Host, Journal, Line, Order, Profile, State, Store, TuneError, apply, drift, keys, revert};
 
 use crate::Cli;
 use crate::answer::{Failure, print_json};
@@ -64,13 +64,17 @@ pub(crate) fn tune(cli: &Cli, args: &TuneArgs) -> Result<u8, Failure> {
     if args.list {
         return list(cli);
     }
-    let profile = args.profile.as_deref().map(Profile::find).transpose().map_err(vos_engine::tune::TuneError::from)?;
+    let profile = args.profile.as_deref().map(Profile::find).transpose().map_err(TuneError::from)?;
     let config = config(cli, args)?;
     if config.iface == NO_IFACE {
         return Err(Failure::Usage("which interface? --iface names it, or iface in vos.toml".into()));
     }
     let state_dir = args.state_dir.as_ref().unwrap_or(&config.control.state_dir);
-    let host = Host::open(&config.iface, &args.root)?;
+    let host = match Host::open(&config.iface, &args.root) {
+        // it may have left something that is the machine's
+        Err(TuneError::NoInterface { .. }) if args.revert => Host::without(&config.iface, &args.root)?,
+        host => host?,
+    };
     let site = Site {
         sip_ports: config.xdp.sip_ports.clone(),
         worker_cores: config.worker.cores.cores().to_vec(),
@@ -114,7 +118,7 @@ fn list(cli: &Cli) -> Result<u8, Failure> {
         summary: String,
     }
     let known = Profile::built_in().map(|(name, text)| {
-        let profile = Profile::parse(name, text).map_err(vos_engine::tune::TuneError::from)?;
+        let profile = Profile::parse(name, text).map_err(TuneError::from)?;
         Ok(Known { name, summary: profile.summary().to_owned() })
     });
     let known: Vec<Known> = known.collect::<Result<_, Failure>>()?;
@@ -126,6 +130,7 @@ fn list(cli: &Cli) -> Result<u8, Failure> {
 fn back(cli: &Cli, args: &TuneArgs, host: &Host, site: &Site, store: &Store) -> Result<u8, Failure> {
     let nothing = |note: String| tell(cli, args, "", host, Plan { notes: vec![note], ..Plan::default() });
     let journal = match store.read(host)? {
+        Found::None if host.index == 0 => return Err(Failure::NoInterface(host.iface().to_owned())),
         Found::None => return nothing("nothing is in force: nothing to put back".into()),
         Found::BeforeReboot(journal) => {
             if !args.dry_run {
@@ -143,6 +148,9 @@ fn back(cli: &Cli, args: &TuneArgs, host: &Host, site: &Site, store: &Store) -> 
             && matches!(line.state, State::Done(_))
     };
     let mut notes = Vec::new();
+    if host.index == 0 {
+        notes.push(format!("there is no {} any more: what was its own went with it", host.iface()));
+    }
     if site.engine_runs && lines.iter().any(resets) {
         notes.push(
             "the card was reset beside the engine: restart vos-engine, it holds sockets of queues that were".into(),
