@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use vos_bench::{NetNs, VethPair};
 use vos_engine::ethtool::{Ethtool, RX_VLAN};
+use vos_engine::tune::Store;
 
 /// What a profile of a site says; all of it is the namespace's own.
 const SITE: &str = "
@@ -196,9 +197,28 @@ fn what_the_kernel_refuses_is_named_and_all_else_is_done_and_undone() {
     let (code, text) = site.tune("dut0", &[&nothing]);
     assert_eq!((code, text.matches("skipped").count()), (1, 2), "{text}");
     let (code, text) = site.tune("nosuch0", &[&profile]);
-    assert!(code == 1 && text.contains("no interface nosuch0"), "{text}");
+    assert!(code == 4 && text.contains("no interface nosuch0"), "{text}");
     let (code, text) = site.tune("dut0", &["lowlatency"]);
     assert!(code == 2 && text.contains("low-latency"), "{text}");
+
+    // what keeps it from beginning is told from what it could not do
+    let bad = site.put("bad.toml", "[interface]\nrx_rings = 5\n");
+    let cores = site.put("cores.toml", "[cores]\nengine = \"1000-1003\"\n[interface]\nchannels = \"engine\"\n");
+    let (unsound, file) = (site.put("unsound.toml", "mode = \"fast\"\n"), site.put("file", ""));
+    for (words, expected, why) in [
+        (&[bad.as_str()][..], 2, "rx_rings"),
+        (&[&cores], 2, "1000-1003"),
+        (&[&site.path("none.such.toml")], 2, "No such file"),
+        (&[&profile, "--state-dir", &format!("{file}/state")], 6, "Not a directory"),
+        (&[&profile, "--config", &unsound], 6, "mode"),
+    ] {
+        let words = [&["--iface", "dut0", "tune"], words].concat();
+        let (code, text) = site.ended(site.run(env!("CARGO_BIN_EXE_vosctl"), &words));
+        assert!(code == expected && text.contains(why), "{words:?}: {code}, {text}");
+    }
+    let _other = Store::lock(Path::new(&site.path("state")), "dut1").expect("nobody else");
+    let (code, text) = site.tune("dut0", &[&profile]);
+    assert!(code == 6 && text.contains("another `vosctl tune` is at work"), "{text}");
 }
 
 #[test]

@@ -527,8 +527,12 @@ impl Host {
     }
 }
 
+/// Why there is nothing to be asked: mostly because there is no such interface, nor can be one of so long a name.
 fn none(iface: &str, source: io::Error) -> TuneError {
-    TuneError::NoInterface { iface: iface.to_owned(), source }
+    match source.kind() == io::ErrorKind::NotFound || source.raw_os_error() == Some(libc::ENAMETOOLONG) {
+        true => TuneError::NoInterface { iface: iface.to_owned(), source },
+        false => TuneError::Unreadable { what: format!("asking for the interface {iface}"), source },
+    }
 }
 
 /// How a card's rules are switched off.

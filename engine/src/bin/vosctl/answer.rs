@@ -8,26 +8,30 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use vos_engine::config::ConfigError;
 use vos_engine::control::address;
 use vos_engine::control::client::ClientError;
 use vos_engine::control::terminal::{printable, printable_json};
 use vos_engine::tune::TuneError;
-use vos_engine::tune::profile::ProfileError;
 
 use crate::explain::Unjudged;
 
 /// What [`Failure::code`] and the commands return, for `--help` and the manual pages.
-pub(crate) const EXIT_CODES: [(u8, &str); 6] = [
+pub(crate) const EXIT_CODES: [(u8, &str); 7] = [
     (0, "done"),
     (1, "refused or failed, in part at least; the message says what to do"),
-    (2, "wrong usage, a bad address included; nothing was sent"),
+    (2, "wrong usage, a bad address or profile included; nothing was sent, nothing was changed"),
     (3, "the engine cannot be reached; the filter that is loaded stays in force meanwhile"),
     (4, "not found: there is no such rule, change, backend or interface"),
     (WARNED, "doctor has warnings, and no errors"),
+    (UNTUNED, "tune has changed nothing, or nothing more since its journal could not be written; the message says why"),
 ];
 
 /// `doctor` has found nothing that keeps the engine from protecting, and something that it would be better without.
 pub(crate) const WARNED: u8 = 5;
+
+/// `tune` was kept from its work as a whole, by what may be otherwise when it is tried again.
+pub(crate) const UNTUNED: u8 = 6;
 
 /// What they do not say by themselves.
 pub(crate) const EXIT_NOTES: &str = "\
@@ -55,8 +59,10 @@ pub(crate) enum Failure {
     Io(io::Error),
     /// `explain` cannot begin.
     Unjudged(Unjudged),
-    /// `tune` has not begun.
+    /// `tune` has not begun, or cannot go on.
     Untuned(TuneError),
+    /// `tune` cannot read the engine's configuration.
+    Unconfigured(ConfigError),
     /// What clap cannot know.
     Usage(String),
 }
@@ -66,11 +72,14 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Client(ClientError::Unreachable { .. }) | Self::NoEngine { .. } => 3,
-            Self::Client(ClientError::Refused { status: 404, .. }) | Self::NoInterface(_) => 4,
+            Self::Client(ClientError::Refused { status: 404, .. })
+            | Self::NoInterface(_)
+            | Self::Untuned(TuneError::NoInterface { .. }) => 4,
             Self::SeveralEngines { .. }
             | Self::Usage(_)
-            | Self::Untuned(TuneError::Profile(ProfileError::Unknown { .. })) => 2,
-            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) | Self::Untuned(_) => 1,
+            | Self::Untuned(TuneError::Profile(_) | TuneError::NoCores { .. }) => 2,
+            Self::Untuned(_) | Self::Unconfigured(_) => UNTUNED,
+            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) => 1,
         }
     }
 
@@ -80,9 +89,11 @@ impl Failure {
             Self::Client(ClientError::Refused { failure, .. }) => failure.code.as_str(),
             Self::Client(ClientError::Unreachable { .. }) | Self::NoEngine { .. } => "unreachable",
             Self::SeveralEngines { .. } => "several_engines",
-            Self::NoInterface(_) => "no_such_interface",
+            Self::NoInterface(_) | Self::Untuned(TuneError::NoInterface { .. }) => "no_such_interface",
+            Self::Untuned(TuneError::Profile(_) | TuneError::NoCores { .. }) => "bad_profile",
+            Self::Untuned(_) | Self::Unconfigured(_) => "not_tuned",
             Self::Usage(_) => "usage",
-            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) | Self::Untuned(_) => "failed",
+            Self::Client(_) | Self::Io(_) | Self::Unjudged(_) => "failed",
         };
         json!({ "error": self.to_string(), "code": code })
     }
@@ -118,6 +129,7 @@ impl fmt::Display for Failure {
             Self::Io(error) => error.fmt(f),
             Self::Unjudged(why) => why.fmt(f),
             Self::Untuned(why) => why.fmt(f),
+            Self::Unconfigured(why) => why.fmt(f),
             Self::Usage(what) => f.write_str(what),
         }
     }
@@ -253,6 +265,7 @@ pub(crate) fn date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use vos_engine::control::wire;
+    use vos_engine::tune::Profile;
 
     use super::*;
 
@@ -263,6 +276,7 @@ mod tests {
             Failure::Client(ClientError::Refused { status, failure })
         };
         let io = |kind| io::Error::new(kind, "x");
+        let (untuned, gone) = (Failure::Untuned, || io(io::ErrorKind::NotFound));
         let unreachable = ClientError::Unreachable { path: "/x".into(), source: io(io::ErrorKind::NotFound) };
         for (failure, code, word) in [
             (refused(400, "bad_address"), 1, "bad_address"),
@@ -278,6 +292,11 @@ mod tests {
             (Failure::NoInterface("eth9".into()), 4, "no_such_interface"),
             (Failure::Io(io(io::ErrorKind::PermissionDenied)), 1, "failed"),
             (Failure::Usage("so".into()), 2, "usage"),
+            (untuned(Profile::find("fast").expect_err("none").into()), 2, "bad_profile"),
+            (untuned(Profile::parse("x", "[interface\n").expect_err("bad").into()), 2, "bad_profile"),
+            (untuned(TuneError::NoInterface { iface: "eth9".into(), source: gone() }), 4, "no_such_interface"),
+            (untuned(TuneError::Busy { path: "/x".into() }), UNTUNED, "not_tuned"),
+            (untuned(TuneError::Journal { path: "/x".into(), source: gone() }), UNTUNED, "not_tuned"),
         ] {
             assert_eq!((failure.code(), failure.json()["code"].as_str()), (code, Some(word)), "{failure:?}");
             assert!(EXIT_CODES.iter().any(|(known, _)| *known == code));

@@ -49,8 +49,15 @@ pub(crate) struct TuneArgs {
 /// The end of `vosctl tune --help`.
 pub(crate) fn help() -> String {
     let exit = "\
-Exit codes: 0 all is in place, or skipped because this machine has no such thing; 1 something was refused, is held back, \
-or differs; nothing of it applies here.
+Exit codes:
+  0  all is in place, or skipped because this machine has no such thing
+  1  set as far as it goes: something was refused, is held back, or differs; or nothing of it applies here
+With all others nothing was begun:
+  2  wrong usage, a profile that is not sound, or one that names cores which are not there
+  4  there is no such interface
+  6  another vosctl tune is at work, the journal cannot be read or written, vos.toml is not sound, or the machine does not tell \
+what it has; the message says which. A journal that cannot be written any more ends it in the middle as well: --revert puts \
+back what was done
 
 Nothing outlives a reboot: run it again at boot. What is in force is changed back by another profile as far as that one does \
 not name it.\n\n";
@@ -108,7 +115,7 @@ fn config(cli: &Cli, args: &TuneArgs) -> Result<Config, Failure> {
             config.iface = NO_IFACE.to_owned();
         }
     });
-    read.map_err(|error| Failure::Io(io::Error::other(error.to_string())))
+    read.map_err(Failure::Unconfigured)
 }
 
 fn list(cli: &Cli) -> Result<u8, Failure> {
