@@ -230,7 +230,7 @@ fn config(node: &Node, root: &Path, more: &str) -> String {
     let feed = node.path("feed.txt");
     format!(
         "{api}[answer]\noptions = true\n[health]\ninterval = \"100ms\"\n[control]\nverify_every = \"1s\"\n\
-         [rules]\nmalformed = \"monitor\"\n[[file_feed]]\npath = {feed:?}\n\
+         [rates.trusted]\ninvite = \"1/s burst 1\"\n[rules]\nmalformed = \"monitor\"\n[[file_feed]]\npath = {feed:?}\n\
          [[gateway]]\nname = \"carrier-a\"\nfrom = [\"198.51.100.16/28\"]\ntier = \"small\"\n{more}"
     )
 }
@@ -312,8 +312,12 @@ fn a_real_prometheus_sees_what_goes_wrong() {
         node.send("198.51.100.99".parse().unwrap(), b"hello");
         prometheus.is_quiet(&["VosTrustedWouldDrop"]);
         node.send(trunk, b"hello");
-        let alert = prometheus.fires("VosTrustedDropped", &["VosTrustedWouldDrop"]);
+        let alert = prometheus.fires("VosTrustedMalformed", &["VosTrustedWouldDrop"]);
         assert_eq!(alert["labels"]["reason"], Reason::Short.label());
+        let invite = format!("INVITE sip:1@{SERVER4} SIP/2.0\r\nCall-ID: a\r\n\r\n");
+        (0..40).for_each(|_| node.send(trunk, invite.as_bytes()));
+        let alert = prometheus.fires("VosTrustedDropped", &["VosTrustedWouldDrop", "VosTrustedMalformed"]);
+        assert_eq!(alert["labels"]["reason"], Reason::RateInvite.label());
         let stats = node.json(&["stats"]);
         assert_eq!(
             (&stats["allowed_would_drop"]["malformed"], &stats["allowed_dropped"]["short"]),
