@@ -1,7 +1,7 @@
 //! nftables by its JSON (`libnftables-json(5)`), iptables by its save format (`iptables-save(8)`): as far as SIP is
 //! concerned. A rule that is not understood is kept with what is understood of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -79,7 +79,9 @@ pub(super) struct Rules {
 
 pub(super) fn gather() -> Rules {
     let mut rules = Rules::default();
-    let mut by_nft = false;
+    let json = output("nft", &["-j", "list", "ruleset"], ANSWER_MAX);
+    let json = json.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+    let (mut by_nft, mut read) = (false, HashSet::new());
     for (program, family) in [
         ("iptables-save", "ip"),
         ("ip6tables-save", "ip6"),
@@ -87,33 +89,36 @@ pub(super) fn gather() -> Rules {
         ("ip6tables-legacy-save", "ip6"),
     ] {
         let Some(text) = output(program, &[], ANSWER_MAX) else { continue };
-        by_nft |= text.contains("(nf_tables)");
+        let on_nft = text.contains("(nf_tables)");
+        by_nft |= on_nft;
         let legacy = program.contains("legacy");
         rules.told |= legacy || !by_nft;
         let already = legacy && !by_nft && rules.rules.iter().any(|rule| rule.place.starts_with(&format!("{family} ")));
         if !already {
-            rules.read_iptables(&text, family);
+            let mixed = if json.is_some() { mixed(&text) } else { HashSet::new() };
+            let tables = rules.read_iptables(&text, family, &mixed);
+            read.extend(tables.into_iter().filter(|_| on_nft));
         }
     }
-    if let Some(json) = output("nft", &["-j", "list", "ruleset"], ANSWER_MAX)
-        && let Ok(json) = serde_json::from_str(&json)
-    {
+    if let Some(json) = json {
         rules.told = true;
-        rules.read_nft(&json, by_nft);
+        rules.read_nft(&json, &read);
     }
     rules
 }
 
+/// Tables in which nft has chains of its own, by what `iptables-save` on nf_tables says of them: it does not print those
+/// chains. (``# Table `filter' contains incompatible base-chains, use 'nft' tool to list them.``)
+fn mixed(text: &str) -> HashSet<&str> {
+    text.lines().filter_map(|line| Some(line.strip_prefix("# Table `")?.split_once('\'')?.0)).collect()
+}
+
 impl Rules {
-    /// Reads what `nft -j list ruleset` prints; `but_iptables`: tables that iptables made have been read already.
-    fn read_nft(&mut self, json: &Value, but_iptables: bool) {
+    /// Reads what `nft -j list ruleset` prints, but for tables such as `ip filter` that have been read already.
+    fn read_nft(&mut self, json: &Value, but: &HashSet<String>) {
         let objects = json["nftables"].as_array().map_or(&[][..], Vec::as_slice);
         let word = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-        let made_by_iptables = |object: &Value| {
-            but_iptables
-                && matches!(word(object, "family").as_str(), "ip" | "ip6")
-                && matches!(word(object, "table").as_str(), "filter" | "raw" | "mangle" | "nat" | "security")
-        };
+        let is_read = |object: &Value| but.contains(&format!("{} {}", word(object, "family"), word(object, "table")));
         let place = |object: &Value, chain: &str| {
             format!("{} {} {}", word(object, "family"), word(object, "table"), word(object, chain))
         };
@@ -128,7 +133,7 @@ impl Rules {
                     _ => Hook::Elsewhere,
                 };
                 let place = place(chain, "name");
-                if word(chain, "policy") == "drop" && !made_by_iptables(chain) {
+                if word(chain, "policy") == "drop" && !is_read(chain) {
                     self.closed.push(Closed { place: place.clone(), hook });
                 }
                 hooks.insert(place, hook);
@@ -136,7 +141,7 @@ impl Rules {
                 sets.insert(place(set, "name"), ports(&set["elem"]));
             }
         }
-        for rule in objects.iter().filter_map(|object| object.get("rule")).filter(|rule| !made_by_iptables(rule)) {
+        for rule in objects.iter().filter_map(|object| object.get("rule")).filter(|rule| !is_read(rule)) {
             let place = place(rule, "chain");
             let table = format!("{} {}", word(rule, "family"), word(rule, "table"));
             let hook = hooks.get(&place).copied().unwrap_or(Hook::Called);
@@ -149,13 +154,21 @@ impl Rules {
         }
     }
 
-    /// Reads what `iptables-save` prints.
-    fn read_iptables(&mut self, text: &str, family: &str) {
+    /// Reads what `iptables-save` prints, but for these tables. Says which it has read, such as `ip filter`.
+    fn read_iptables(&mut self, text: &str, family: &str, but: &HashSet<&str>) -> HashSet<String> {
         let mut table = "";
+        let mut read_tables = HashSet::new();
         for line in text.lines() {
             if let Some(name) = line.strip_prefix('*') {
                 table = name.trim();
-            } else if let Some(chain) = line.strip_prefix(':') {
+                if !but.contains(table) {
+                    read_tables.insert(format!("{family} {table}"));
+                }
+            }
+            if but.contains(table) {
+                continue;
+            }
+            if let Some(chain) = line.strip_prefix(':') {
                 let mut words = chain.split_whitespace();
                 if let (Some(name), Some("DROP")) = (words.next(), words.next()) {
                     self.closed.push(Closed { place: format!("{family} {table} {name}"), hook: builtin(name) });
@@ -168,6 +181,7 @@ impl Rules {
                 self.rules.push(read);
             }
         }
+        read_tables
     }
 }
 
@@ -264,6 +278,12 @@ impl Rule {
                 self.tracks |= !body["key"]["ct"].is_null();
                 self.read_vmap(body);
             }
+            // what iptables wrote and nft has no words for: the name of a match or a target of its own
+            "xt" => {
+                let name = body["name"].as_str().unwrap_or_default();
+                self.note(name);
+                if body["type"].as_str() == Some("target") { self.read_target(name) } else { self.read_module(name) }
+            }
             "counter" | "comment" | "log" => {}
             name => {
                 self.note(name);
@@ -339,21 +359,29 @@ impl Rule {
                         port(from).zip(port(to))
                     }));
                 }
-                "-m" => {
-                    self.limits |= matches!(value, "limit" | "hashlimit" | "recent" | "connlimit" | "quota");
-                    self.tracks |= matches!(value, "conntrack" | "state" | "connlimit" | "connmark" | "helper");
-                }
-                "-j" | "-g" => match value {
-                    "DROP" | "REJECT" | "TARPIT" => self.verdict = Verdict::Drop,
-                    "ACCEPT" => self.verdict = Verdict::Accept,
-                    "NOTRACK" => self.verdict = Verdict::Notrack,
-                    "SNAT" | "DNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" | "CONNMARK" => self.tracks = true,
-                    _ => {}
-                },
+                "-m" => self.read_module(value),
+                "-j" | "-g" => self.read_target(value),
                 "--notrack" => self.verdict = Verdict::Notrack,
                 _ => {}
             }
             negated = word == "!";
+        }
+    }
+
+    /// A match of iptables.
+    fn read_module(&mut self, name: &str) {
+        self.limits |= matches!(name, "limit" | "hashlimit" | "recent" | "connlimit" | "quota");
+        self.tracks |= matches!(name, "conntrack" | "state" | "connlimit" | "connmark" | "helper");
+    }
+
+    /// A target of iptables.
+    fn read_target(&mut self, name: &str) {
+        match name {
+            "DROP" | "REJECT" | "TARPIT" => self.verdict = Verdict::Drop,
+            "ACCEPT" => self.verdict = Verdict::Accept,
+            "NOTRACK" => self.verdict = Verdict::Notrack,
+            "SNAT" | "DNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" | "CONNMARK" => self.tracks = true,
+            _ => {}
         }
     }
 }
