@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
+
 use super::Severity::{Error, Note, Warning};
-use super::ruleset::{Hook, Rule, Rules, Verdict};
-use super::{Finding, Way};
+use super::ruleset::{Closed, Hook, Rule, Rules, Verdict};
+use super::{Finding, Way, listed};
 use crate::config::{Config, Inject, RelayTo};
 use crate::relay::FirewallVerdict;
 
@@ -15,7 +17,7 @@ pub(super) fn judge(
     iface: &str,
 ) -> Vec<Finding> {
     let mut findings = vec![judge_rules(rules, config, way, iface)];
-    findings.extend(judge_closed(rules, config, way));
+    findings.extend(judge_closed(rules, &config.xdp.sip_ports, way));
     findings.extend(judge_bypass(inspected, config, way, iface));
     findings
 }
@@ -75,39 +77,68 @@ fn judge_rules(rules: &Rules, config: &Config, way: Way, iface: &str) -> Finding
     }
 }
 
-/// A chain that drops by default, and accepts no SIP by its port.
-fn judge_closed(rules: &Rules, config: &Config, way: Way) -> Option<Finding> {
+/// Chains that drop by default, and accept no SIP by its port.
+fn judge_closed(rules: &Rules, ports: &[u16], way: Way) -> Option<Finding> {
     const CHECK: &str = "firewall-policy";
-    let closed = rules.closed.iter().find(|chain| matches!(chain.hook, Hook::Input | Hook::Before))?;
-    let ports = &config.xdp.sip_ports;
-    let accepts = |rule: &Rule| rule.verdict != Verdict::Drop && ports.iter().any(|port| rule.names(*port));
-    if rules.rules.iter().any(accepts) {
-        return Some(Finding::ok(
-            CHECK,
-            format!("{} drops what it does not accept, and SIP is named in a rule", closed.place),
-        ));
+    let on_the_way =
+        |chain: &&Closed| matches!(chain.hook, Hook::Input | Hook::Before) && !chain.place.starts_with("arp ");
+    let closed: Vec<&Closed> = rules.closed.iter().filter(on_the_way).collect();
+    let missing = |chain: &&Closed| (chain.place.clone(), rules.not_accepted(&chain.place, ports));
+    let missing: Vec<_> = closed.iter().map(missing).filter(|(_, ports)| !ports.is_empty()).collect();
+    let drops = |places: &[&str]| {
+        let (drop, they) = if places.len() == 1 { ("drops", "it does") } else { ("drop", "they do") };
+        format!("{} {drop} what {they} not accept", listed(places))
+    };
+    if closed.is_empty() {
+        return None;
     }
-    let port = ports.first().copied().unwrap_or(5060);
-    let goes_around = matches!(way, Way::Raw | Way::Peer);
+    if missing.is_empty() {
+        let places: Vec<&str> = closed.iter().map(|chain| chain.place.as_str()).collect();
+        return Some(Finding::ok(CHECK, format!("{}, and SIP is accepted by a rule", drops(&places))));
+    }
+    let places: Vec<&str> = missing.iter().map(|(place, _)| place.as_str()).collect();
+    let absent: BTreeSet<u16> = missing.iter().flat_map(|(_, ports)| ports).copied().collect();
+    let absent: Vec<u16> = absent.into_iter().collect();
+    let fix: Vec<String> = missing.iter().map(|(place, ports)| accept(place, ports)).collect();
     Some(Finding::new(
         CHECK,
         Note,
-        format!("{} drops what it does not accept, and no rule there accepts SIP by its port", closed.place),
-        match goes_around {
-            true => {
+        format!("{}, and no rule there accepts UDP {} by its port", drops(&places), listed(&absent)),
+        match way {
+            Way::Raw | Way::Peer => {
                 "what the engine relays goes around it; what takes the kernel's path, as when the engine is stopped, is dropped \
-                     unless its source is accepted"
+                 unless its source is accepted"
             }
-            false => {
+            Way::Reentry | Way::Kernel => {
                 "calls reach the softswitch only from sources that are accepted as such; if that is meant, all is well"
             }
         },
-        match closed.place.split(' ').collect::<Vec<_>>()[..] {
-            ["ip", "filter", "INPUT"] => format!("iptables -I INPUT -p udp --dport {port} -j ACCEPT"),
-            ["ip6", "filter", "INPUT"] => format!("ip6tables -I INPUT -p udp --dport {port} -j ACCEPT"),
-            _ => format!("nft insert rule {} udp dport {port} accept", closed.place),
-        },
+        fix.join(" && "),
     ))
+}
+
+/// Has a chain accept these UDP ports.
+fn accept(place: &str, ports: &[u16]) -> String {
+    let numbers = |between| ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(between);
+    let program = match place.split(' ').collect::<Vec<_>>()[..] {
+        ["ip", table, chain] if is_builtin(chain) => Some(("iptables", table, chain)),
+        ["ip6", table, chain] if is_builtin(chain) => Some(("ip6tables", table, chain)),
+        _ => None,
+    };
+    match (program, ports) {
+        (Some((program, table, chain)), ports) => {
+            let table = if table == "filter" { String::new() } else { format!("-t {table} ") };
+            let port = if ports.len() == 1 { "--dport" } else { "-m multiport --dports" };
+            format!("{program} {table}-I {chain} -p udp {port} {} -j ACCEPT", numbers(","))
+        }
+        (None, [port]) => format!("nft insert rule {place} udp dport {port} accept"),
+        (None, _) => format!("nft 'insert rule {place} udp dport {{ {} }} accept'", numbers(", ")),
+    }
+}
+
+/// Is it one of iptables' own chains?
+fn is_builtin(chain: &str) -> bool {
+    matches!(chain, "INPUT" | "PREROUTING")
 }
 
 /// What a start says of relays that go around the firewall.
@@ -219,6 +250,56 @@ mod tests {
         let findings = judged(&closed, Way::Raw);
         assert_eq!(of(&findings, "firewall-policy").fix, "iptables -I INPUT -p udp --dport 5060 -j ACCEPT");
         assert!(judged(&clear(), Way::Raw).iter().all(|finding| finding.check != "firewall-policy"));
+    }
+
+    fn closed(rules: &Rules, ports: &[u16]) -> Finding {
+        judge_closed(rules, ports, Way::Reentry).expect("a closed chain")
+    }
+
+    #[test]
+    fn only_a_rule_on_the_way_that_accepts_every_port_counts() {
+        let with = |rules: &str, ports: &[u16]| {
+            closed(&iptables(&format!("*filter\n:INPUT DROP\n:FORWARD DROP\n:SIP -\n{rules}\nCOMMIT\n")), ports).fix
+        };
+        let open = "iptables -I INPUT -p udp --dport 5060 -j ACCEPT";
+        for (rules, fix) in [
+            ("-A INPUT -p udp --dport 5060 -j ACCEPT", ""),
+            ("-A INPUT -p udp -m multiport --dports 5060,5080 -j ACCEPT", ""),
+            ("-A INPUT -j SIP\n-A SIP -p udp --dport 5060 -j ACCEPT", ""),
+            ("-A INPUT -p udp --dport 5060 -j SIP\n-A SIP -s 192.0.2.0/24 -j ACCEPT", ""),
+            ("-A FORWARD -p udp --dport 5060 -j ACCEPT", open),
+            ("-A SIP -p udp --dport 5060 -j ACCEPT", open),
+            ("-A INPUT -p tcp --dport 5060 -j SIP\n-A SIP -j ACCEPT", open),
+            ("-A INPUT -p udp --dport 5060 -j CT --notrack", open),
+            ("-A INPUT -p udp --dport 5060 -j LOG", open),
+            ("-A INPUT -i lo -j ACCEPT\n-A INPUT -j SIP\n-A SIP -j INPUT", open),
+        ] {
+            assert_eq!(with(rules, &[5060]), fix, "{rules}");
+        }
+        let some = with("-A INPUT -p udp --dport 5060 -j ACCEPT", &[5060, 5080, 5090]);
+        assert_eq!(some, "iptables -I INPUT -p udp -m multiport --dports 5080,5090 -j ACCEPT");
+        let mut native = nft(NFT);
+        assert_eq!(closed(&native, &[5060, 5070]).severity, Severity::Ok);
+        let finding = closed(&native, &[5060, 5080, 5090]);
+        assert_eq!(finding.fix, "nft 'insert rule inet filter input udp dport { 5080, 5090 } accept'");
+        native.rules.iter_mut().for_each(|rule| rule.hook = Hook::Before);
+        native.rules.retain(|rule| rule.verdict != Verdict::Accept);
+        assert_eq!(closed(&native, &[5060]).severity, Note);
+    }
+
+    #[test]
+    fn every_closed_chain_is_judged() {
+        let mut rules = iptables("*filter\n:INPUT DROP\n-A INPUT -p udp --dport 5060 -j ACCEPT\n");
+        rules.read_iptables("*raw\n:PREROUTING DROP\n*filter\n:INPUT DROP\n", "ip6", &Default::default());
+        let finding = closed(&rules, &[5060]);
+        assert_eq!(
+            finding.what,
+            "ip6 raw PREROUTING and ip6 filter INPUT drop what they do not accept, and no rule there accepts UDP 5060 by its port"
+        );
+        assert_eq!(
+            finding.fix,
+            "ip6tables -t raw -I PREROUTING -p udp --dport 5060 -j ACCEPT && ip6tables -I INPUT -p udp --dport 5060 -j ACCEPT"
+        );
     }
 
     #[test]

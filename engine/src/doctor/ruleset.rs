@@ -52,6 +52,8 @@ pub(super) struct Rule {
     pub(super) text: String,
     /// UDP destination ports that it names; empty: none.
     pub(super) ports: Vec<(u16, u16)>,
+    /// The chains that it jumps to: `inet filter sip`.
+    pub(super) calls: Vec<String>,
     /// Does it name another protocol than UDP, or negate?
     pub(super) other: bool,
     pub(super) verdict: Verdict,
@@ -65,6 +67,11 @@ impl Rule {
     /// Does it name this UDP port?
     pub(super) fn names(&self, port: u16) -> bool {
         !self.other && self.ports.iter().any(|(from, to)| (*from..=*to).contains(&port))
+    }
+
+    /// Is it about UDP to whatever port?
+    pub(super) const fn names_none(&self) -> bool {
+        !self.other && self.ports.is_empty()
     }
 }
 
@@ -114,6 +121,30 @@ fn mixed(text: &str) -> HashSet<&str> {
 }
 
 impl Rules {
+    /// Those of these UDP ports that a chain, with the chains that it calls, accepts by no rule that names them.
+    pub(super) fn not_accepted(&self, place: &str, ports: &[u16]) -> Vec<u16> {
+        let mut chains: HashMap<&str, Vec<&Rule>> = HashMap::new();
+        self.rules.iter().for_each(|rule| chains.entry(&rule.place).or_default().push(rule));
+        let accepts = |port: u16| {
+            let (mut seen, mut left) = (HashSet::new(), vec![(place, false)]);
+            while let Some((place, named)) = left.pop() {
+                if !seen.insert((place, named)) {
+                    continue;
+                }
+                let fits = |rule: &&&Rule| rule.names(port) || rule.names_none();
+                for rule in chains.get(place).into_iter().flatten().filter(fits) {
+                    let named = named || rule.names(port);
+                    if named && rule.verdict == Verdict::Accept {
+                        return true;
+                    }
+                    left.extend(rule.calls.iter().map(|chain| (chain.as_str(), named)));
+                }
+            }
+            false
+        };
+        ports.iter().copied().filter(|port| !accepts(*port)).collect()
+    }
+
     /// Reads what `nft -j list ruleset` prints, but for tables such as `ip filter` that have been read already.
     fn read_nft(&mut self, json: &Value, but: &HashSet<String>) {
         let objects = json["nftables"].as_array().map_or(&[][..], Vec::as_slice);
@@ -155,7 +186,7 @@ impl Rules {
     }
 
     /// Reads what `iptables-save` prints, but for these tables. Says which it has read, such as `ip filter`.
-    fn read_iptables(&mut self, text: &str, family: &str, but: &HashSet<&str>) -> HashSet<String> {
+    pub(super) fn read_iptables(&mut self, text: &str, family: &str, but: &HashSet<&str>) -> HashSet<String> {
         let mut table = "";
         let mut read_tables = HashSet::new();
         for line in text.lines() {
@@ -235,6 +266,7 @@ impl Rule {
             hook: Hook::Called,
             text: String::new(),
             ports: Vec::new(),
+            calls: Vec::new(),
             other: false,
             verdict: Verdict::Other,
             limits: false,
@@ -259,6 +291,11 @@ impl Rule {
             "accept" => (self.verdict, ()) = (Verdict::Accept, self.note(name)),
             "drop" | "reject" => (self.verdict, ()) = (Verdict::Drop, self.note(name)),
             "notrack" => (self.verdict, ()) = (Verdict::Notrack, self.note(name)),
+            "jump" | "goto" => {
+                let chain = body["target"].as_str().unwrap_or_default();
+                self.note(&format!("{name} {chain}"));
+                self.call(chain);
+            }
             "limit" if body["rate"].is_number() => {
                 self.limits = true;
                 let over = if body["inv"].as_bool() == Some(true) { "over " } else { "" };
@@ -320,20 +357,37 @@ impl Rule {
         self.note(&format!("{left} {}{right}", if negated { "!= " } else { "" }));
     }
 
-    /// `udp dport vmap { 5060 : drop }`
+    /// `udp dport vmap { 5060 : drop }`, `iifname vmap { eth0 : jump outside }`. Of ports those that it drops; where it drops
+    /// none, those that it accepts or has a chain for.
     fn read_vmap(&mut self, body: &Value) {
         let key = &body["key"]["payload"];
-        if key["protocol"].as_str() != Some("udp") || key["field"].as_str() != Some("dport") {
-            return;
-        }
-        for entry in body["data"]["set"].as_array().map_or(&[][..], Vec::as_slice) {
-            if let Some([key, verdict]) = entry.as_array().map(Vec::as_slice)
-                && (verdict.get("drop").is_some() || verdict.get("reject").is_some())
-            {
+        let by_port = matches!(key["protocol"].as_str(), Some("udp" | "th")) && key["field"].as_str() == Some("dport");
+        let entries = body["data"]["set"].as_array().map_or(&[][..], Vec::as_slice);
+        let entries = entries.iter().filter_map(|entry| match entry.as_array().map(Vec::as_slice) {
+            Some([key, verdict]) => Some((key, verdict)),
+            _ => None,
+        });
+        let is_drop = |verdict: &Value| verdict.get("drop").is_some() || verdict.get("reject").is_some();
+        let drops = by_port && entries.clone().any(|(_, verdict)| is_drop(verdict));
+        for (key, verdict) in entries {
+            let chain = ["jump", "goto"].iter().find_map(|word| verdict[word]["target"].as_str());
+            chain.into_iter().for_each(|chain| self.call(chain));
+            let accepts = verdict.get("accept").is_some();
+            if by_port && (if drops { is_drop(verdict) } else { accepts || chain.is_some() }) {
                 self.ports.extend(ports(key));
-                self.verdict = Verdict::Drop;
+                self.verdict = match (drops, accepts) {
+                    (true, _) => Verdict::Drop,
+                    (false, true) => Verdict::Accept,
+                    (false, false) => self.verdict,
+                };
             }
         }
+    }
+
+    /// It jumps to a chain of its table.
+    fn call(&mut self, chain: &str) {
+        let table = self.place.rsplit_once(' ').map_or("", |(table, _)| table);
+        self.calls.push(format!("{table} {chain}"));
     }
 
     fn note(&mut self, words: &str) {
@@ -381,7 +435,8 @@ impl Rule {
             "ACCEPT" => self.verdict = Verdict::Accept,
             "NOTRACK" => self.verdict = Verdict::Notrack,
             "SNAT" | "DNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" | "CONNMARK" => self.tracks = true,
-            _ => {}
+            // a chain, or a target that does something else
+            chain => self.call(chain),
         }
     }
 }

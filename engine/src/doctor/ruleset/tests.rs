@@ -76,6 +76,18 @@ fn nft_rules_are_read_with_their_ports_sets_and_hooks() {
 }
 
 #[test]
+fn jumps_are_followed_by_rule_and_by_map() {
+    let rules = nft(r#"{"nftables": [
+        {"rule": {"family": "ip", "table": "t", "chain": "in", "expr": [{"vmap": {"key": {"meta": {"key": "iifname"}}, "data": {"set": [["eth0", {"jump": {"target": "outside"}}]]}}}]}},
+        {"rule": {"family": "ip", "table": "t", "chain": "outside", "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 5080}}, {"goto": {"target": "known"}}]}},
+        {"rule": {"family": "ip", "table": "t", "chain": "outside", "expr": [{"vmap": {"key": {"payload": {"protocol": "udp", "field": "dport"}}, "data": {"set": [[5060, {"accept": null}], [53, {"jump": {"target": "dns"}}]]}}}]}},
+        {"rule": {"family": "ip", "table": "t", "chain": "known", "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "192.0.2.7"}}, {"accept": null}]}}
+    ]}"#);
+    assert_eq!(rules.not_accepted("ip t in", &[5060, 5070, 5080]), [5070]);
+    assert_eq!(rules.not_accepted("inet t in", &[5060]), [5060]);
+}
+
+#[test]
 fn iptables_rules_are_read_with_their_ports_and_hooks() {
     let rules = iptables(IPTABLES);
     let closed: Vec<_> = rules.closed.iter().map(|chain| (chain.place.as_str(), chain.hook)).collect();
