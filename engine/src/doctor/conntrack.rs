@@ -1,6 +1,6 @@
 use super::Severity::{Error, Note, Warning};
-use super::ruleset::{Hook, Rules, Verdict};
-use super::{Finding, number};
+use super::ruleset::{Hook, Rule, Rules, Verdict};
+use super::{Finding, number, sysctl};
 
 /// From how full a table on, in percent: a flood of some seconds fills the rest.
 const WARN_PERCENT: u64 = 70;
@@ -34,27 +34,19 @@ pub(super) fn judge(facts: &Facts, rules: &Rules, ports: &[u16]) -> Vec<Finding>
     }
     let max = facts.max.unwrap_or(0);
     let percent = count.saturating_mul(100).checked_div(max).unwrap_or(0);
-    let spared = ports.iter().all(|port| {
-        let spares = |rule: &super::ruleset::Rule| {
-            rule.verdict == Verdict::Notrack && rule.hook == Hook::Before && rule.names(*port)
-        };
-        rules.rules.iter().any(spares)
-    });
-    let mut what = format!("{count} of {max} connections are tracked ({percent} %)");
-    if max == 0 {
-        what = format!("{count} connections are tracked, without a limit");
-    }
-    let fix = |severity| match (spared, severity) {
-        (false, _) => notrack(ports),
-        (true, Note) => String::new(),
-        (true, _) => format!("sysctl -w net.netfilter.nf_conntrack_max={}", max.saturating_mul(4)),
+    let what = match max {
+        0 => format!("{count} connections are tracked, without a limit"),
+        max => format!("{count} of {max} connections are tracked ({percent} %)"),
     };
+    let larger = || sysctl("net.netfilter.nf_conntrack_max", max.saturating_mul(4));
     vec![if percent >= FULL_PERCENT {
-        Finding::new(CHECK, Error, what, WHY, fix(Error))
+        Finding::new(CHECK, Error, what, WHY, larger())
     } else if percent >= WARN_PERCENT {
-        Finding::new(CHECK, Warning, what, WHY, fix(Warning))
-    } else if spared {
+        Finding::new(CHECK, Warning, what, WHY, larger())
+    } else if is_spared(rules, ports) {
         Finding::ok(CHECK, format!("{what}; SIP is not among them"))
+    } else if let Some(rule) = translator(rules, ports) {
+        Finding::ok(CHECK, format!("{what}; SIP has to be among them for `{}` in {}", rule.text, rule.place))
     } else {
         Finding::new(
             CHECK,
@@ -62,9 +54,31 @@ pub(super) fn judge(facts: &Facts, rules: &Rules, ports: &[u16]) -> Vec<Finding>
             format!("{what}; SIP over UDP is not spared"),
             "each source of a flood that survives takes an entry, and each packet a look into the table; what is not tracked is \
              not translated either (NAT), and rules that accept `established` have to accept it by its port",
-            fix(Note),
+            notrack(ports),
         )
     }]
+}
+
+/// Are packets to these ports and from them kept out of the table, whatever else they are?
+fn is_spared(rules: &Rules, ports: &[u16]) -> bool {
+    let spares = |rule: &Rule, port| match rule.hook {
+        Hook::Before => rule.names(port) && rule.from.is_empty(),
+        Hook::Output => rule.names_source(port) && rule.ports.is_empty(),
+        _ => false,
+    };
+    let all: Vec<&Rule> =
+        rules.rules.iter().filter(|rule| rule.verdict == Verdict::Notrack && !rule.narrow && !rule.limits).collect();
+    [Hook::Before, Hook::Output]
+        .iter()
+        .all(|hook| ports.iter().all(|port| all.iter().any(|rule| rule.hook == *hook && spares(rule, *port))))
+}
+
+/// A rule that translates what goes to these ports or comes from them: it needs the table.
+fn translator<'a>(rules: &'a Rules, ports: &[u16]) -> Option<&'a Rule> {
+    rules.rules.iter().filter(|rule| rule.translates).find(|rule| {
+        let redirects_all = rule.verdict == Verdict::Redirect && rule.names_none();
+        redirects_all || ports.iter().any(|port| rule.names(*port) || rule.names_source(*port))
+    })
 }
 
 /// Rules that keep SIP out of the table, both ways.
@@ -112,6 +126,55 @@ mod tests {
     }
 
     #[test]
+    fn sip_is_spared_by_rules_for_all_of_it_in_both_directions() {
+        const TO: &str = "-A PREROUTING -p udp -m udp --dport 5060 -j CT --notrack\n";
+        const FROM: &str = "-A OUTPUT -p udp -m multiport --sports 5060,5080 -j NOTRACK\n";
+        let with = |rules: &str| judged(Some(40), &iptables(&format!("*raw\n{rules}COMMIT\n"))).severity;
+        assert_eq!(with(&format!("{TO}{FROM}")), Severity::Ok);
+        assert_eq!([with(TO), with(FROM)], [Note, Note], "one direction");
+        for match_ in ["-s 192.0.2.7/32", "! -i eth1", "-m set --match-set carriers src", "-m limit --limit 5/sec"] {
+            let narrow = TO.replace("-p udp", &format!("{match_} -p udp"));
+            assert_eq!(with(&format!("{narrow}{FROM}")), Note, "{match_}");
+        }
+        let json = |saddr: &str| {
+            format!(
+                r#"{{"nftables": [
+                {{"chain": {{"family": "inet", "table": "n", "name": "in", "type": "filter", "hook": "prerouting", "prio": -300}}}},
+                {{"chain": {{"family": "inet", "table": "n", "name": "out", "type": "filter", "hook": "output", "prio": -300}}}},
+                {{"rule": {{"family": "inet", "table": "n", "chain": "in", "expr": [{saddr} {{"match": {{"op": "==", "left": {{"payload": {{"protocol": "udp", "field": "dport"}}}}, "right": 5060}}}}, {{"notrack": null}}]}}}},
+                {{"rule": {{"family": "inet", "table": "n", "chain": "out", "expr": [{{"match": {{"op": "==", "left": {{"payload": {{"protocol": "udp", "field": "sport"}}}}, "right": 5060}}}}, {{"notrack": null}}]}}}}]}}"#
+            )
+        };
+        assert_eq!(judged(Some(40), &nft(&json(""))).severity, Severity::Ok);
+        let saddr = r#"{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "192.0.2.7"}},"#;
+        assert_eq!(judged(Some(40), &nft(&json(saddr))).severity, Note);
+    }
+
+    #[test]
+    fn what_is_translated_has_to_be_tracked() {
+        let with = |rule: &str| judged(Some(40), &iptables(&format!("*nat\n{rule}\nCOMMIT\n")));
+        for rule in [
+            "-A PREROUTING -p udp -m udp --dport 5060 -j DNAT --to-destination 192.0.2.7:5080",
+            "-A DOCKER ! -i br0 -p udp -m udp --dport 5060 -j DNAT --to-destination 172.18.0.2:5060",
+            "-A PREROUTING -d 198.51.100.1/32 -j DNAT --to-destination 192.0.2.7",
+            "-A POSTROUTING -p udp -m udp --sport 5060 -j MASQUERADE",
+            "-A PREROUTING -p udp -m udp --dport 5000:5100 -j sip",
+        ] {
+            let finding = with(rule);
+            assert!(finding.severity == Severity::Ok && finding.what.contains("has to be among them"), "{finding:?}");
+        }
+        for rule in [
+            "-A PREROUTING -p tcp -m tcp --dport 5060 -j DNAT --to-destination 192.0.2.7",
+            "-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE",
+        ] {
+            assert!(with(rule).fix.contains("notrack"), "{rule}");
+        }
+        let native = nft(r#"{"nftables": [{"rule": {"family": "ip", "table": "t", "chain": "in", "expr": [
+            {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 5060}}, {"redirect": {"port": 5080}}]}}]}"#);
+        assert_eq!(judged(Some(40), &native).severity, Severity::Ok);
+    }
+
+    #[test]
     fn a_table_that_fills_up_is_a_warning_and_a_full_one_an_error() {
         let none = Rules::default();
         // 70 % and 95 % of 262,144, rounded up
@@ -121,7 +184,9 @@ mod tests {
             assert_eq!(judged(Some(count), &none).severity, severity, "{count}");
         }
         let spared = judged(Some(250_000), &iptables(IPTABLES));
-        assert_eq!(spared.fix, "sysctl -w net.netfilter.nf_conntrack_max=1048576");
+        for finding in [spared, judged(Some(200_000), &none)] {
+            assert!(finding.fix.starts_with("sysctl -w net.netfilter.nf_conntrack_max=1048576  # "), "{finding:?}");
+        }
         let facts = Facts { count: Some(5), max: Some(0) };
         assert!(of(&judge(&facts, &none, &[5060]), "conntrack").what.contains("without a limit"));
     }

@@ -25,7 +25,7 @@ pub(super) fn judge(
 /// Rules in the way of SIP.
 fn sip_drops<'a>(rules: &'a Rules, ports: &[u16]) -> Vec<&'a Rule> {
     let in_the_way = |rule: &&Rule| {
-        rule.hook != Hook::Elsewhere
+        !matches!(rule.hook, Hook::Output | Hook::Elsewhere)
             && (rule.verdict == Verdict::Drop || rule.limits)
             && ports.iter().any(|port| rule.names(*port))
     };

@@ -5,7 +5,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use socket2::{Domain, Socket, Type};
 
 use super::Severity::{Error, Note, Warning};
-use super::{Finding, number};
+use super::{Finding, number, sysctl};
 use crate::config::{Config, Inject, Mode, RelayTo};
 
 /// The oldest kernel that the tests run on.
@@ -153,7 +153,7 @@ fn judge_jit(facts: &Facts) -> Finding {
             Warning,
             "BPF programs are interpreted (net.core.bpf_jit_enable = 0)",
             "a verdict takes several times as long: a flood costs what it should not",
-            "sysctl -w net.core.bpf_jit_enable=1",
+            sysctl("net.core.bpf_jit_enable", 1),
         ),
         Some(_) => Finding::ok(CHECK, "BPF programs are compiled"),
         // a kernel that always compiles need not have the switch in every namespace
@@ -281,7 +281,8 @@ mod tests {
     fn what_slows_is_a_warning_and_what_is_mended_by_a_start_a_note() {
         let slow = judged(&Facts { jit: Some(0), ..debian() });
         assert_eq!(of(&slow, "bpf-jit").severity, Warning);
-        assert_eq!(of(&slow, "bpf-jit").fix, "sysctl -w net.core.bpf_jit_enable=1");
+        let fix = &of(&slow, "bpf-jit").fix;
+        assert!(fix.starts_with("sysctl -w net.core.bpf_jit_enable=1  # ") && fix.contains("/etc/sysctl.d"), "{fix}");
         let unmounted = judged(&Facts { bpf_fs: false, ..debian() });
         assert_eq!(of(&unmounted, "bpf-fs").severity, Note);
     }

@@ -211,6 +211,11 @@ fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
 }
 
+/// Has the kernel take a number, and says how it stays.
+fn sysctl(key: &str, value: u64) -> String {
+    format!("sysctl -w {key}={value}  # and write it into a file of /etc/sysctl.d, or a reboot undoes it")
+}
+
 /// `5060`, `5060 and 5080`, `5060, 5070 and 5080`.
 fn listed<T: ToString>(words: &[T]) -> String {
     let words: Vec<String> = words.iter().map(ToString::to_string).collect();

@@ -19,6 +19,8 @@ pub(super) enum Hook {
     Before,
     /// On the way to this host's sockets.
     Input,
+    /// What this host sends comes by first of all.
+    Output,
     /// Elsewhere: what is for this host and arrives does not come by.
     Elsewhere,
     /// In no hook; other chains may jump there.
@@ -31,6 +33,8 @@ pub(super) enum Verdict {
     Accept,
     Drop,
     Notrack,
+    /// Gives it another destination.
+    Redirect,
     Other,
 }
 
@@ -52,6 +56,10 @@ pub(super) struct Rule {
     pub(super) text: String,
     /// UDP destination ports that it names; empty: none.
     pub(super) ports: Vec<(u16, u16)>,
+    /// UDP source ports that it names.
+    pub(super) from: Vec<(u16, u16)>,
+    /// Does it look at more than protocol and ports?
+    pub(super) narrow: bool,
     /// The chains that it jumps to: `inet filter sip`.
     pub(super) calls: Vec<String>,
     /// Does it name another protocol than UDP, or negate?
@@ -61,12 +69,19 @@ pub(super) struct Rule {
     pub(super) limits: bool,
     /// Does it want connections tracked?
     pub(super) tracks: bool,
+    /// Does it translate addresses, or stand in a chain that does?
+    pub(super) translates: bool,
 }
 
 impl Rule {
     /// Does it name this UDP port?
     pub(super) fn names(&self, port: u16) -> bool {
         !self.other && self.ports.iter().any(|(from, to)| (*from..=*to).contains(&port))
+    }
+
+    /// Does it name this UDP port as one that packets come from?
+    pub(super) fn names_source(&self, port: u16) -> bool {
+        !self.other && self.from.iter().any(|(from, to)| (*from..=*to).contains(&port))
     }
 
     /// Is it about UDP to whatever port?
@@ -155,10 +170,12 @@ impl Rules {
         };
         let mut hooks = HashMap::new();
         let mut sets = HashMap::new();
+        let mut translating = HashSet::new();
         for object in objects {
             if let Some(chain) = object.get("chain") {
                 let hook = match word(chain, "hook").as_str() {
                     "input" => Hook::Input,
+                    "output" => Hook::Output,
                     "prerouting" | "ingress" => Hook::Before,
                     "" => Hook::Called,
                     _ => Hook::Elsewhere,
@@ -166,6 +183,9 @@ impl Rules {
                 let place = place(chain, "name");
                 if word(chain, "policy") == "drop" && !is_read(chain) {
                     self.closed.push(Closed { place: place.clone(), hook });
+                }
+                if word(chain, "type") == "nat" {
+                    translating.insert(place.clone());
                 }
                 hooks.insert(place, hook);
             } else if let Some(set) = object.get("set") {
@@ -176,7 +196,8 @@ impl Rules {
             let place = place(rule, "chain");
             let table = format!("{} {}", word(rule, "family"), word(rule, "table"));
             let hook = hooks.get(&place).copied().unwrap_or(Hook::Called);
-            let mut read = Rule { hook, ..Rule::empty(place) };
+            let translates = translating.contains(&place);
+            let mut read = Rule { hook, translates, ..Rule::empty(place) };
             for expression in rule["expr"].as_array().map_or(&[][..], Vec::as_slice) {
                 read.read_expression(expression, &table, &sets);
             }
@@ -207,7 +228,7 @@ impl Rules {
             } else if let Some(rule) = line.strip_prefix("-A ") {
                 let (chain, rest) = rule.split_once(' ').unwrap_or((rule, ""));
                 let mut read = Rule { hook: builtin(chain), ..Rule::empty(format!("{family} {table} {chain}")) };
-                read.tracks = table == "nat";
+                (read.tracks, read.translates) = (table == "nat", table == "nat");
                 read.read_words(rest);
                 self.rules.push(read);
             }
@@ -220,7 +241,8 @@ fn builtin(chain: &str) -> Hook {
     match chain {
         "INPUT" => Hook::Input,
         "PREROUTING" => Hook::Before,
-        "FORWARD" | "OUTPUT" | "POSTROUTING" => Hook::Elsewhere,
+        "OUTPUT" => Hook::Output,
+        "FORWARD" | "POSTROUTING" => Hook::Elsewhere,
         _ => Hook::Called,
     }
 }
@@ -266,11 +288,14 @@ impl Rule {
             hook: Hook::Called,
             text: String::new(),
             ports: Vec::new(),
+            from: Vec::new(),
+            narrow: false,
             calls: Vec::new(),
             other: false,
             verdict: Verdict::Other,
             limits: false,
             tracks: false,
+            translates: false,
         }
     }
 
@@ -309,7 +334,13 @@ impl Rule {
                 let statements = body["stmt"].as_array().map_or(&[][..], Vec::as_slice);
                 self.limits &= name != "set" || !statements.is_empty();
             }
-            "snat" | "dnat" | "masquerade" | "redirect" => (self.tracks, ()) = (true, self.note(name)),
+            "snat" | "dnat" | "masquerade" | "redirect" => {
+                (self.tracks, self.translates) = (true, true);
+                self.note(name);
+                if matches!(name.as_str(), "dnat" | "redirect") {
+                    self.verdict = Verdict::Redirect;
+                }
+            }
             "vmap" => {
                 self.note(name);
                 self.tracks |= !body["key"]["ct"].is_null();
@@ -335,11 +366,13 @@ impl Rule {
         let payload = &left["payload"];
         let (protocol, field) = (payload["protocol"].as_str().unwrap_or_default(), payload["field"].as_str());
         let negated = body["op"].as_str() == Some("!=");
-        if matches!(protocol, "udp" | "th") && field == Some("dport") {
-            self.ports = match right.as_str().and_then(|name| name.strip_prefix('@')) {
+        let by_port = matches!(protocol, "udp" | "th") && matches!(field, Some("dport" | "sport"));
+        if by_port {
+            let ports = match right.as_str().and_then(|name| name.strip_prefix('@')) {
                 Some(name) => sets.get(&format!("{table} {name}")).cloned().unwrap_or_default(),
                 None => ports(right),
             };
+            *(if field == Some("sport") { &mut self.from } else { &mut self.ports }) = ports;
             self.other |= negated;
         }
         self.other |= matches!(protocol, "tcp" | "sctp" | "icmp" | "icmpv6");
@@ -348,6 +381,7 @@ impl Rule {
         if is_protocol && let Some(word) = right.as_str() {
             self.other |= (word == "udp") == negated;
         }
+        self.narrow |= !by_port && !is_protocol;
         let left = match (left["payload"].is_object(), left.as_object().and_then(|left| left.iter().next())) {
             (true, _) => format!("{protocol} {}", field.unwrap_or_default()),
             (false, Some((what, key))) => format!("{what} {}", key["key"].as_str().unwrap_or_default()),
@@ -406,13 +440,15 @@ impl Rule {
             let value = words.peek().copied().unwrap_or_default();
             match word {
                 "-p" => self.other |= (matches!(value, "udp" | "17")) == negated,
-                "--dport" | "--dports" | "--ports" => {
+                "--dport" | "--dports" | "--sport" | "--sports" | "--ports" => {
                     self.other |= negated;
-                    self.ports.extend(value.split(',').filter_map(|range| {
+                    let ports = value.split(',').filter_map(|range| {
                         let (from, to) = range.split_once(':').unwrap_or((range, range));
                         port(from).zip(port(to))
-                    }));
+                    });
+                    (if word.starts_with("--s") { &mut self.from } else { &mut self.ports }).extend(ports);
                 }
+                "-s" | "-d" | "-i" | "-o" | "-f" => self.narrow = true,
                 "-m" => self.read_module(value),
                 "-j" | "-g" => self.read_target(value),
                 "--notrack" => self.verdict = Verdict::Notrack,
@@ -426,6 +462,7 @@ impl Rule {
     fn read_module(&mut self, name: &str) {
         self.limits |= matches!(name, "limit" | "hashlimit" | "recent" | "connlimit" | "quota");
         self.tracks |= matches!(name, "conntrack" | "state" | "connlimit" | "connmark" | "helper");
+        self.narrow |= !matches!(name, "udp" | "multiport" | "comment");
     }
 
     /// A target of iptables.
@@ -434,7 +471,9 @@ impl Rule {
             "DROP" | "REJECT" | "TARPIT" => self.verdict = Verdict::Drop,
             "ACCEPT" => self.verdict = Verdict::Accept,
             "NOTRACK" => self.verdict = Verdict::Notrack,
-            "SNAT" | "DNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" | "CONNMARK" => self.tracks = true,
+            "DNAT" | "REDIRECT" => (self.verdict, self.tracks, self.translates) = (Verdict::Redirect, true, true),
+            "SNAT" | "MASQUERADE" | "NETMAP" => (self.tracks, self.translates) = (true, true),
+            "CONNMARK" => self.tracks = true,
             // a chain, or a target that does something else
             chain => self.call(chain),
         }

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::Severity::{Note, Warning};
-use super::{Finding, Told, listed, number, read};
+use super::{Finding, Told, listed, number, read, sysctl};
 use crate::config::{Config, Mode, RelayTo};
 use crate::pressure::{Sockets, UdpSocket};
 
@@ -200,10 +200,10 @@ fn judge_buffers(listeners: &[Listener], facts: &Facts) -> Finding {
     }
     let program = least.program.as_deref().unwrap_or("the softswitch");
     let asks = matches!(program, "opensips" | "kamailio");
-    let sysctl = match (asks, facts.rmem_max) {
-        (true, Some(max)) if max >= BUFFER_GOOD => "sysctl net.core.rmem_max".to_owned(),
-        (true, _) => format!("sysctl -w net.core.rmem_max={BUFFER_GOOD}"),
-        (false, _) => format!("sysctl -w net.core.rmem_default={BUFFER_GOOD}"),
+    let fix = match (asks, facts.rmem_max) {
+        (true, Some(max)) if max >= BUFFER_GOOD => "sysctl net.core.rmem_max  #".to_owned(),
+        (true, _) => format!("{};", sysctl("net.core.rmem_max", BUFFER_GOOD)),
+        (false, _) => format!("{};", sysctl("net.core.rmem_default", BUFFER_GOOD)),
     };
     Finding::new(
         CHECK,
@@ -216,7 +216,7 @@ fn judge_buffers(listeners: &[Listener], facts: &Facts) -> Finding {
             buffer / 1_280,
             (2 * BUFFER_GOOD) >> 10
         ),
-        format!("{sysctl}  # then {}", receive_buffer_key(program)),
+        format!("{fix} then {}", receive_buffer_key(program)),
     )
 }
 
@@ -305,11 +305,14 @@ mod tests {
         assert_eq!(finding.severity, Warning);
         assert_eq!(
             finding.fix,
-            "sysctl -w net.core.rmem_max=4194304  # then maxbuffer=4194304 in opensips.cfg, and restart it"
+            "sysctl -w net.core.rmem_max=4194304  # and write it into a file of /etc/sysctl.d, or a reboot undoes it; then \
+             maxbuffer=4194304 in opensips.cfg, and restart it"
         );
         assert!(finding.what.contains("512 KiB"), "{finding:?}");
         assert!(fix("kamailio").fix.contains("kamailio.cfg"));
-        assert!(fix("asterisk").fix.starts_with("sysctl -w net.core.rmem_default=4194304  # then restart asterisk"));
+        let asterisk = fix("asterisk").fix;
+        assert!(asterisk.starts_with("sysctl -w net.core.rmem_default=4194304  #"), "{asterisk}");
+        assert!(asterisk.contains("; then restart asterisk"), "{asterisk}");
         let facts = Facts { listeners: Ok(vec![listener("kamailio", 1, 0, 8)]), rmem_max: Some(8 << 20), cores: 4 };
         let findings = judge(&facts, &Config::default(), "eth0");
         assert!(

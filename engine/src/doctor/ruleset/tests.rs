@@ -36,6 +36,7 @@ pub(in crate::doctor) const IPTABLES: &str = "\
 :PREROUTING ACCEPT [0:0]
 :OUTPUT ACCEPT [0:0]
 -A PREROUTING -p udp -m udp --dport 5060 -j CT --notrack
+-A OUTPUT -p udp -m udp --sport 5060 -j CT --notrack
 COMMIT
 *filter
 :INPUT DROP [10:840]
