@@ -425,14 +425,24 @@ fn judge_foreign(facts: &Facts) -> Finding {
 }
 
 fn judge_rivals(facts: &Facts, config: &Config) -> Option<Finding> {
-    (!facts.rivals.is_empty() && config.mode == Mode::Relay).then(|| {
-        Finding::new(
-            "other-af-xdp",
+    const CHECK: &str = "other-af-xdp";
+    let name = &facts.device.link.name;
+    let what = format!("AF_XDP sockets are on {name} already: {}", facts.rivals.join(", "));
+    (!facts.rivals.is_empty() && config.mode == Mode::Relay).then(|| match facts.xdp {
+        Presence::Foreign { .. } if !facts.root => Finding::new(
+            CHECK,
+            Note,
+            what,
+            "a queue has room for one; without root's rights it cannot be told whether they are an engine's",
+            format!("sudo vosctl doctor {name}"),
+        ),
+        _ => Finding::new(
+            CHECK,
             Error,
-            format!("AF_XDP sockets are on {} already: {}", facts.device.link.name, facts.rivals.join(", ")),
+            what,
             "a queue has room for one: binding fails with EBUSY",
             "ss --xdp -a -p; bpftool prog show",
-        )
+        ),
     })
 }
 

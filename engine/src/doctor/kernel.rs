@@ -5,7 +5,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use socket2::{Domain, Socket, Type};
 
 use super::Severity::{Error, Note, Warning};
-use super::{Finding, number, sysctl};
+use super::{Finding, lacks_rights, number, sysctl};
 use crate::config::{Config, Inject, Mode, RelayTo};
 
 /// The oldest kernel that the tests run on.
@@ -69,17 +69,6 @@ fn whole(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MOST).collect()
-}
-
-fn lacks_rights(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
 }
 
 /// `6.1` of `6.1.0-28-amd64`.
@@ -295,12 +284,5 @@ mod tests {
         let mut config = Config::default();
         config.relay.inject = Inject::Raw;
         assert!(judge(&without, &config, "eth0").iter().all(|finding| finding.check != "tun"));
-    }
-
-    #[test]
-    fn a_lack_of_rights_is_told_from_a_refusal() {
-        let io = |kind| crate::xdp::LoadError::from(crate::xdp::PinError::Io { path: "/x".into(), source: kind });
-        assert!(lacks_rights(&io(io::Error::from_raw_os_error(libc::EPERM))));
-        assert!(!lacks_rights(&io(io::Error::from_raw_os_error(libc::EINVAL))));
     }
 }

@@ -22,6 +22,7 @@ mod ruleset;
 /// Who speaks SIP here, and with how much room.
 mod softswitch;
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
-use crate::config::{Attach, Config, Inject, Mode, RelayTo};
+use crate::config::{Attach, Config, ConfigError, Inject, Mode, RelayTo};
 use crate::netlink::Netlink;
 
 /// How bad a finding is.
@@ -101,8 +102,38 @@ pub struct Question {
     pub config: Config,
     /// The file it is from; `None`: the defaults.
     pub file: Option<PathBuf>,
-    /// Why the file is not taken, where it is not; `config` is the defaults then.
-    pub complaint: Option<String>,
+    /// What is wrong with the file, where something is.
+    pub complaint: Option<Complaint>,
+}
+
+/// Why a configuration is not taken as it stands.
+#[derive(Clone, Debug)]
+pub enum Complaint {
+    /// It is not sound, and the engine does not start with it; [`Question::config`] is the defaults.
+    Unsound(String),
+    /// This user may not read it; [`Question::config`] is the defaults.
+    Unread(String),
+    /// This user may not look at the files that it names, as far as is known.
+    FilesUnread(String),
+}
+
+impl Complaint {
+    /// Of what was said of a file.
+    pub fn of(error: &ConfigError) -> Self {
+        if lacks_rights(error) { Self::Unread(error.to_string()) } else { Self::Unsound(error.to_string()) }
+    }
+}
+
+/// Is a want of rights behind it?
+fn lacks_rights(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// How survivors would get to the softswitch.
@@ -193,13 +224,20 @@ fn way(config: &Config, device: &device::Facts) -> Way {
 
 fn configuration(question: &Question) -> Finding {
     const CHECK: &str = "configuration";
-    match (&question.file, &question.complaint) {
-        (Some(file), Some(complaint)) => Finding::new(
+    let Question { iface, file, complaint, .. } = question;
+    match (file, complaint) {
+        (Some(_), Some(Complaint::Unread(error))) => {
+            Finding::unknown(CHECK, "the file; what follows is judged by the defaults", error, iface)
+        }
+        (Some(_), Some(Complaint::FilesUnread(error))) => {
+            Finding::unknown(CHECK, "files that the configuration names", error, iface)
+        }
+        (Some(file), Some(Complaint::Unsound(complaint))) => Finding::new(
             CHECK,
             Severity::Error,
-            complaint.clone(),
+            complaint,
             "the engine does not start with it; what follows is judged by the defaults",
-            format!("vos-engine check --iface {} --config {}", question.iface, quoted(&file.to_string_lossy())),
+            format!("vos-engine check --iface {iface} --config {}", quoted(&file.to_string_lossy())),
         ),
         (Some(file), None) => Finding::ok(CHECK, format!("{} is sound", file.display())),
         (None, _) => Finding::ok(CHECK, "there is no configuration file: the defaults hold"),
@@ -286,13 +324,31 @@ mod tests {
             iface: "eth0".to_owned(),
             config: Config::default(),
             file: Some("/etc/vos/vos toml".into()),
-            complaint: Some("line 3: queues".to_owned()),
+            complaint: Some(Complaint::Unsound("line 3: queues".to_owned())),
         };
         let finding = configuration(&question);
         assert_eq!((finding.severity, finding.what.as_str()), (Severity::Error, "line 3: queues"));
         assert_eq!(finding.fix, "vos-engine check --iface eth0 --config '/etc/vos/vos toml'");
+        question.complaint = Some(Complaint::Unread("/etc/vos/vos.toml: Permission denied".to_owned()));
+        let finding = configuration(&question);
+        assert!(finding.severity == Severity::Note && finding.what.starts_with("not checked: the file"), "{finding:?}");
         question.complaint = None;
         assert_eq!(configuration(&question).severity, Severity::Ok);
+    }
+
+    #[test]
+    fn a_lack_of_rights_is_told_from_a_refusal() {
+        let load = |errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            crate::xdp::LoadError::from(crate::xdp::PinError::Io { path: "/x".into(), source })
+        };
+        assert!(lacks_rights(&load(libc::EPERM)) && !lacks_rights(&load(libc::EINVAL)));
+        let read = |errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            Complaint::of(&ConfigError::Unreadable { path: "/x".into(), source })
+        };
+        assert!(matches!(read(libc::EACCES), Complaint::Unread(_)));
+        assert!(matches!(read(libc::ENOENT), Complaint::Unsound(_)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use vos_engine::config::{self, Config, INTERFACE_NAME_MAX};
 use vos_engine::control::terminal::printable;
-use vos_engine::doctor::{self, Finding, Question, Severity};
+use vos_engine::doctor::{self, Complaint, Finding, Question, Severity};
 
 use crate::Cli;
 use crate::answer::{Failure, WARNED, print_json};
@@ -67,17 +67,12 @@ pub(crate) fn doctor(cli: &Cli, args: &DoctorArgs) -> Result<u8, Failure> {
 
 /// What is examined, and why that.
 fn question(cli: &Cli, args: &DoctorArgs) -> Result<(Question, &'static str), Failure> {
-    let usual = || Some(PathBuf::from(config::USUAL_FILE)).filter(|usual| usual.exists());
+    // one that cannot be looked for may be there
+    let usual = || Some(PathBuf::from(config::USUAL_FILE)).filter(|usual| usual.try_exists().unwrap_or(true));
     let file = args.config.clone().or_else(usual);
     let named = args.interface.as_ref().map(|iface| (iface.clone(), "as asked for"));
     let named = named.or_else(|| cli.iface.as_ref().map(|iface| (iface.clone(), "as asked for")));
-    let read = |iface: Option<&str>| {
-        Config::read_to_run(file.as_deref(), |config| {
-            if let Some(iface) = iface {
-                iface.clone_into(&mut config.iface);
-            }
-        })
-    };
+    let read = |iface: Option<&str>| Config::read_to_run(file.as_deref(), with(iface));
     let (iface, chosen) = match named {
         Some(named) => named,
         None => match read(None).ok().map(|config| config.iface).filter(|iface| !iface.is_empty()) {
@@ -88,14 +83,27 @@ fn question(cli: &Cli, args: &DoctorArgs) -> Result<(Question, &'static str), Fa
     if iface.is_empty() || iface.len() > INTERFACE_NAME_MAX {
         return Err(Failure::NoInterface(iface));
     }
-    let question = match read(Some(&iface)) {
-        Ok(config) => Question { iface, config, file, complaint: None },
-        Err(error) => {
-            let config = Config { iface: iface.clone(), ..Config::default() };
-            Question { iface, config, file, complaint: Some(error.to_string()) }
-        }
+    let (config, complaint) = match read(Some(&iface)) {
+        Ok(config) => (config, None),
+        // secrets that it names are root's and the engine's to read
+        Err(error) => match Config::read(file.as_deref(), with(Some(&iface))) {
+            Ok(config) if !nix::unistd::geteuid().is_root() => {
+                (config, Some(Complaint::FilesUnread(error.to_string())))
+            }
+            _ => (Config { iface: iface.clone(), ..Config::default() }, Some(Complaint::of(&error))),
+        },
     };
+    let question = Question { iface, config, file, complaint };
     Ok((question, chosen))
+}
+
+/// Has a configuration be about this interface.
+fn with(iface: Option<&str>) -> impl FnOnce(&mut Config) {
+    move |config| {
+        if let Some(iface) = iface {
+            iface.clone_into(&mut config.iface);
+        }
+    }
 }
 
 fn of_default_route() -> Result<String, Failure> {

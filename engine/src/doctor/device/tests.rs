@@ -238,6 +238,15 @@ fn other_peoples_af_xdp_sockets_are_found_in_what_ss_prints() {
     assert_eq!(of(&judged(&facts), "other-af-xdp").severity, Error);
     let filter = Config { mode: Mode::Filter, ..Config::default() };
     assert!(judge(&facts, &filter).iter().all(|finding| finding.check != "other-af-xdp"));
+    // another user is not told that the program, and so the sockets, are an engine's
+    let attached = Attached { id: 42, native: true };
+    let unseen = Presence::Foreign { attached, program: "vos_filter".to_owned(), link: true };
+    let of_user = Facts { root: false, xdp: unseen, ..facts.clone() };
+    let findings = judged(&of_user);
+    let finding = of(&findings, "other-af-xdp");
+    assert_eq!((finding.severity, finding.fix.as_str()), (Note, "sudo vosctl doctor eth0"));
+    let alone = Facts { root: false, ..facts };
+    assert_eq!(of(&judged(&alone), "other-af-xdp").severity, Error, "no program is there: no engine");
 }
 
 #[test]
