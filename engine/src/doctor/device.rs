@@ -92,6 +92,25 @@ impl Facts {
         }
     }
 
+    /// Would the program run in the driver? `None`: this kernel does not tell, and no engine has tried.
+    pub(super) fn runs_natively(&self, attach: Attach) -> Option<bool> {
+        let told = matches!(self.features, Ok(Some(_))) || self.device.kind.is_some();
+        match (&self.xdp, attach) {
+            (_, Attach::Generic) => Some(false),
+            // a start keeps what is there
+            (Presence::Ours(attached), Attach::Auto) => Some(attached.native),
+            _ if self.device.link.mtu > NATIVE_MTU_MAX || self.queue_pairs_max().is_some() => Some(false),
+            _ => told.then(|| self.native()),
+        }
+    }
+
+    /// How many queues the driver takes native XDP with at most ([`Channels::native_xdp_max`]), where it has more in use.
+    fn queue_pairs_max(&self) -> Option<u32> {
+        let channels = self.channels?;
+        let most = channels.native_xdp_max(&self.driver);
+        (channels.combined > most).then_some(most)
+    }
+
     /// Does a bridge take its frames away?
     pub(super) fn is_bridged(&self) -> bool {
         self.master().is_some_and(|master| master.kind.as_deref() == Some("bridge"))
@@ -338,25 +357,22 @@ fn judge_native(facts: &Facts, config: &Config) -> Finding {
 /// More queues than those with which the driver takes native XDP ([`Channels::native_xdp_max`]). Older drivers tell of native
 /// XDP all the same and refuse it when it is tried, newer ones do not tell of it then.
 fn judge_queue_pairs(facts: &Facts, severity: super::Severity) -> Option<Finding> {
-    let channels = facts.channels?;
-    let most = channels.native_xdp_max(&facts.driver);
-    (channels.combined > most).then(|| {
-        let name = &facts.device.link.name;
-        let told = matches!(&facts.features, Ok(Some(features)) if features.native());
-        Finding::new(
-            "native-xdp",
-            if told { Note } else { severity },
-            format!(
-                "{name} uses {} of {} queues, and {} {} native XDP with {most} at most",
-                channels.combined,
-                channels.max_combined,
-                facts.driver,
-                if told { "may take" } else { "takes" }
-            ),
-            "the driver keeps a sending queue for each; with more it refuses, and generic XDP takes its place",
-            format!("ethtool -L {name} combined {most}"),
-        )
-    })
+    let (most, channels) = facts.queue_pairs_max().zip(facts.channels)?;
+    let name = &facts.device.link.name;
+    let told = matches!(&facts.features, Ok(Some(features)) if features.native());
+    Some(Finding::new(
+        "native-xdp",
+        if told { Note } else { severity },
+        format!(
+            "{name} uses {} of {} queues, and {} {} native XDP with {most} at most",
+            channels.combined,
+            channels.max_combined,
+            facts.driver,
+            if told { "may take" } else { "takes" }
+        ),
+        "the driver keeps a sending queue for each; with more it refuses, and generic XDP takes its place",
+        format!("ethtool -L {name} combined {most}"),
+    ))
 }
 
 fn judge_zero_copy(facts: &Facts, config: &Config) -> Finding {

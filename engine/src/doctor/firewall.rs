@@ -66,6 +66,14 @@ fn judge_rules(rules: &Rules, config: &Config, way: Way, iface: &str) -> Finding
              unless the engine keeps it out, too",
             "nft -a list ruleset",
         ),
+        Way::Untried => Finding::new(
+            CHECK,
+            Note,
+            what,
+            "if the driver does not take native XDP, what the engine relays goes around the firewall, and these rules no longer \
+             hold for it; else what they drop never reaches the softswitch, as before",
+            "nft -a list ruleset",
+        ),
         Way::Reentry | Way::Kernel => Finding::new(
             CHECK,
             Note,
@@ -105,8 +113,8 @@ fn judge_closed(rules: &Rules, ports: &[u16], way: Way) -> Option<Finding> {
         Note,
         format!("{}, and no rule there accepts UDP {} by its port", drops(&places), listed(&absent)),
         match way {
-            Way::Raw | Way::Peer => {
-                "what the engine relays goes around it; what takes the kernel's path, as when the engine is stopped, is dropped \
+            Way::Raw | Way::Peer | Way::Untried => {
+                "what the engine relays by a raw socket or to a peer goes around it; what takes the kernel's path, as when the engine is stopped, is dropped \
                  unless its source is accepted"
             }
             Way::Reentry | Way::Kernel => {
@@ -144,20 +152,31 @@ fn is_builtin(chain: &str) -> bool {
 /// What a start says of relays that go around the firewall.
 fn judge_bypass(inspected: &FirewallVerdict, config: &Config, way: Way, iface: &str) -> Option<Finding> {
     const CHECK: &str = "firewall-bypass";
-    if !matches!(way, Way::Raw | Way::Peer) {
+    if !matches!(way, Way::Raw | Way::Peer | Way::Untried) {
         return (way == Way::Reentry)
             .then(|| Finding::ok(CHECK, "survivors re-enter the interface, and the firewall sees them as before"));
     }
     let obstacle = match inspected {
         FirewallVerdict::Clear => {
+            let go = if way == Way::Untried { "may go" } else { "go" };
             return Some(Finding::ok(
                 CHECK,
-                "survivors go around the firewall, and none of its rules is about SIP or lo",
+                format!("survivors {go} around the firewall, and none of its rules is about SIP or lo"),
             ));
         }
         FirewallVerdict::Rule(rule) => format!("a rule is about SIP or lo: {rule}"),
         FirewallVerdict::Unknown(why) => format!("its rules cannot be read ({why})"),
     };
+    if way == Way::Untried {
+        return Some(Finding::new(
+            CHECK,
+            Note,
+            format!("survivors may go around the firewall, and {obstacle}"),
+            "it depends on whether the driver takes native XDP: if so they re-enter the interface; if not the engine does not \
+             relay, unless relay.accept_firewall_bypass = true",
+            format!("vos-engine --iface {iface} --mode monitor --unload-on-exit  # its first line says what it got"),
+        ));
+    }
     let accepted = config.relay.accept_firewall_bypass;
     let falls_back = config.relay.to == RelayTo::Local && config.relay.inject == Inject::Auto;
     let (severity, why) = match (accepted, falls_back) {
@@ -199,9 +218,13 @@ mod tests {
     #[test]
     fn rules_that_drop_sip_matter_where_survivors_go_around_them() {
         for rules in [nft(NFT), iptables(IPTABLES)] {
-            for (way, severity) in
-                [(Way::Reentry, Note), (Way::Kernel, Note), (Way::Raw, Warning), (Way::Peer, Warning)]
-            {
+            for (way, severity) in [
+                (Way::Reentry, Note),
+                (Way::Kernel, Note),
+                (Way::Untried, Note),
+                (Way::Raw, Warning),
+                (Way::Peer, Warning),
+            ] {
                 let findings = judged(&rules, way);
                 let finding = of(&findings, "firewall");
                 assert_eq!(finding.severity, severity, "{way:?}");
@@ -318,6 +341,11 @@ mod tests {
         assert_eq!(with(Inject::Auto, "unix:/run/sip", false, &FirewallVerdict::Unknown("no nft".to_owned())), Error);
         assert_eq!(with(Inject::Raw, "local", true, &rule), Note);
         assert_eq!(with(Inject::Raw, "local", false, &FirewallVerdict::Clear), Severity::Ok);
+        let untried = judge(&clear(), &rule, &Config::default(), Way::Untried, "eth0");
+        let finding = of(&untried, "firewall-bypass");
+        assert!(finding.severity == Note && finding.why.contains("depends on whether the driver"), "{finding:?}");
+        let untried = judge(&clear(), &FirewallVerdict::Clear, &Config::default(), Way::Untried, "eth0");
+        assert_eq!(of(&untried, "firewall-bypass").severity, Severity::Ok);
         let findings = judge(&clear(), &rule, &Config::default(), Way::Reentry, "eth0");
         assert_eq!(of(&findings, "firewall-bypass").severity, Severity::Ok);
     }

@@ -30,7 +30,7 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
-use crate::config::{Attach, Config, ConfigError, Inject, Mode, RelayTo};
+use crate::config::{Config, ConfigError, Inject, Mode, RelayTo};
 use crate::netlink::Netlink;
 
 /// How bad a finding is.
@@ -145,6 +145,8 @@ enum Way {
     Reentry,
     /// By a raw socket, around the firewall.
     Raw,
+    /// By re-entry if the driver takes native XDP, which is not told before it is tried; else by a raw socket.
+    Untried,
     /// To a unix socket or over UDP to backends, around the firewall.
     Peer,
 }
@@ -215,10 +217,12 @@ fn way(config: &Config, device: &device::Facts) -> Way {
         (Mode::Relay, RelayTo::Unix { .. } | RelayTo::Proxy(_), _) => Way::Peer,
         (Mode::Relay, RelayTo::Local, Inject::Raw) => Way::Raw,
         (Mode::Relay, RelayTo::Local, Inject::Reentry) => Way::Reentry,
-        (Mode::Relay, RelayTo::Local, Inject::Auto) => {
-            let native = config.xdp.attach != Attach::Generic && device.native();
-            if native && !device.is_bridged() { Way::Reentry } else { Way::Raw }
-        }
+        (Mode::Relay, RelayTo::Local, Inject::Auto) if device.is_bridged() => Way::Raw,
+        (Mode::Relay, RelayTo::Local, Inject::Auto) => match device.runs_natively(config.xdp.attach) {
+            Some(true) => Way::Reentry,
+            Some(false) => Way::Raw,
+            None => Way::Untried,
+        },
     }
 }
 
@@ -292,6 +296,10 @@ fn output(program: &str, arguments: &[&str], at_most: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Attach;
+    use crate::ethtool::Channels;
+    use crate::netlink::Attached;
+    use crate::xdp::Presence;
 
     /// The finding of this check; there is one at most.
     pub(super) fn of<'a>(findings: &'a [Finding], check: &str) -> &'a Finding {
@@ -364,6 +372,24 @@ mod tests {
         assert_eq!(way(&config, &device::tests::bridged()), Way::Reentry);
         config.relay.inject = Inject::Raw;
         assert_eq!(way(&config, &card), Way::Raw);
+        config.relay.inject = Inject::Auto;
+        let attached = |native| Presence::Ours(Attached { id: 1, native });
+        let running = device::Facts { xdp: attached(false), ..card.clone() };
+        assert_eq!(way(&config, &running), Way::Raw, "the driver has refused");
+        let mut jumbo = card.clone();
+        jumbo.device.link.mtu = 9_000;
+        assert_eq!(way(&config, &jumbo), Way::Raw);
+        jumbo.xdp = attached(true);
+        assert_eq!(way(&config, &jumbo), Way::Reentry, "this driver takes it");
+        let channels = Some(Channels { combined: 8, max_combined: 8, ..Channels::default() });
+        let amazon = device::Facts { driver: "ena".to_owned(), channels, ..card.clone() };
+        assert_eq!(way(&config, &amazon), Way::Raw);
+        // Debian 12
+        let silent = device::Facts { features: Ok(None), ..card.clone() };
+        assert_eq!(way(&config, &silent), Way::Untried);
+        assert_eq!(way(&config, &device::Facts { xdp: attached(true), ..silent.clone() }), Way::Reentry);
+        config.xdp.attach = Attach::Generic;
+        assert_eq!(way(&config, &silent), Way::Raw);
         config.relay.to = RelayTo::Proxy(None);
         assert_eq!(way(&config, &card), Way::Peer);
         config.mode = Mode::Filter;
