@@ -122,6 +122,23 @@ impl Facts {
         if told > 0 { told } else { self.device.link.rx_queues.max(1) }
     }
 
+    /// Has the card use so many queues, and all that goes with it.
+    pub(super) fn with_queues(&self, config: &Config, queues: u32) -> String {
+        let name = &self.device.link.name;
+        // what a driver with queues apart calls them
+        let apart = self.channels.is_some_and(|channels| channels.combined == 0 && channels.rx > 0);
+        let count = if apart { format!("rx {queues} tx {queues}") } else { format!("combined {queues}") };
+        let restart = format!("systemctl restart vos-engine@{name}");
+        let written = config.queues == 0 || config.queues == queues;
+        let (running, key) = (matches!(self.xdp, Presence::Ours(_)), format!("queues = {queues} in vos.toml"));
+        match (running, written) {
+            (false, true) => format!("ethtool -L {name} {count}"),
+            (true, true) => format!("ethtool -L {name} {count} && {restart}"),
+            (false, false) => format!("ethtool -L {name} {count}  # and {key}"),
+            (true, false) => format!("ethtool -L {name} {count}  # and {key}; then {restart}"),
+        }
+    }
+
     fn named(&self, index: u32) -> Option<&Device> {
         self.all.iter().find(|device| device.link.index == index)
     }
@@ -325,7 +342,7 @@ fn judge_native(facts: &Facts, config: &Config) -> Finding {
         );
     }
     let severity = if config.xdp.attach == Attach::Native { Error } else { Warning };
-    if let Some(refused) = judge_queue_pairs(facts, severity) {
+    if let Some(refused) = judge_queue_pairs(facts, config, severity) {
         return refused;
     }
     match &facts.features {
@@ -356,7 +373,7 @@ fn judge_native(facts: &Facts, config: &Config) -> Finding {
 
 /// More queues than those with which the driver takes native XDP ([`Channels::native_xdp_max`]). Older drivers tell of native
 /// XDP all the same and refuse it when it is tried, newer ones do not tell of it then.
-fn judge_queue_pairs(facts: &Facts, severity: super::Severity) -> Option<Finding> {
+fn judge_queue_pairs(facts: &Facts, config: &Config, severity: super::Severity) -> Option<Finding> {
     let (most, channels) = facts.queue_pairs_max().zip(facts.channels)?;
     let name = &facts.device.link.name;
     let told = matches!(&facts.features, Ok(Some(features)) if features.native());
@@ -371,7 +388,7 @@ fn judge_queue_pairs(facts: &Facts, severity: super::Severity) -> Option<Finding
             if told { "may take" } else { "takes" }
         ),
         "the driver keeps a sending queue for each; with more it refuses, and generic XDP takes its place",
-        format!("ethtool -L {name} combined {most}"),
+        facts.with_queues(config, most),
     ))
 }
 

@@ -185,7 +185,7 @@ fn gather(question: &Question) -> io::Result<Facts> {
     Ok(Facts {
         kernel: kernel::gather(),
         privileges: privileges::gather(),
-        queues: queues::gather(iface),
+        queues: queues::gather(&device.device.link),
         inspected: crate::relay::inspect_firewall(&config.xdp.sip_ports),
         conntrack: conntrack::gather(),
         softswitch: softswitch::gather(&config.xdp.sip_ports),

@@ -5,6 +5,8 @@ use super::Severity::{Error, Note, Warning};
 use super::{Finding, device, listed, read};
 use crate::config::{Config, CoreList, Mode, Wait};
 use crate::ethtool::{self, Ethtool, Rules, Udp};
+use crate::netlink::{Link, xdp_features};
+use crate::xdp::Presence;
 
 /// Queues, how packets come to them, and the cores that are there for them.
 #[derive(Clone, Debug, Default)]
@@ -17,16 +19,20 @@ pub(super) struct Facts {
     pub(super) table: Option<Vec<u32>>,
     /// Does RSS look at the ports of UDP over IPv4? `None`: not told.
     pub(super) by_ports: Option<bool>,
+    /// Queues among which RSS chooses; `None`: not told.
+    pub(super) rss_queues: Option<u32>,
     /// Rules for flows in the card; `None`: the driver has none.
     pub(super) rules: Option<Rules>,
+    /// Queues with an AF_XDP socket; empty where there is none, or the kernel does not tell (before 6.15).
+    pub(super) bound: Vec<u32>,
 }
 
-pub(super) fn gather(iface: &str) -> Facts {
+pub(super) fn gather(link: &Link) -> Facts {
     let cores = |file: &str| {
         let text = read(&format!("/sys/devices/system/cpu/{file}"), 64 * 1024).unwrap_or_default();
         text.trim().parse::<CoreList>().map(|list| list.cores().to_vec()).unwrap_or_default()
     };
-    let ethtool = Ethtool::open(iface).ok();
+    let ethtool = Ethtool::open(&link.name).ok();
     let ask = || ethtool.as_ref();
     let fields = ask().and_then(|ethtool| ethtool.hash_fields(Udp::V4).ok());
     Facts {
@@ -36,7 +42,9 @@ pub(super) fn gather(iface: &str) -> Facts {
         by_ports: fields
             .filter(|fields| *fields != 0)
             .map(|fields| fields & ethtool::HASH_ADDRESSES_AND_PORTS == ethtool::HASH_ADDRESSES_AND_PORTS),
+        rss_queues: ask().and_then(|ethtool| ethtool.rss_queues().ok()).filter(|queues| *queues > 0),
         rules: ask().and_then(|ethtool| ethtool.rules().ok()),
+        bound: xdp_features::bound_queues(link.index).unwrap_or_default(),
     }
 }
 
@@ -45,21 +53,10 @@ pub(super) fn judge(facts: &Facts, device: &device::Facts, config: &Config) -> V
     if config.mode == Mode::Relay {
         findings.push(judge_cores(facts, device, config));
     }
-    findings.extend(judge_table(facts, device));
+    findings.extend(judge_table(facts, device, config));
     findings.extend(judge_hash(facts, device));
     findings.extend(judge_rules(facts, device, config));
     findings
-}
-
-/// `combined N`, or what a driver with queues apart calls it.
-fn channels(device: &device::Facts, queues: u32) -> String {
-    let apart = device.channels.is_some_and(|channels| channels.combined == 0 && channels.rx > 0);
-    let name = &device.device.link.name;
-    if apart {
-        format!("ethtool -L {name} rx {queues} tx {queues}")
-    } else {
-        format!("ethtool -L {name} combined {queues}")
-    }
 }
 
 fn judge_queues(facts: &Facts, device: &device::Facts, config: &Config) -> Finding {
@@ -72,7 +69,17 @@ fn judge_queues(facts: &Facts, device: &device::Facts, config: &Config) -> Findi
             Error,
             format!("{name} has {has} RX queues, and queues = {asked}"),
             "every queue wants a socket, or what arrives by the others is not seen: the engine does not start",
-            channels(device, asked),
+            device.with_queues(config, asked),
+        );
+    }
+    // it was given queues since the engine's start; old kernels name no sockets
+    if matches!(device.xdp, Presence::Ours(_)) && !facts.bound.is_empty() && facts.bound.len() < has as usize {
+        return Finding::new(
+            CHECK,
+            Warning,
+            format!("{name} has {has} RX queues, and the engine a socket on {}", listed(&facts.bound)),
+            "what arrives by the others has no worker and takes the kernel's path; a start takes all queues",
+            format!("systemctl restart vos-engine@{name}"),
         );
     }
     let most = device.channels.map_or(0, |channels| channels.max_combined.max(channels.max_rx));
@@ -82,7 +89,7 @@ fn judge_queues(facts: &Facts, device: &device::Facts, config: &Config) -> Findi
             Warning,
             format!("{name} has {has} RX queues, and this host {cores} cores"),
             "several workers share a core and wake each other out of its cache",
-            channels(device, cores),
+            device.with_queues(config, cores),
         );
     }
     if asked == 0 && has < cores && most > has {
@@ -92,7 +99,7 @@ fn judge_queues(facts: &Facts, device: &device::Facts, config: &Config) -> Findi
             Note,
             format!("{name} uses {has} of {most} RX queues, and this host has {cores} cores"),
             "a flood is judged on as many cores as there are queues; leave some to the softswitch",
-            channels(device, better),
+            device.with_queues(config, better),
         );
     }
     Finding::ok(CHECK, format!("{name} has {has} RX queues, and this host {cores} cores"))
@@ -123,7 +130,7 @@ fn judge_cores(facts: &Facts, device: &device::Facts, config: &Config) -> Findin
             Warning,
             format!("worker.wait = \"busy\" with {queues} queues on {} cores", facts.online.len()),
             "each worker takes a core for itself, and nothing is left for the softswitch",
-            channels(device, (facts.online.len() as u32 / 2).max(1)),
+            device.with_queues(config, (facts.online.len() as u32 / 2).max(1)),
         );
     }
     if !cores.is_empty() && cores.len() < queues {
@@ -164,21 +171,45 @@ fn ranges(cores: &[usize]) -> String {
     words.join(",").parse::<CoreList>().map_or_else(|_| words.join(","), |list| list.to_string())
 }
 
-fn judge_table(facts: &Facts, device: &device::Facts) -> Option<Finding> {
+impl Facts {
+    /// The queues to which rules send SIP.
+    fn sip_queues(&self, config: &Config) -> Vec<u32> {
+        let ports = self.rules.iter().flat_map(|rules| &rules.rules).filter_map(|rule| rule.port);
+        let sip = ports.filter(|rule| config.xdp.sip_ports.contains(&rule.port));
+        sip.map(|rule| rule.queue).collect::<BTreeSet<u32>>().into_iter().collect()
+    }
+
+    /// The queues that SIP has for itself, as `vosctl tune low-latency` has it: RSS takes all others, and none of them.
+    fn own_queues(&self, queues: u32, config: &Config) -> Option<Vec<u32>> {
+        let (table, own) = (self.table.as_ref()?, self.sip_queues(config));
+        let all = (0..queues).all(|queue| own.contains(&queue) != table.contains(&queue));
+        (all && !own.is_empty()).then_some(own)
+    }
+}
+
+fn judge_table(facts: &Facts, device: &device::Facts, config: &Config) -> Option<Finding> {
     const CHECK: &str = "rss";
     let table = facts.table.as_ref()?;
-    let (queues, name) = (device.rx_queues(), &device.device.link.name);
+    let (has, name) = (device.rx_queues(), &device.device.link.name);
+    // ixgbe has up to 63 queues, and chooses among 16
+    let queues = facts.rss_queues.map_or(has, |reach| reach.min(has));
+    let own = facts.own_queues(queues, config).unwrap_or_default();
+    let wanted = queues - own.len() as u32;
     let mut slots: BTreeMap<u32, usize> = BTreeMap::new();
     table.iter().for_each(|queue| *slots.entry(*queue).or_default() += 1);
     let (used, most) = (slots.len() as u32, slots.values().copied().max().unwrap_or(0));
-    let share = table.len().div_ceil(queues.max(1) as usize);
-    Some(if used < queues {
+    let share = table.len().div_ceil(wanted.max(1) as usize);
+    let even = match own.contains(&0) {
+        true => format!("ethtool -X {name} start {} equal {wanted}", own.len()),
+        false => format!("ethtool -X {name} equal {wanted}"),
+    };
+    Some(if used < wanted {
         Finding::new(
             CHECK,
             Warning,
-            format!("RSS uses {used} of {queues} queues"),
+            format!("RSS uses {used} of {wanted} queues"),
             "the others are idle, and a flood is judged on fewer cores than there could be",
-            format!("ethtool -X {name} equal {queues}"),
+            even,
         )
     } else if most > 2 * share {
         Finding::new(
@@ -186,10 +217,20 @@ fn judge_table(facts: &Facts, device: &device::Facts) -> Option<Finding> {
             Warning,
             format!("one queue has {most} of RSS' {} slots; {share} would be its share", table.len()),
             "the core of that queue is full while others are idle",
-            format!("ethtool -X {name} equal {queues}"),
+            even,
         )
-    } else {
+    } else if queues < has {
+        Finding::new(
+            CHECK,
+            Note,
+            format!("{name} has {has} RX queues, and RSS chooses among {queues} of them"),
+            "the others are idle, and their sockets and workers take memory",
+            device.with_queues(config, queues),
+        )
+    } else if own.is_empty() {
         Finding::ok(CHECK, format!("RSS spreads over all {queues} queues"))
+    } else {
+        Finding::ok(CHECK, format!("RSS spreads over {wanted} queues, and SIP has queue {} of its own", listed(&own)))
     })
 }
 
@@ -211,9 +252,8 @@ fn judge_hash(facts: &Facts, device: &device::Facts) -> Option<Finding> {
 fn judge_rules(facts: &Facts, device: &device::Facts, config: &Config) -> Option<Finding> {
     const CHECK: &str = "steering";
     let (rules, name) = (&facts.rules.as_ref()?.rules, &device.device.link.name);
-    let sip = |rule: &&ethtool::Rule| rule.port.is_some_and(|port| config.xdp.sip_ports.contains(&port.port));
-    let to: BTreeSet<u32> = rules.iter().filter(sip).filter_map(|rule| rule.port).map(|port| port.queue).collect();
-    let to: Vec<u32> = to.into_iter().collect();
+    let to = facts.sip_queues(config);
+    let reach = facts.rss_queues.unwrap_or(u32::MAX).min(device.rx_queues());
     let others = rules.iter().filter(|rule| rule.port.is_none()).count();
     let out_of_reach = to.iter().any(|queue| *queue >= device.rx_queues());
     Some(if out_of_reach {
@@ -224,6 +264,8 @@ fn judge_rules(facts: &Facts, device: &device::Facts, config: &Config) -> Option
             "what goes to a queue without a socket is not seen by a worker, or is lost",
             format!("ethtool -n {name}  # then ethtool -N {name} delete ID"),
         )
+    } else if facts.own_queues(reach, config).is_some() {
+        Finding::ok(CHECK, format!("SIP has queue {} of its own", listed(&to)))
     } else if !to.is_empty() && device.rx_queues() > 1 {
         let one = to.len() == 1;
         Finding::new(
@@ -252,6 +294,7 @@ mod tests {
     use super::super::tests::of;
     use super::*;
     use crate::ethtool::{Channels, PortRule, Rule};
+    use crate::netlink::Attached;
 
     /// Eight cores, for a card with eight queues.
     fn facts() -> Facts {
@@ -260,6 +303,8 @@ mod tests {
             isolated: Vec::new(),
             table: Some(ethtool::even_table(128, 0, 8)),
             by_ports: Some(true),
+            rss_queues: Some(8),
+            bound: Vec::new(),
             rules: Some(Rules::default()),
         }
     }
@@ -283,7 +328,34 @@ mod tests {
         assert_eq!(of(&findings, "queues").fix, "ethtool -L eth0 combined 4");
         let filter = Config { mode: Mode::Filter, ..config };
         assert_eq!(of(&judged(&facts(), &filter), "queues").severity, Severity::Ok, "no worker, no socket");
-        assert_eq!(of(&judged(&facts(), &Config { queues: 8, ..Config::default() }), "queues").severity, Severity::Ok);
+        let eight = Config { queues: 8, ..Config::default() };
+        assert_eq!(of(&judged(&facts(), &eight), "queues").severity, Severity::Ok);
+        let two = Facts { online: vec![0, 1], ..facts() };
+        let fix = "ethtool -L eth0 combined 2  # and queues = 2 in vos.toml";
+        assert_eq!(of(&judged(&two, &eight), "queues").fix, fix, "or the engine does not start");
+    }
+
+    #[test]
+    fn queues_that_came_since_the_engines_start_have_no_worker() {
+        let with = |bound: &[u32], xdp| {
+            let facts = Facts { bound: bound.to_vec(), ..facts() };
+            let device = device::Facts { xdp, ..device::tests::card() };
+            of(&judge(&facts, &device, &Config::default()), "queues").clone()
+        };
+        let ours = || Presence::Ours(Attached { id: 1, native: true });
+        let finding = with(&[0, 1, 2, 3], ours());
+        assert_eq!((finding.severity, finding.fix.as_str()), (Warning, "systemctl restart vos-engine@eth0"));
+        assert!(finding.what.contains("8 RX queues, and the engine a socket on 0, 1, 2 and 3"), "{finding:?}");
+        for well in [with(&[0, 1, 2, 3, 4, 5, 6, 7], ours()), with(&[], ours()), with(&[0], Presence::Free)] {
+            assert_eq!(well.severity, Severity::Ok, "{well:?}");
+        }
+        let device = device::Facts { xdp: ours(), ..device::tests::card() };
+        let two = Facts { online: vec![0, 1], ..facts() };
+        let fix = |config| of(&judge(&two, &device, &config), "queues").fix.clone();
+        let restart = "systemctl restart vos-engine@eth0";
+        assert_eq!(fix(Config::default()), format!("ethtool -L eth0 combined 2 && {restart}"));
+        let eight = Config { queues: 8, ..Config::default() };
+        assert_eq!(fix(eight), format!("ethtool -L eth0 combined 2  # and queues = 2 in vos.toml; then {restart}"));
     }
 
     #[test]
@@ -346,6 +418,52 @@ mod tests {
         assert_eq!(with(ethtool::even_table(100, 0, 8)).severity, Severity::Ok, "12 or 13 each");
         let none = judged(&Facts { table: None, ..facts() }, &Config::default());
         assert!(none.iter().all(|finding| finding.check != "rss"), "a driver that has no table");
+    }
+
+    #[test]
+    fn sip_may_have_a_queue_of_its_own() {
+        let port = |udp, queue| Rule { id: 1, port: Some(PortRule { udp, port: 5060, queue }) };
+        let rules = |queue| Some(Rules { rules: vec![port(Udp::V4, queue), port(Udp::V6, queue)] });
+        // what `vosctl tune low-latency` makes
+        let tuned = Facts { table: Some(ethtool::even_table(128, 1, 7)), rules: rules(0), ..facts() };
+        let findings = judged(&tuned, &Config::default());
+        for check in ["rss", "steering"] {
+            let finding = of(&findings, check);
+            assert!(
+                finding.severity == Severity::Ok && finding.what.contains("SIP has queue 0 of its own"),
+                "{finding:?}"
+            );
+        }
+        let mut table = ethtool::even_table(128, 1, 7);
+        table[..60].fill(1);
+        let findings = judged(&Facts { table: Some(table), ..tuned.clone() }, &Config::default());
+        assert_eq!(of(&findings, "rss").fix, "ethtool -X eth0 start 1 equal 7");
+        let idle = Facts { table: Some(ethtool::even_table(128, 2, 6)), ..tuned.clone() };
+        let shared = Facts { rules: rules(1), ..tuned.clone() };
+        for (facts, steering) in [(idle, Note), (shared, Note)] {
+            let findings = judged(&facts, &Config::default());
+            assert_eq!((of(&findings, "rss").severity, of(&findings, "steering").severity), (Warning, steering));
+        }
+    }
+
+    #[test]
+    fn rss_need_not_reach_all_queues() {
+        // ixgbe: 63 queues
+        let channels = Some(Channels { combined: 63, max_combined: 63, ..Channels::default() });
+        let card = device::Facts { channels, ..device::tests::card() };
+        let all = Facts {
+            online: (0..64).collect(),
+            rss_queues: Some(16),
+            table: Some(ethtool::even_table(128, 0, 16)),
+            ..facts()
+        };
+        let findings = judge(&all, &card, &Config::default());
+        let finding = of(&findings, "rss");
+        assert_eq!((finding.severity, finding.fix.as_str()), (Note, "ethtool -L eth0 combined 16"));
+        let half = Facts { table: Some(ethtool::even_table(128, 0, 8)), ..all };
+        let findings = judge(&half, &card, &Config::default());
+        let finding = of(&findings, "rss");
+        assert_eq!((finding.severity, finding.fix.as_str()), (Warning, "ethtool -X eth0 equal 16"));
     }
 
     #[test]

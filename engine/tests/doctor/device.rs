@@ -170,7 +170,7 @@ fn mtu_and_offloads_are_those_that_the_card_has() {
 
 #[test]
 fn queues_are_those_that_the_driver_has() {
-    if !vos_bench::ready(&[]) {
+    if !vos_bench::ready(&["ethtool"]) {
         return;
     }
     let host = Host::new();
@@ -180,7 +180,15 @@ fn queues_are_those_that_the_driver_has() {
     host.refuses("--queues 1");
     host.paste(asked.fix("queues"));
     assert_eq!(host.examine(&host.iface, "queues = 1").severity("queues"), "ok");
-    drop(host.starts("--queues 1"));
+    let engine = host.starts("--queues 1");
+    assert_eq!(host.examine(&host.iface, "queues = 1").severity("queues"), "ok");
+    // queues that come under a running engine
+    tool(&host.ns, "ethtool", &format!("-L {} rx 2 tx 2", host.iface));
+    let more = host.said();
+    assert_eq!(more.severity("queues"), "warning", "{:#}", more.of("queues"));
+    assert!(more.what("queues").contains("has 2 RX queues, and the engine a socket on 0"), "{:#}", more.of("queues"));
+    drop(engine);
+    drop(host.starts(""));
     let absent = host.examine(&host.iface, "queues = 1\n[worker]\ncores = \"8191\"");
     assert_eq!(absent.severity("cores"), "warning", "{:#}", absent.of("cores"));
 }
