@@ -201,13 +201,13 @@ fn judge_tun(told: Result<(), i32>, iface: &str) -> Finding {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::Severity;
     use super::super::tests::of;
     use super::*;
 
     /// Debian 12.
-    fn debian() -> Facts {
+    pub(in crate::doctor) fn debian() -> Facts {
         Facts {
             root: true,
             release: "6.1.0-28-amd64".to_owned(),

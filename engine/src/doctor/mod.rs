@@ -79,6 +79,17 @@ impl Finding {
         Self { check, severity, what: what.into(), why: why.into(), fix: fix.into() }
     }
 
+    /// What only matters once the mode is relay is a note until then.
+    fn once_relayed(self) -> Self {
+        match self.severity {
+            Severity::Ok => self,
+            severity => {
+                let why = format!("once mode is relay: {}", self.why);
+                Self { severity: severity.min(Severity::Note), why, ..self }
+            }
+        }
+    }
+
     /// What could not be looked at.
     fn unknown(check: &'static str, subject: &str, error: &str, iface: &str) -> Self {
         let root = nix::unistd::geteuid().is_root();
@@ -195,8 +206,23 @@ fn gather(question: &Question) -> io::Result<Facts> {
     })
 }
 
+/// Whoever only watches yet wants to know what will be in the way: it is judged as for a relay, too.
 fn judge(facts: &Facts, question: &Question) -> Vec<Finding> {
-    let Question { iface, config, .. } = question;
+    let now = judge_as(facts, question, &question.config);
+    if question.config.mode != Mode::Monitor {
+        return now;
+    }
+    let relaying = Config { mode: Mode::Relay, ..question.config.clone() };
+    let then = judge_as(facts, question, &relaying);
+    let worse = |then: Finding| match now.iter().find(|now| now.check == then.check) {
+        Some(now) if *now == then || now.severity > then.severity.min(Severity::Note) => now.clone(),
+        _ => then.once_relayed(),
+    };
+    then.into_iter().map(worse).collect()
+}
+
+fn judge_as(facts: &Facts, question: &Question, config: &Config) -> Vec<Finding> {
+    let iface = &question.iface;
     let way = way(config, &facts.device);
     let mut findings = vec![configuration(question)];
     findings.extend(kernel::judge(&facts.kernel, config, iface));
@@ -357,6 +383,56 @@ mod tests {
         };
         assert!(matches!(read(libc::EACCES), Complaint::Unread(_)));
         assert!(matches!(read(libc::ENOENT), Complaint::Unsound(_)));
+    }
+
+    /// A card without native XDP, the tags of a VLAN taken away, one socket of somebody else's; nothing else is wrong.
+    fn without_native() -> Facts {
+        Facts {
+            kernel: kernel::tests::debian(),
+            privileges: privileges::Facts { root: true, capabilities: caps::all(), memlock: 0 },
+            device: device::Facts { rivals: vec!["queue 0 suricata".to_owned()], ..device::tests::generic_with_vlan() },
+            queues: queues::Facts { online: (0..8).collect(), ..queues::Facts::default() },
+            rules: ruleset::tests::iptables(ruleset::tests::IPTABLES),
+            inspected: crate::relay::FirewallVerdict::Rule("udp dport 5060 drop".to_owned()),
+            conntrack: conntrack::Facts::default(),
+            softswitch: softswitch::Facts { listeners: Ok(vec![]), rmem_max: None, cores: 8 },
+            clock: clock::gather(),
+        }
+    }
+
+    #[test]
+    fn whoever_watches_is_told_what_a_relay_would_want() {
+        use Severity::{Error, Note, Warning};
+        let facts = without_native();
+        let judged = |mode, inject| {
+            let mut config = Config { mode, queues: 4, ..Config::default() };
+            config.relay.inject = inject;
+            judge(&facts, &Question { iface: "eth0".to_owned(), config, file: None, complaint: None })
+        };
+        let (watching, relaying) = (judged(Mode::Monitor, Inject::Raw), judged(Mode::Relay, Inject::Raw));
+        for (check, then) in [
+            ("zero-copy", Note),
+            ("other-af-xdp", Error),
+            ("queues", Error),
+            ("firewall", Warning),
+            ("firewall-bypass", Error),
+        ] {
+            assert_eq!(of(&relaying, check).severity, then, "{check}");
+            let finding = of(&watching, check);
+            assert_eq!(finding.severity, Note, "{check}");
+            assert!(finding.why.starts_with("once mode is relay: "), "{finding:?}");
+        }
+        // what is wrong already stays as wrong as it is
+        for check in ["rx-vlan", "native-xdp", "softswitch"] {
+            let finding = of(&watching, check);
+            assert!(finding.severity == Warning && !finding.why.contains("once mode"), "{finding:?}");
+        }
+        for check in ["af-xdp", "memlock", "cores", "configuration"] {
+            assert_eq!(of(&watching, check), of(&relaying, check));
+        }
+        assert_eq!(of(&judged(Mode::Monitor, Inject::Auto), "tun").severity, Severity::Ok);
+        assert!(judged(Mode::Filter, Inject::Auto).iter().all(|finding| finding.check != "af-xdp"));
+        assert_eq!(watching.len(), relaying.len());
     }
 
     #[test]

@@ -43,6 +43,12 @@ pub(in crate::doctor) fn bridged() -> Facts {
     of_device(port, GOOD, vec![made(9, "br0", "bridge")])
 }
 
+/// One without XDP, whose VLAN's tags are taken away.
+pub(in crate::doctor) fn generic_with_vlan() -> Facts {
+    let vlan = Device { on: Some(2), ..made(7, "eth0.100", "vlan") };
+    Facts { rx_vlan: true, ..of_device(named(2, "eth0"), 0, vec![vlan]) }
+}
+
 fn judged(facts: &Facts) -> Vec<Finding> {
     judge(facts, &Config::default())
 }
