@@ -5,7 +5,7 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
     BondMode, BondXmitHashPolicy, InfoBond, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage,
 };
-use netlink_packet_route::route::RouteAttribute;
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
 
 use super::{Link, Netlink, family, read_link};
 
@@ -58,37 +58,41 @@ impl Netlink {
         Ok(devices.collect())
     }
 
-    /// Index of the interface of the default route, IPv4's before IPv6's, of several the one preferred.
+    /// Index of the interface of the main table's default route, IPv4's before IPv6's, of several the one preferred, of
+    /// several ways the first.
     pub fn default_interface(&mut self) -> io::Result<Option<u32>> {
         for any in [std::net::Ipv4Addr::UNSPECIFIED.into(), std::net::Ipv6Addr::UNSPECIFIED.into()] {
-            let mut ask = netlink_packet_route::route::RouteMessage::default();
+            let mut ask = RouteMessage::default();
             ask.header.address_family = family(any);
-            let mut best: Option<(u32, u32)> = None;
-            for message in self.0.ask(Message::GetRoute(ask), NLM_F_DUMP)? {
-                let Message::NewRoute(route) = message else { continue };
-                if route.header.destination_prefix_length != 0 {
-                    continue;
-                }
-                let (mut out, mut metric) = (None, 0);
-                for attribute in &route.attributes {
-                    match attribute {
-                        RouteAttribute::Oif(index) => out = Some(*index),
-                        RouteAttribute::Priority(priority) => metric = *priority,
-                        _ => {}
-                    }
-                }
-                if let Some(out) = out
-                    && best.is_none_or(|(least, _)| metric < least)
-                {
-                    best = Some((metric, out));
-                }
-            }
-            if let Some((_, index)) = best {
+            let routes = self.0.ask(Message::GetRoute(ask), NLM_F_DUMP)?;
+            let defaults = routes.iter().filter_map(|message| match message {
+                Message::NewRoute(route) => default_way(route),
+                _ => None,
+            });
+            // of equals the first
+            if let Some((_, index)) = defaults.min_by_key(|(metric, _)| *metric) {
                 return Ok(Some(index));
             }
         }
         Ok(None)
     }
+}
+
+/// Metric and interface of a route, if it is the main table's for everywhere.
+fn default_way(route: &RouteMessage) -> Option<(u32, u32)> {
+    let mut table = u32::from(route.header.table);
+    let (mut out, mut metric) = (None, 0);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::Oif(index) => out = Some(*index),
+            RouteAttribute::MultiPath(hops) => out = out.or(hops.first().map(|hop| hop.interface_index)),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            _ => {}
+        }
+    }
+    let is_default = route.header.destination_prefix_length == 0 && table == u32::from(RouteHeader::RT_TABLE_MAIN);
+    out.filter(|_| is_default).map(|out| (metric, out))
 }
 
 impl Device {

@@ -50,9 +50,40 @@ fn without_an_interface_it_is_that_of_the_flag_the_configuration_or_the_default_
     assert_eq!(run(&["--config", none]).0, format!("{}: the interface of the default route", host.iface));
     assert_eq!(run(&["--config", config]).0, "lo: the interface of the configuration");
     assert_eq!(run(&["--config", config, "--iface", &host.iface]).0, format!("{}: as asked for", host.iface));
+    // unsound, not even TOML: the interface is that of the file all the same
+    for unsound in ["iface = \"lo\"\nqueues = \"many\"\n", "iface = \"lo\"\n[xdp\nqueues =\n"] {
+        std::fs::write(none, unsound).unwrap();
+        assert_eq!(run(&["--config", none]), ("lo: the interface of the configuration".to_owned(), 1), "{unsound}");
+    }
+    std::fs::write(none, "").unwrap();
     let (line, code) = run(&["nowhere0"]);
     assert!(line.contains("no interface nowhere0") && line.contains("ip -br link") && code == 4, "{line}");
     assert_eq!(run(&["a-name-of-more-than-15"]).1, 4);
+}
+
+#[test]
+fn the_default_route_is_the_main_tables_by_whichever_ways() {
+    if !vos_bench::ready(&[]) {
+        return;
+    }
+    let host = Host::new();
+    let chosen = || {
+        let output = host.run(&["--config", "/dev/null"]);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    host.ns.ip("tuntap add dev vpn0 mode tun").unwrap();
+    host.ns.ip("link set vpn0 up").unwrap();
+    for table in ["100", "1000"] {
+        host.ns.ip(&format!("route add default dev vpn0 table {table}")).unwrap();
+    }
+    assert!(chosen().contains("no default route"), "{}", chosen());
+    let ways = format!("nexthop via 192.0.2.253 dev {} nexthop via 192.0.2.254 dev {}", host.iface, host.iface);
+    host.ns.ip(&format!("route add default metric 10 {ways}")).unwrap();
+    host.ns.ip("route add default dev vpn0 metric 20").unwrap();
+    assert_eq!(chosen(), format!("{}: the interface of the default route", host.iface));
+    host.ns.ip("route add default dev vpn0 metric 5").unwrap();
+    assert_eq!(chosen(), "vpn0: the interface of the default route");
 }
 
 #[test]

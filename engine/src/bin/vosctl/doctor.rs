@@ -1,10 +1,11 @@
 //! `vosctl doctor`: what on this host keeps the engine from starting, protecting or being fast.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use toml::de::DeTable;
 use vos_engine::config::{self, Config, INTERFACE_NAME_MAX};
 use vos_engine::control::terminal::printable;
 use vos_engine::doctor::{self, Complaint, Finding, Question, Severity};
@@ -72,10 +73,9 @@ fn question(cli: &Cli, args: &DoctorArgs) -> Result<(Question, &'static str), Fa
     let file = args.config.clone().or_else(usual);
     let named = args.interface.as_ref().map(|iface| (iface.clone(), "as asked for"));
     let named = named.or_else(|| cli.iface.as_ref().map(|iface| (iface.clone(), "as asked for")));
-    let read = |iface: Option<&str>| Config::read_to_run(file.as_deref(), with(iface));
     let (iface, chosen) = match named {
         Some(named) => named,
-        None => match read(None).ok().map(|config| config.iface).filter(|iface| !iface.is_empty()) {
+        None => match file.as_deref().and_then(written_interface) {
             Some(iface) => (iface, "the interface of the configuration"),
             None => (of_default_route()?, "the interface of the default route"),
         },
@@ -83,10 +83,10 @@ fn question(cli: &Cli, args: &DoctorArgs) -> Result<(Question, &'static str), Fa
     if iface.is_empty() || iface.len() > INTERFACE_NAME_MAX {
         return Err(Failure::NoInterface(iface));
     }
-    let (config, complaint) = match read(Some(&iface)) {
+    let (config, complaint) = match Config::read_to_run(file.as_deref(), about(&iface)) {
         Ok(config) => (config, None),
         // secrets that it names are root's and the engine's to read
-        Err(error) => match Config::read(file.as_deref(), with(Some(&iface))) {
+        Err(error) => match Config::read(file.as_deref(), about(&iface)) {
             Ok(config) if !nix::unistd::geteuid().is_root() => {
                 (config, Some(Complaint::FilesUnread(error.to_string())))
             }
@@ -97,13 +97,17 @@ fn question(cli: &Cli, args: &DoctorArgs) -> Result<(Question, &'static str), Fa
     Ok((question, chosen))
 }
 
+/// The interface that a file names, sound or not.
+fn written_interface(file: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let iface = table.get_ref().get("iface")?.get_ref().as_str()?;
+    Some(iface.to_owned()).filter(|iface| !iface.is_empty())
+}
+
 /// Has a configuration be about this interface.
-fn with(iface: Option<&str>) -> impl FnOnce(&mut Config) {
-    move |config| {
-        if let Some(iface) = iface {
-            iface.clone_into(&mut config.iface);
-        }
-    }
+fn about(iface: &str) -> impl FnOnce(&mut Config) {
+    move |config| iface.clone_into(&mut config.iface)
 }
 
 fn of_default_route() -> Result<String, Failure> {
