@@ -152,5 +152,8 @@ pub mod tune;
 /// Files of packets.
 pub mod pcap;
 
+/// Programs of this host, wherever they are.
+mod programs;
+
 /// Kernel calls without a safe wrapper.
 pub mod sys;

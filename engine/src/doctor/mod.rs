@@ -26,12 +26,13 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde::Serialize;
 
 use crate::config::{Config, ConfigError, Inject, Mode, RelayTo};
 use crate::netlink::Netlink;
+use crate::programs;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -308,7 +309,7 @@ fn number(path: &str) -> Option<u64> {
 
 /// What a program prints, at most so many bytes of it; `None` where it cannot be run, fails, or prints more.
 fn output(program: &str, arguments: &[&str], at_most: u64) -> Option<String> {
-    let mut command = Command::new(program);
+    let mut command = programs::command(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let mut text = Vec::new();

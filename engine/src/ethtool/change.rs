@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use thiserror::Error;
 
 use super::{GRO_HW, LRO, NTUPLE, PortRule, RX_VLAN, Udp};
+use crate::programs;
 
 /// One change of one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Change {
     /// Has the program do it, in the network namespace of this thread. Waits until the driver is done.
     pub fn make(&self, iface: &str) -> Result<(), Refused> {
         let command = self.command(iface);
-        let program = program().ok_or(Refused::NoProgram)?;
+        let program = programs::find("ethtool").ok_or(Refused::NoProgram)?;
         let ran = Command::new(program).args(self.words(iface)).stdin(Stdio::null()).env("LC_ALL", "C").output();
         let ran = ran.map_err(|source| Refused::Unstarted { command: command.clone(), source })?;
         // Of a rule that was refused it says so, and ends as if it were not.
@@ -187,13 +187,6 @@ fn pasted(feature: &str) -> &str {
 fn letters(fields: u64) -> String {
     let bits = [(1, 'm'), (2, 'v'), (3, 't'), (4, 's'), (5, 'd'), (6, 'f'), (7, 'n'), (31, 'r')];
     bits.iter().filter(|(bit, _)| fields & 1 << bit != 0).map(|(_, letter)| letter).collect()
-}
-
-/// `ethtool`, in `PATH` or where Debian keeps the programs of root.
-fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    directories.map(|directory| directory.join("ethtool")).find(|file: &PathBuf| Path::is_file(file))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use std::process::Command;
+use crate::programs;
 
 /// What stands in the way of raw injection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub fn inspect(sip_ports: &[u16]) -> Verdict {
     for (program, arguments) in
         [("nft", &["list", "ruleset"][..]), ("iptables-legacy-save", &[]), ("ip6tables-legacy-save", &[])]
     {
-        let Ok(output) = Command::new(program).args(arguments).output() else { continue };
+        let Ok(output) = programs::command(program).args(arguments).output() else { continue };
         readable |= output.status.success();
         let rules = String::from_utf8_lossy(&output.stdout);
         if let Some(rule) = rules.lines().find(|line| mentions(line, sip_ports)) {

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, UdpSocket};
 
-use super::host::{Host, tool, until};
+use super::host::{Host, Said, tool, until};
 
 const RAW: &str = "[relay]\ninject = \"raw\"";
 
@@ -59,8 +59,29 @@ fn rules_that_drop_sip_are_shown_and_keep_raw_injection_from_starting() {
 }
 
 #[test]
+fn what_nft_has_made_in_a_table_of_iptables_is_seen_whatever_the_path_is() {
+    if !vos_bench::ready(&["nft", "iptables"]) {
+        return;
+    }
+    let host = Host::new();
+    nft(
+        &host,
+        "table ip filter { chain input { type filter hook input priority 0; policy drop; udp dport 5060 drop; }; }",
+    );
+    let vosctl = env!("CARGO_BIN_EXE_vosctl");
+    // programs of root are not in everybody's path
+    let output = host.ns.command(vosctl).args(["doctor", &host.iface, "--json"]).env("PATH", "/usr/bin:/bin").output();
+    let said = Said::of_output(&output.unwrap());
+    assert_eq!(said.severity("firewall"), "note", "{:#}", said.of("firewall"));
+    assert!(said.what("firewall").contains("`udp dport 5060 drop` in ip filter input"), "{:#}", said.of("firewall"));
+    assert_eq!(said.severity("firewall-policy"), "note", "{:#}", said.of("firewall-policy"));
+    host.paste(said.fix("firewall-policy"));
+    assert_eq!(host.said().severity("firewall-policy"), "ok");
+}
+
+#[test]
 fn a_chain_that_drops_by_default_wants_sip_accepted() {
-    if !vos_bench::ready(&["nft"]) {
+    if !vos_bench::ready(&["nft", "ip6tables"]) {
         return;
     }
     let host = Host::new();
@@ -72,6 +93,17 @@ fn a_chain_that_drops_by_default_wants_sip_accepted() {
     assert_eq!(said.severity("firewall-policy"), "note");
     host.paste(said.fix("firewall-policy"));
     assert_eq!(host.said().severity("firewall-policy"), "ok");
+    // the others of its ports, and the chain of another family
+    tool(&host.ns, "ip6tables", "-P INPUT DROP");
+    let ports = "[xdp]\nsip_ports = [5060, 5080, 5090]";
+    let more = host.examine(&host.iface, ports);
+    assert!(
+        more.what("firewall-policy").contains("accepts UDP 5060, 5080 and 5090"),
+        "{:#}",
+        more.of("firewall-policy")
+    );
+    host.paste(more.fix("firewall-policy"));
+    assert_eq!(host.examine(&host.iface, ports).severity("firewall-policy"), "ok");
 }
 
 /// Sends a datagram to the SIP port of each of so many addresses of this host, from one of its own.

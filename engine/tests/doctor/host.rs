@@ -66,10 +66,7 @@ impl Host {
     pub(crate) fn examine(&self, iface: &str, config: &str) -> Said {
         let file = self.path("doctor.toml");
         std::fs::write(&file, config).unwrap();
-        let output = self.run(&[iface, "--json", "--config", file.to_str().unwrap()]);
-        let json = serde_json::from_slice(&output.stdout);
-        let json = json.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-        Said { json, code: output.status.code().unwrap() }
+        Said::of_output(&self.run(&[iface, "--json", "--config", file.to_str().unwrap()]))
     }
 
     /// The same of its own interface by the defaults.
@@ -125,6 +122,13 @@ impl Drop for Host {
 }
 
 impl Said {
+    #[track_caller]
+    pub(crate) fn of_output(output: &Output) -> Self {
+        let json = serde_json::from_slice(&output.stdout);
+        let json = json.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        Self { json, code: output.status.code().unwrap() }
+    }
+
     pub(crate) fn findings(&self) -> &[Value] {
         self.json["findings"].as_array().unwrap()
     }
