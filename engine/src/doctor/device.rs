@@ -2,7 +2,7 @@ use std::io;
 
 use super::Severity::{Error, Note, Warning};
 use super::{Finding, Told, listed};
-use crate::config::{Attach, Bind, Config, Inject, Mode};
+use crate::config::{Attach, Bind, Config, Inject, Mode, RelayTo};
 use crate::ethtool::{self, Channels, Ethtool};
 use crate::netlink::xdp_features::{self, XdpFeatures};
 use crate::netlink::{Attached, Device, Netlink};
@@ -295,7 +295,11 @@ fn judge_master(facts: &Facts, config: &Config) -> Option<Finding> {
     let master = facts.master()?;
     let (name, of) = (&facts.device.link.name, &master.link.name);
     match master.kind.as_deref() {
-        Some("bridge") if config.mode == Mode::Relay && config.relay.inject == Inject::Reentry => Some(Finding::new(
+        Some("bridge") if config.mode != Mode::Relay || config.relay.to != RelayTo::Local => Some(Finding::ok(
+            CHECK,
+            format!("{name} is a port of bridge {of}; the program judges before the bridge does"),
+        )),
+        Some("bridge") if config.relay.inject == Inject::Reentry => Some(Finding::new(
             CHECK,
             Error,
             format!("{name} is a port of bridge {of}, and relay.inject = \"reentry\""),

@@ -1,7 +1,6 @@
 use super::super::Severity;
 use super::super::tests::of;
 use super::*;
-use crate::config::RelayTo;
 use crate::netlink::{Bond, Link};
 
 /// What a good driver tells: native XDP, redirects, zero-copy.
@@ -106,9 +105,10 @@ fn a_port_of_a_bridge_cannot_re_enter() {
     let findings = judge(&bridged(), &config);
     assert_eq!(of(&findings, "port").severity, Error);
     assert_eq!(of(&findings, "port").fix, "vos-engine --iface eth0 --inject raw");
-    config.mode = Mode::Filter;
-    let findings = judge(&bridged(), &config);
-    assert_eq!(of(&findings, "port").severity, Note, "nothing is relayed");
+    config.relay.to = RelayTo::Proxy(None);
+    assert_eq!(of(&judge(&bridged(), &config), "port").severity, Severity::Ok, "a backend's packets are sent to it");
+    (config.mode, config.relay.to) = (Mode::Filter, RelayTo::Local);
+    assert_eq!(of(&judge(&bridged(), &config), "port").severity, Severity::Ok, "nothing is relayed");
 }
 
 #[test]
