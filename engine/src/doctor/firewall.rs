@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn every_closed_chain_is_judged() {
         let mut rules = iptables("*filter\n:INPUT DROP\n-A INPUT -p udp --dport 5060 -j ACCEPT\n");
-        rules.read_iptables("*raw\n:PREROUTING DROP\n*filter\n:INPUT DROP\n", "ip6", &Default::default());
+        rules.read_iptables("*raw\n:PREROUTING DROP\n*filter\n:INPUT DROP\n", "ip6");
         let finding = closed(&rules, &[5060]);
         assert_eq!(
             finding.what,

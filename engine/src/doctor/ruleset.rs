@@ -101,8 +101,6 @@ pub(super) struct Rules {
 
 pub(super) fn gather() -> Rules {
     let mut rules = Rules::default();
-    let json = output("nft", &["-j", "list", "ruleset"], ANSWER_MAX);
-    let json = json.and_then(|json| serde_json::from_str::<Value>(&json).ok());
     let (mut by_nft, mut read) = (false, HashSet::new());
     for (program, family) in [
         ("iptables-save", "ip"),
@@ -117,22 +115,20 @@ pub(super) fn gather() -> Rules {
         rules.told |= legacy || !by_nft;
         let already = legacy && !by_nft && rules.rules.iter().any(|rule| rule.place.starts_with(&format!("{family} ")));
         if !already {
-            let mixed = if json.is_some() { mixed(&text) } else { HashSet::new() };
-            let tables = rules.read_iptables(&text, family, &mixed);
-            read.extend(tables.into_iter().filter(|_| on_nft));
+            let begin = rules.rules.len();
+            rules.read_iptables(&text, family);
+            if on_nft {
+                read.extend(rules.rules[begin..].iter().map(|rule| rule.place.clone()));
+            }
         }
     }
-    if let Some(json) = json {
+    if let Some(json) = output("nft", &["-j", "list", "ruleset"], ANSWER_MAX)
+        && let Ok(json) = serde_json::from_str(&json)
+    {
         rules.told = true;
         rules.read_nft(&json, &read);
     }
     rules
-}
-
-/// Tables in which nft has chains of its own, by what `iptables-save` on nf_tables says of them: it does not print those
-/// chains. (``# Table `filter' contains incompatible base-chains, use 'nft' tool to list them.``)
-fn mixed(text: &str) -> HashSet<&str> {
-    text.lines().filter_map(|line| Some(line.strip_prefix("# Table `")?.split_once('\'')?.0)).collect()
 }
 
 impl Rules {
@@ -160,11 +156,11 @@ impl Rules {
         ports.iter().copied().filter(|port| !accepts(*port)).collect()
     }
 
-    /// Reads what `nft -j list ruleset` prints, but for tables such as `ip filter` that have been read already.
+    /// Reads what `nft -j list ruleset` prints, but for chains such as `ip filter INPUT` whose rules have been read already.
+    /// In the tables of iptables that is not all: chains of nft's own there are not printed by `iptables-save`.
     fn read_nft(&mut self, json: &Value, but: &HashSet<String>) {
         let objects = json["nftables"].as_array().map_or(&[][..], Vec::as_slice);
         let word = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-        let is_read = |object: &Value| but.contains(&format!("{} {}", word(object, "family"), word(object, "table")));
         let place = |object: &Value, chain: &str| {
             format!("{} {} {}", word(object, "family"), word(object, "table"), word(object, chain))
         };
@@ -181,8 +177,8 @@ impl Rules {
                     _ => Hook::Elsewhere,
                 };
                 let place = place(chain, "name");
-                if word(chain, "policy") == "drop" && !is_read(chain) {
-                    self.closed.push(Closed { place: place.clone(), hook });
+                if word(chain, "policy") == "drop" {
+                    self.close(Closed { place: place.clone(), hook });
                 }
                 if word(chain, "type") == "nat" {
                     translating.insert(place.clone());
@@ -192,7 +188,8 @@ impl Rules {
                 sets.insert(place(set, "name"), ports(&set["elem"]));
             }
         }
-        for rule in objects.iter().filter_map(|object| object.get("rule")).filter(|rule| !is_read(rule)) {
+        let rules = objects.iter().filter_map(|object| object.get("rule"));
+        for rule in rules.filter(|rule| !but.contains(&place(rule, "chain"))) {
             let place = place(rule, "chain");
             let table = format!("{} {}", word(rule, "family"), word(rule, "table"));
             let hook = hooks.get(&place).copied().unwrap_or(Hook::Called);
@@ -206,24 +203,23 @@ impl Rules {
         }
     }
 
-    /// Reads what `iptables-save` prints, but for these tables. Says which it has read, such as `ip filter`.
-    pub(super) fn read_iptables(&mut self, text: &str, family: &str, but: &HashSet<&str>) -> HashSet<String> {
+    /// Two programs may tell of the same chain.
+    fn close(&mut self, chain: Closed) {
+        if !self.closed.contains(&chain) {
+            self.closed.push(chain);
+        }
+    }
+
+    /// Reads what `iptables-save` prints.
+    pub(super) fn read_iptables(&mut self, text: &str, family: &str) {
         let mut table = "";
-        let mut read_tables = HashSet::new();
         for line in text.lines() {
             if let Some(name) = line.strip_prefix('*') {
                 table = name.trim();
-                if !but.contains(table) {
-                    read_tables.insert(format!("{family} {table}"));
-                }
-            }
-            if but.contains(table) {
-                continue;
-            }
-            if let Some(chain) = line.strip_prefix(':') {
+            } else if let Some(chain) = line.strip_prefix(':') {
                 let mut words = chain.split_whitespace();
                 if let (Some(name), Some("DROP")) = (words.next(), words.next()) {
-                    self.closed.push(Closed { place: format!("{family} {table} {name}"), hook: builtin(name) });
+                    self.close(Closed { place: format!("{family} {table} {name}"), hook: builtin(name) });
                 }
             } else if let Some(rule) = line.strip_prefix("-A ") {
                 let (chain, rest) = rule.split_once(' ').unwrap_or((rule, ""));
@@ -233,7 +229,6 @@ impl Rules {
                 self.rules.push(read);
             }
         }
-        read_tables
     }
 }
 
