@@ -29,6 +29,13 @@ list() { sed -n "s/^ *$1: *\[\(.*\)\].*/\1/p" "$2" | tr -d ' '; }
 capabilities=$(list cap_add deploy/container/compose.yml)
 [ -n "$capabilities" ] && [ "$capabilities" = "$(list add deploy/container/daemonset.yaml)" ] ||
     die "compose.yml and daemonset.yaml grant different capabilities"
+# After a reboot, too: the engine ends well before one, so that on-failure would not do.
+[ "$(sed -n 's/^    restart: //p' deploy/container/compose.yml | sort -u)" = unless-stopped ] || die "compose.yml: restart"
+# What they have the image do, with this interface in place of theirs: arguments, and the probes, one and the same in all.
+words() { sed -n "s/^ *$1[^[]*\[\(.*\)\].*/\1/p" "$2" | sed -e 's/\${IFACE[^}]*}\|\$(IFACE)/'"$iface/g" -e 's/"CMD", //' -e 's/[",]//g' | sort -u; }
+arguments=$(words command: deploy/container/compose.yml) probe=$(words test: deploy/container/compose.yml)
+[ -n "$arguments" ] && [ "$arguments" = "$(words args: deploy/container/daemonset.yaml)" ] || die "compose.yml and daemonset.yaml have different arguments"
+[ -n "$probe" ] && [ "$probe" = "$(words exec: deploy/container/daemonset.yaml)" ] || die "compose.yml and daemonset.yaml have different probes"
 
 BUILDER="podman --root $work/root --runroot $work/run --storage-driver vfs" deploy/container/image.sh "$1" >/dev/null
 mkdir "$work/state" "$work/api"
@@ -54,14 +61,34 @@ answered() {
     ip netns exec "$name-out" "$BENCH" load --to 192.0.2.1:5060 --from "$1" --kind register --rate 50 --seconds 1 --warmup 0 --json |
         python3 -c 'import json, sys; print(json.load(sys.stdin)["answered"])'
 }
-healthy() { podman exec "$id" /usr/sbin/vosctl status; }
-id=$(podman run --detach "${granted[@]}" vos-fastpath --iface "$iface")
+# shellcheck disable=SC2086 # words
+healthy() { podman exec "$id" $probe; }
+# What others have left there, and one that goes on.
+mkdir "$work/vos"
+cp configs/vos.toml "$work/vos/"
+python3 -c 'import socket, sys
+for name in "gone", "other": socket.socket(socket.AF_UNIX).bind(f"{sys.argv[1]}/{name}.sock")' "$work/api"
+# shellcheck disable=SC2086 # words
+id=$(podman run --detach "${granted[@]}" --volume "$work/vos:/etc/vos:ro" vos-fastpath $arguments)
 for _ in $(seq 200); do healthy >/dev/null 2>&1 && break; sleep 0.1; done
 healthy >"$work/status" 2>&1 || die "it does not get healthy: $(cat "$work/status")"
 podman logs "$id" 2>&1 | grep 'relay by re-entry' >/dev/null || die "no relay"
+[ "$(stat -c %g "$work/api/$iface.sock")" = 0 ] || die "some group of the host may use the API's socket"
+# An editor puts a new file in place of the old one.
+sed 's/^#mode = "relay"$/mode = "relay"\nqeues = 4/' configs/vos.toml >"$work/vos/new"
+mv "$work/vos/new" "$work/vos/vos.toml"
+! podman exec "$id" /usr/sbin/vosctl --iface "$iface" reload >/dev/null 2>&1 || die "a new vos.toml is not seen"
+cp configs/vos.toml "$work/vos/"
 [ "$(answered 192.0.2.10)" = 50 ] || die "phones are not answered"
-podman exec "$id" /usr/sbin/vosctl block 203.0.113.0/24 --reason test >/dev/null
+podman exec "$id" /usr/sbin/vosctl --iface "$iface" block 203.0.113.0/24 --reason test >/dev/null
 [ "$(answered 203.0.113.66)" = 0 ] || die "a blocked source gets through"
+podman stop --time 10 "$id" >/dev/null
+# The host's groups, and so its group vos.
+printf 'root:x:0:\nvos:x:4711:\n' >"$work/group"
+# shellcheck disable=SC2086 # words
+id=$(podman run --detach "${granted[@]}" --volume "$work/vos:/etc/vos:ro" --volume "$work/group:/etc/group:ro" vos-fastpath $arguments)
+for _ in $(seq 200); do healthy >/dev/null 2>&1 && break; sleep 0.1; done
+[ "$(stat -c %g "$work/api/$iface.sock")" = 4711 ] || die "the group that is granted may not use the API's socket"
 podman stop --time 10 "$id" >/dev/null
 [ "$(answered 192.0.2.10)" = 50 ] || die "phones are not answered while no container runs"
 [ "$(answered 203.0.113.66)" = 0 ] || die "a blocked source gets through while no container runs"

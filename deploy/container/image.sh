@@ -18,7 +18,7 @@ mkdir -p $folder
 strip -o $folder/vos-engine "$bin/vos-engine"
 strip -o $folder/vosctl "$bin/vosctl"
 cp configs/vos.toml $folder/
-# Whose members may use the API's socket.
-printf 'root:x:0:\nvos:x:999:\n' >$folder/group
+# No group vos: its number would be some other group's on the host, which could then use the API's socket.
+echo 'root:x:0:' >$folder/group
 # shellcheck disable=SC2086 # a program and its flags
 $builder build --tag vos-fastpath --file deploy/container/Dockerfile $folder
