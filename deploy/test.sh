@@ -11,14 +11,14 @@ bin=target/$profile
 rust=$(deploy/setup.sh rust)
 export PATH=$rust:$PATH CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 fresh=${FRESH_DIR:-target/fresh}
-times=$(mktemp) results=$(mktemp) said=$(mktemp) others=
+times=$(mktemp) results=$(mktemp) said=$(mktemp) packaged=$(mktemp) others=
 clean() {
     if [ -n "$others" ]; then
         kill -- "-$others" 2>/dev/null || true
         wait "$others" 2>/dev/null || true
         cat "$said"
     fi
-    rm -f "$times" "$results" "$said"
+    rm -f "$times" "$results" "$said" "$packaged"
 }
 trap clean EXIT
 
@@ -123,24 +123,31 @@ as_root() {
     sudo -v || skip "needs root"
     sudo -E "$@"
 }
-# What `install` needs: the package, a later one, and a fresh Debian.
+# What `install` and `rollout` need: the package, a later one, and a fresh Debian.
 package() {
     [ -x "${DEB_TOOLS:-/opt/deb-tools}/bin/cargo-deb" ] || skip "no cargo-deb (deploy/setup.sh deb)"
     as_root deploy/fresh/root.sh "$fresh"
-    # cargo-deb takes older ones away from where it usually puts them.
+    # Whoever names no version gets one that is later than the last.
+    if [ "$(git rev-parse --is-shallow-repository 2>/dev/null)" = false ]; then
+        dpkg --compare-versions "$(deploy/deb.sh version)" gt "$(sed -n '/^version = /s/.*"\(.*\)"/\1/p' Cargo.toml)-1"
+    fi
     local version
+    # cargo-deb takes older ones away from where it usually puts them.
     for version in 0.0.1-1 9.0.0-1; do
         deploy/deb.sh "$profile" --fast --deb-version $version --output "target/package-$version.deb"
     done
+    echo made >"$packaged"
 }
+# Those of today: a stage that is run alone makes them.
+packages() { [ -s "$packaged" ] || package; }
 # That package on that Debian, under systemd: docs/install.md, crashes, upgrade, removal.
 install() {
-    [ -e target/package-9.0.0-1.deb ] || skip "no packages (the stage package makes them)"
+    packages
     as_root env BENCH="$bin/vos-bench" deploy/fresh/run.sh "$fresh" deploy/fresh/journey.sh target/package-{0.0.1,9.0.0}-1.deb
 }
 # Three such machines, by ssh.
 rollout() {
-    [ -e target/package-9.0.0-1.deb ] || skip "no packages (the stage package makes them)"
+    packages
     as_root env BENCH="$bin/vos-bench" deploy/fresh/rollout-check.sh "$fresh" target/package-{0.0.1,9.0.0}-1.deb
 }
 # guests "KERNEL NIC BIND QUEUES [SCRIPT]"...: a journey in an emulated machine for each, or another script; all at once,
