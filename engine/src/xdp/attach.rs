@@ -346,8 +346,26 @@ pub(super) fn check_owner(link: &Link) -> Result<(), AttachError> {
 }
 
 fn program_name(id: u32) -> String {
-    let named = aya::programs::loaded_programs().flatten().find(|program| program.id() == id);
-    named.and_then(|program| program.name_as_str().map(str::to_owned)).unwrap_or_else(|| "unnamed".to_owned())
+    let programs = aya::programs::loaded_programs();
+    named(id, programs.map(|program| program.map(|program| (program.id(), program.name_as_str().map(str::to_owned)))))
+}
+
+/// The name of the program with this id, of all that are loaded.
+fn named(id: u32, programs: impl Iterator<Item = Result<(u32, Option<String>), ProgramError>>) -> String {
+    for program in programs {
+        match program {
+            Ok((found, name)) if found == id => return name.unwrap_or_else(|| "unnamed".to_owned()),
+            // bpf(2) walks programs for CAP_SYS_ADMIN alone, which the unit does not grant.
+            Err(ProgramError::SyscallError(call)) if call.io_error.kind() == io::ErrorKind::PermissionDenied => {
+                return format!(
+                    "unnamed for want of CAP_SYS_ADMIN, `bpftool prog show id {id}` or `vosctl doctor` names it"
+                );
+            }
+            // Another one may have ended meanwhile.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    "unnamed".to_owned()
 }
 
 /// Takes everything away that an engine left on `iface`; says what that was. Refused while one runs.
@@ -358,4 +376,28 @@ pub fn unload(iface: &str) -> Result<Vec<String>, PinError> {
     }
     info!("{iface}: removed {}", removed.join(", "));
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    #[test]
+    fn a_foreign_program_is_named_or_how_to_see_it() {
+        let failed = |errno: i32| {
+            let io_error = io::Error::from_raw_os_error(errno);
+            Err(ProgramError::SyscallError(SyscallError { call: "bpf_prog_get_next_id", io_error }))
+        };
+        let loaded =
+            || vec![Ok((6, None)), failed(libc::ENOENT), Ok((7, Some("xdp_dispatcher".to_owned())))].into_iter();
+        assert_eq!(named(7, loaded()), "xdp_dispatcher");
+        assert_eq!(named(6, loaded()), "unnamed");
+        assert_eq!(named(8, loaded()), "unnamed");
+        let told = named(7, [failed(libc::EPERM)].into_iter());
+        assert!(told.contains("bpftool prog show id 7"), "{told}");
+        let error = AttachError::Foreign { iface: "eth0".into(), name: told, id: 7 }.to_string();
+        assert!(error.contains("(id 7). It is left alone") && error.contains("vosctl doctor"), "{error}");
+    }
 }
