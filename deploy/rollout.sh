@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
-# rollout.sh [--config FILE] [--check] PACKAGE HOST[:IFACE]...   install or upgrade nodes by ssh, one after the other
+# rollout.sh [--config FILE] [--downgrade] [--check] PACKAGE HOST[:IFACE]...   install or upgrade nodes by ssh, one after the other
 #
-# On each: the package, FILE as /etc/vos/vos.toml if one is given (the engine there must find it sound first), the unit of
-# IFACE (eth0 if none is named); then it must be seen to work: unit active, all queues live, rules the same on disk and in the
-# kernel. The first node that is not as it shall be ends it; those behind it are not touched. The
+# On each: FILE as /etc/vos/vos.toml if one is given (the engine of PACKAGE must find it sound there first), the package, the
+# unit of IFACE (eth0 if none is named); then it must be seen to work: unit active and of the package's version, all queues
+# live, rules the same on disk and in the kernel, those without an end still there. If it does not, the file of before is put
+# back. The first node that is not as it shall be ends it; those behind it are not touched. The
 # filter of a node stays in force throughout, and its SIP takes the kernel's path while the engine is replaced.
 #
-# --check only looks. HOST is what ssh knows (~/.ssh/config), reached as root, or as somebody with sudo without a password.
-# SSH="ssh -F FILE" adds options. Exit status: 0 all are as they shall be, 1 one is not, 2 wrong usage.
+# --check only looks. --downgrade takes a PACKAGE that is older than what a node has. HOST is what ssh knows (~/.ssh/config),
+# reached as root, or as somebody with sudo without a password. SSH="ssh -F FILE" adds options. Exit status: 0 all are as they
+# shall be, 1 one is not, 2 wrong usage.
 set -euo pipefail
 
 usage() { sed -n '2s/^# /usage: /p' "$0" >&2; exit 2; }
-config='' check=
+config='' check='' downgrade=''
 while [[ ${1:-} == --* ]]; do
     case $1 in
     --config) config=${2:?}; shift 2 ;;
     --check) check=1; shift ;;
+    --downgrade) downgrade=--allow-downgrades; shift ;;
     *) usage ;;
     esac
 done
@@ -27,7 +30,7 @@ fi
 [ -z "$config" ] || [ -r "$config" ] || { echo "rollout: $config cannot be read" >&2; exit 2; }
 read -ra ssh <<<"${SSH:-ssh} -o BatchMode=yes -o ConnectTimeout=10"
 
-# on HOST WORDS...: a script of this file's on the node, as root
+# on HOST WORDS...: a function of this file's on the node, as root
 on() {
     local host=$1
     shift
@@ -37,35 +40,75 @@ on() {
 
 # --- what runs on a node --------------------------------------------------------------------------------------
 
-# One line: version, unit, rules. "none" for what is not there.
+# One line: version, unit, rules, those of them that operators made for good, the program that runs: new, or old if another has
+# taken its place on the disk since. "none" for what is not there, "-" for rules that nobody can tell.
 say_state() { # IFACE
-    local rules
-    rules=$(vosctl --iface "$1" --json list 2>/dev/null | grep -c '"address"' || true)
+    local list rules=- good=- program=none pid
+    # A rule is a line.
+    if list=$(vosctl --iface "$1" --json list 2>/dev/null); then
+        rules=$(grep -c '^ *{"net":' <<<"$list" || true)
+        good=$(grep '"until":null' <<<"$list" | grep -c -e '"origin":"cli"' -e '"origin":"api"' || true)
+    fi
+    pid=$(systemctl show -P MainPID "vos-engine@$1" 2>/dev/null || echo 0)
+    if [ "${pid:-0}" != 0 ]; then
+        if [ "$(readlink "/proc/$pid/exe")" = "$(realpath /usr/sbin/vos-engine)" ]; then program=new; else program=old; fi
+    fi
     echo "$(dpkg-query -W -f '${Version}' vos-fastpath 2>/dev/null || echo none)" \
-        "$(systemctl is-active "vos-engine@$1" || true)" "$rules"
+        "$(systemctl is-active "vos-engine@$1" || true)" "$rules" "$good" "$program"
 }
-install_package() { # IFACE FOLDER
-    if [ -e "$2/vos.toml" ] && command -v vos-engine >/dev/null; then
-        vos-engine check --config "$2/vos.toml" --iface "$1" >/dev/null
+install_package() { # IFACE FOLDER DOWNGRADE
+    local iface=$1 downgrade=$3 file=''
+    # In it are passwords. Not local: the trap comes after the function.
+    folder=$2 new=''
+    trap 'rm -rf "$folder" "$new"' EXIT
+    put_back() {
+        [ -n "$file" ] || return 0
+        cp -p /etc/vos/vos.toml.before /etc/vos/vos.toml
+        echo "/etc/vos/vos.toml is the one of before again" >&2
+    }
+    put() {
+        cmp -s "$folder/vos.toml" /etc/vos/vos.toml && return
+        cp -p /etc/vos/vos.toml /etc/vos/vos.toml.before
+        file=put
+        install -m 640 -g vos "$folder/vos.toml" /etc/vos/vos.toml
+    }
+    apt() {
+        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y --reinstall ${downgrade:+"$downgrade"} "$folder/package.deb" \
+            </dev/null >"$folder/log" 2>&1 || { tail -n 20 "$folder/log" >&2; return 1; }
+        # What postinst warns of.
+        sed -n '/^vos-fastpath: WARNING/,/^vos-fastpath: .*restart/p' "$folder/log" >&2
+    }
+    if [ ! -e "$folder/vos.toml" ]; then
+        apt
+    elif [ -x /usr/sbin/vos-engine ] && [ -e /etc/vos/vos.toml ]; then
+        # The word of the new engine counts: the file may have what only this one knows. Not in /tmp, where nothing may be run
+        # on some machines. The file goes first, so that there is one start.
+        new=$(mktemp -d /var/lib/vos-rollout.XXXXXX)
+        dpkg-deb -x "$folder/package.deb" "$new"
+        "$new/usr/sbin/vos-engine" check --config "$folder/vos.toml" --iface "$iface" >/dev/null
+        put
+        apt || { put_back; return 1; }
+    else
+        # Nothing runs yet; what the engine needs comes with the package.
+        apt
+        vos-engine check --config "$folder/vos.toml" --iface "$iface" >/dev/null
+        put
     fi
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades "$2/package.deb" >"$2/log" 2>&1 || { tail -n 20 "$2/log" >&2; return 1; }
-    if [ -e "$2/vos.toml" ]; then
-        # The new engine's word counts.
-        vos-engine check --config "$2/vos.toml" --iface "$1" >/dev/null
-        if ! cmp -s "$2/vos.toml" /etc/vos/vos.toml; then
-            cp -p /etc/vos/vos.toml /etc/vos/vos.toml.before
-            install -m 640 -g vos "$2/vos.toml" /etc/vos/vos.toml
-            systemctl try-restart "vos-engine@$1"
-        fi
+    systemctl enable --quiet "vos-engine@$iface"
+    # Also one that has given up on the configuration of before.
+    systemctl reset-failed "vos-engine@$iface" 2>/dev/null || true
+    if systemctl start "vos-engine@$iface" && wait_until_live "$iface"; then return; fi
+    if [ -n "$file" ]; then
+        put_back
+        systemctl restart "vos-engine@$iface" || echo "and the engine does not start with it" >&2
     fi
-    systemctl enable --quiet --now "vos-engine@$1"
+    return 1
 }
 wait_until_live() { # IFACE
-    local _
+    local _ stats
     for _ in $(seq 100); do
-        if systemctl is-active --quiet "vos-engine@$1" &&
-            ! vosctl --iface "$1" --json stats 2>/dev/null | grep '"live": *false' >/dev/null &&
-            vosctl --iface "$1" verify >/dev/null 2>&1; then
+        if systemctl is-active --quiet "vos-engine@$1" && stats=$(vosctl --iface "$1" --json stats 2>/dev/null) &&
+            ! grep '"live": *false' >/dev/null <<<"$stats" && vosctl --iface "$1" verify >/dev/null 2>&1; then
             return
         fi
         sleep 0.2
@@ -77,7 +120,10 @@ wait_until_live() { # IFACE
 
 # --- one node after the other ---------------------------------------------------------------------------------
 
-done=()
+done=() host='' folder=''
+# Whatever ends this.
+clean() { [ -z "$folder" ] || "${ssh[@]}" "$host" "rm -rf $folder" || echo "rollout: $host: rm -rf $folder by hand: passwords may be in it" >&2; }
+trap clean EXIT
 for node; do
     host=${node%%:*} iface=${node#"$host"} iface=${iface#:} iface=${iface:-eth0}
     failed() {
@@ -90,17 +136,21 @@ for node; do
         folder=$("${ssh[@]}" "$host" 'mktemp -d') || failed "no room"
         "${ssh[@]}" "$host" "cat >$folder/package.deb" <"$package" || failed "the package does not arrive"
         if [ -n "$config" ]; then "${ssh[@]}" "$host" "umask 077; cat >$folder/vos.toml" <"$config" || failed "the file does not arrive"; fi
-        on "$host" install_package "$iface" "$folder" || failed "the package, or the configuration, is not taken"
-        "${ssh[@]}" "$host" "rm -rf $folder"
+        on "$host" install_package "$iface" "$folder" "$downgrade" ||
+            failed "the package, or the configuration, is not taken, or the engine does not work as it should with it"
+        "${ssh[@]}" "$host" "rm -rf $folder" && folder=
+    else
+        on "$host" wait_until_live "$iface" || failed "the engine does not work as it should"
     fi
-    on "$host" wait_until_live "$iface" || failed "the engine does not work as it should"
-    now=$(on "$host" say_state "$iface")
-    read -r is unit rules <<<"$now"
-    read -r _ was had <<<"$before"
+    now=$(on "$host" say_state "$iface") || failed "cannot be reached any more"
+    read -r is unit rules good program <<<"$now"
+    read -r _ _ had had_good _ <<<"$before"
     [ "$unit" = active ] || failed "vos-engine@$iface is $unit"
     [ -n "$check" ] || [ "$is" = "$version" ] || failed "has version $is"
-    # Some may have ended meanwhile, not all.
-    [ "$was" != active ] || [ "$rules" -gt 0 ] || [ "$had" = 0 ] || failed "had $had rules and has none"
-    echo "$host: $is on $iface, $rules rules"
+    [ "$program" = new ] || failed "the engine that runs is the one of before $is: systemctl restart vos-engine@$iface"
+    [ "$rules" != - ] || failed "does not tell its rules"
+    # Others may have ended meanwhile.
+    [ "$had_good" = - ] || [ "$good" -ge "$had_good" ] || failed "had $had_good rules for good by operators, and has $good"
+    echo "$host: $is on $iface, $rules rules$([ -n "$check" ] || [ "$had" = - ] || echo " (had $had)")"
     done+=("$host")
 done
