@@ -23,7 +23,9 @@ shift 2
 root=$work/root
 [ -e "$root.done" ] || "$(dirname "${BASH_SOURCE[0]}")/root.sh" "$work"
 
-mnt=$(mktemp -d) outside=vos-fresh-$$ init=
+mnt=$(mktemp -d) init=
+# Not by the process: what one that was killed has left may have its number.
+outside=vos-fresh-${mnt##*.}
 clean() {
     # Whoever ends this while it cleans up gets it done all the same.
     trap '' INT TERM
