@@ -55,16 +55,24 @@ inside vosctl block 203.0.113.0/24 --reason "scanner" >/dev/null
 until_true 10 "the scanner's packets are dropped" blocked
 
 # Rights: what workers may still do, and what the unit leaves to anybody in there.
-pid=$(property MainPID) workers=0
+pid=$(property MainPID) workers=0 filters='' confined=''
 for task in $(inside ls "/proc/$pid/task"); do
-    case $(inside cat "/proc/$pid/task/$task/comm") in
+    status=$(inside cat "/proc/$pid/task/$task/status") || continue
+    has() { awk -v name="$1:" '$1 == name { print $2 }' <<<"$status"; }
+    case $(has Name) in
     vos-queue-*)
-        workers=$((workers + 1))
-        expect "a worker's capabilities" 0000000000000000 "$(inside awk '/^CapPrm/ { print $2 }' "/proc/$pid/task/$task/status")"
+        workers=$((workers + 1)) filters=$(has Seccomp_filters)
+        expect "a worker's capabilities" 0000000000000000 "$(has CapPrm)"
+        ;;
+    vos-api)
+        confined=$(has Seccomp_filters)
+        expect "capabilities of the API" 0000000000000000 "$(has CapPrm)"
         ;;
     esac
 done
 expect "workers, one for each queue" 2 $workers
+expect "threads of the API have a filter of their own inside the unit's" $((filters + 1)) "$confined"
+! inside journalctl -u vos-engine@eth0 -o cat | grep 'threads of the API' || fail "the unit keeps the API from confining itself"
 inside systemd-analyze security --no-pager --threshold=40 vos-engine@eth0 >"$mnt/security.log" || fail "$(tail -1 "$mnt/security.log")"
 
 # Who may ask: root, and group vos.
