@@ -87,7 +87,6 @@ pub(crate) use peer::Peer;
 
 use crate::cluster::Cluster;
 use crate::control::decide::Control;
-use crate::control::socket::Socket;
 use crate::control::stream;
 use crate::detector;
 use crate::events::{Events, SoftswitchState};
@@ -201,24 +200,21 @@ pub(super) struct Shared {
     outside: Handle,
 }
 
-/// Serves until `stop` resolves, then lets requests in progress finish for a moment. Removes the socket. What needs files is
-/// done in the runtime `outside`.
+/// Serves until `stop` resolves, then lets requests in progress finish for a moment. What needs files is done in the runtime
+/// `outside`; the socket's file is whose it was.
 pub async fn serve(
-    socket: Socket,
+    listener: std::os::unix::net::UnixListener,
     control: Arc<Control>,
     engine: Arc<dyn Engine>,
     outside: Handle,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let Socket { listener, file } = socket;
     let listener = UnixListener::from_std(listener)?;
     let (stopping, stopped) = oneshot::channel();
     let events = Arc::clone(&engine);
     let service = router(control, engine, outside).into_make_service_with_connect_info::<Peer>();
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
-        // whoever starts next must find the name free
-        drop(file);
         // a stream would go on for ever
         events.events().close();
         let _nobody_may_wait_any_more = stopping.send(());

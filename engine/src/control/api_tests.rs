@@ -14,7 +14,7 @@ use crate::control::clock::Clock;
 use crate::control::decide::Filter;
 use crate::control::decision::Kind;
 use crate::control::fake_kernel::FakeKernel;
-use crate::control::socket;
+use crate::control::socket::{self, Socket};
 use crate::control::wire::{Listing, OldRule};
 use crate::events::{SoftswitchState, Wanted};
 use crate::live::fake::Site;
@@ -100,16 +100,17 @@ impl Server {
         let store = directory.path().join("state/eth0.redb");
         let control = Control::open(&store, Box::new(kernel.clone()), None, || Clock::at(5_000_000_000_000, 1_000));
         let control = Arc::new(control.expect("a sound store"));
-        let socket = socket::bind(directory.path(), "eth0", "").expect("free");
+        let Socket { listener, file } = socket::bind(directory.path(), "eth0", "").expect("free");
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move {
             let _ = stopped.await;
+            drop(file);
         };
         let events = Arc::new(Events::default());
         control.tell(Arc::clone(&events));
         let engine = Arc::new(Fake { site: Site::start(text), events });
         let served = tokio::spawn(serve(
-            socket,
+            listener,
             Arc::clone(&control),
             Arc::clone(&engine) as Arc<dyn Engine>,
             Handle::current(),

@@ -22,7 +22,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::control::api::{Peer, Problem};
 
@@ -47,36 +47,16 @@ const COMPLAINT: Duration = Duration::from_secs(10);
 /// Bytes of a request's header: the token, and what proxies add.
 const HEADER_MAX: usize = 16 * 1024;
 
-/// Serves everybody whom `admit` gives a place, as the peer that `peer` takes them for, in the runtime `front` until `stop`
-/// resolves; ends at once when it is dropped.
+/// Serves everybody whom `admit` gives a place, as the peer that `peer` takes them for, until `stop` resolves. What they say is
+/// read and answered in the runtime `front`.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
-    peer: impl Fn(IpAddr) -> Peer + Send + 'static,
-    admit: impl Fn(IpAddr) -> Option<Place> + Send + 'static,
-    front: &Handle,
-    stop: Pin<Box<impl Future<Output = ()> + Send + 'static>>,
-) {
-    let listener = match listener.into_std() {
-        Ok(listener) => listener,
-        Err(error) => return error!("nobody is served over TCP: {error}"),
-    };
-    // what is in the set ends with it
-    let mut served = JoinSet::new();
-    served.spawn_on(accept(listener, router, peer, admit, stop), front);
-    if let Some(Ok(Err(error))) = served.join_next().await {
-        error!("nobody is served over TCP: {error}");
-    }
-}
-
-async fn accept(
-    listener: std::net::TcpListener,
-    router: Router,
     peer: impl Fn(IpAddr) -> Peer,
     admit: impl Fn(IpAddr) -> Option<Place>,
-    mut stop: Pin<Box<impl Future<Output = ()>>>,
-) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+    front: &Handle,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) {
     let (mut connections, graceful) = (JoinSet::new(), GracefulShutdown::new());
     loop {
         let (stream, from) = tokio::select! {
@@ -94,6 +74,7 @@ async fn accept(
         let ip = from.ip().to_canonical();
         let Some(place) = admit(ip) else { continue };
         prepare(&stream);
+        let Ok(stream) = moved(stream, front) else { continue };
         let router = router.clone().layer(Extension(ConnectInfo(peer(ip))));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -101,14 +82,21 @@ async fn accept(
             .max_buf_size(HEADER_MAX)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         let connection = graceful.watch(connection);
-        connections.spawn(async move {
+        let served = async move {
             let _the_client_knows = connection.await;
             drop(place);
-        });
+        };
+        connections.spawn_on(served, front);
     }
     drop(listener);
     let _those_that_go_on_are_cut = tokio::time::timeout(GRACE, graceful.shutdown()).await;
-    Ok(())
+}
+
+/// From the runtime that accepted it to this one.
+fn moved(stream: TcpStream, to: &Handle) -> io::Result<TcpStream> {
+    let stream = stream.into_std()?;
+    let _in_there = to.enter();
+    TcpStream::from_std(stream)
 }
 
 /// Listens as soon as the address is there and free; until then the log says that `what` cannot, and with `hint` what to do.

@@ -51,13 +51,15 @@ pub fn path(run_dir: &Path, iface: &str) -> PathBuf {
 /// A bound socket; its file goes when this is dropped.
 #[derive(Debug)]
 pub struct Socket {
-    pub(crate) listener: UnixListener,
-    pub(crate) file: SocketFile,
+    /// Where requests come in; it does not block.
+    pub listener: UnixListener,
+    /// Its name: whoever serves may not be allowed to take it away.
+    pub file: SocketFile,
 }
 
 /// The name in the file system.
 #[derive(Debug)]
-pub(crate) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }

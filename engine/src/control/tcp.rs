@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -18,12 +19,7 @@ use crate::control::connections::{self, CONNECTIONS_PER_ADDRESS, Places, Refusal
 use crate::control::token::Token;
 
 /// Serves `router` as `api` says, in the runtime `front`, until `stop` resolves; ends at once when it is dropped.
-pub(crate) async fn serve(
-    api: config::Api,
-    router: Router,
-    front: Handle,
-    stop: impl Future<Output = ()> + Send + 'static,
-) {
+pub(crate) async fn serve(api: config::Api, router: Router, front: Handle, stop: impl Future<Output = ()>) {
     let Some(address) = api.listen else { return };
     let token = match Token::read(&api.token_file) {
         Ok(token) => token,
@@ -31,14 +27,14 @@ pub(crate) async fn serve(
     };
     let door = Arc::new(Door { token, refusals: Refusals::of("API over TCP") });
     let router = router.layer(from_fn_with_state(Arc::clone(&door), check));
-    let mut stop = Box::pin(stop);
+    let mut stop = pin!(stop);
     let listener = tokio::select! {
         () = &mut stop => return,
         listener = connections::listen(address, "the API", "api.listen") => listener,
     };
     info!("API and /metrics at http://{address} for whoever shows the token");
     let places = Places::new(CONNECTIONS_PER_ADDRESS);
-    let admit = move |ip| {
+    let admit = |ip| {
         if !is_allowed(&api.allow, ip) {
             door.refusals.complain(ip, "is not in api.allow");
             return None;

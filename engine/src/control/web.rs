@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
@@ -91,13 +92,13 @@ pub(crate) async fn serve(
     token_file: PathBuf,
     router: Router,
     front: Handle,
-    stop: impl Future<Output = ()> + Send + 'static,
+    stop: impl Future<Output = ()>,
 ) {
     let Some(address) = page.listen else { return };
     let door =
         Arc::new(Door { token_file, outside: Handle::current(), ip: address.ip(), refusals: Refusals::of("page") });
     let router = router.layer(from_fn_with_state(Arc::clone(&door), check)).layer(map_response(harden));
-    let mut stop = Box::pin(stop);
+    let mut stop = pin!(stop);
     let hint = "page.listen: engines on one host need a port each";
     let listener = tokio::select! {
         () = &mut stop => return,
@@ -106,7 +107,7 @@ pub(crate) async fn serve(
     info!("page at http://{address}/ for everybody on this host");
     // all come from here
     let places = Places::new(CONNECTIONS_MAX);
-    let admit = move |ip| {
+    let admit = |ip| {
         let place = Places::take(&places, ip);
         if place.is_none() {
             door.refusals.complain(ip, "finds no place: all connections are taken");

@@ -48,7 +48,8 @@ use crate::asker::Asker;
 use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError, Mode, RelayTo};
 use crate::control::clock::Clock;
-use crate::control::{Control, Engine, api, socket};
+use crate::control::socket::{self, Socket};
+use crate::control::{Control, Engine, api};
 use crate::detector;
 use crate::egress::Pings;
 use crate::events::Events;
@@ -121,7 +122,7 @@ pub fn run(
 fn run_in(runtime: &Runtime, config: &Config, options: Options, read: Read) -> Result<(), StartError> {
     let _in_runtime = runtime.enter();
     // Before anything is touched: is another engine there?
-    let api_socket = socket::bind(&config.control.run_dir, &config.iface, &config.control.socket_group)?;
+    let Socket { listener, file } = socket::bind(&config.control.run_dir, &config.iface, &config.control.socket_group)?;
     // Before the start: an operator who loses patience during it is heard, too.
     let mut term = signal(SignalKind::terminate()).map_err(io("catching SIGTERM"))?;
     let mut int = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
@@ -164,7 +165,7 @@ fn run_in(runtime: &Runtime, config: &Config, options: Options, read: Read) -> R
         runtime.block_on(async {
             let (stopping, stopped) = oneshot::channel::<()>();
             let outside = Handle::current();
-            let server = front.runtime().spawn(api::serve(api_socket, Arc::clone(&control), view, outside, async {
+            let server = front.runtime().spawn(api::serve(listener, Arc::clone(&control), view, outside, async {
                 let _dropped_is_stopped = stopped.await;
             }));
             let verifier = tokio::spawn(verify(Arc::clone(&control), Arc::clone(&live)));
@@ -190,7 +191,8 @@ fn run_in(runtime: &Runtime, config: &Config, options: Options, read: Read) -> R
             Supervisor::stopping();
             sweeper.abort();
             verifier.abort();
-            drop((stop_looking, stop_watching, stopping));
+            // whoever starts next must find the name free
+            drop((file, stop_looking, stop_watching, stopping));
             match server.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => warn!("the API ended with {error}"),
