@@ -32,6 +32,7 @@ fn a_normal_stop_leaves_the_filter_in_force_and_says_so() {
     assert!(engine.end().unwrap().is_some_and(|status| status.success()), "{}", engine.log());
     assert!(engine.log().contains("the filter stays in force"), "{}", engine.log());
     assert!(engine.log().contains("vos-engine unload"), "{}", engine.log());
+    assert_eq!(std::fs::read_dir(site.path("run")).unwrap().count(), 0, "nobody is left to be asked there");
     assert!(!site.reaches(BAD, &responder), "the filter is not in force");
     assert!(!site.server.ip("link show").unwrap().contains(": vos"), "the TAP is left");
 }

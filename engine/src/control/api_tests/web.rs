@@ -47,7 +47,7 @@ impl Page {
         let router = web::router(Arc::clone(&server.control), engine, Handle::current());
         let engine = Arc::clone(&server.engine);
         let served = tokio::spawn(web::serve(page, token_file.clone(), router, Handle::current(), async move {
-            engine.events.closed().await
+            engine.events.closed().await;
         }));
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while TcpStream::connect(address).await.is_err() {
