@@ -270,7 +270,7 @@ mod tests {
             stream.read_exact(&mut [0])?;
             stream.write_all(b"answer")?;
             open.write_all(b"0123456789").and_then(|()| open.set_len(4)).and_then(|()| open.sync_all())?;
-            let mut store = OpenOptions::new().read(true).write(true).create(true).open(anew)?;
+            let mut store = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(anew)?;
             store.set_len(0).and_then(|()| store.write_all(b"after"))?;
             aya::util::nr_cpus().map_err(|(_, error)| error)?;
             Ok(())
