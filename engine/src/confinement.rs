@@ -12,7 +12,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
     RulesetStatus, Scope,
 };
-use libc::c_long;
+use libc::{c_int, c_long};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter, sock_filter,
@@ -59,10 +59,11 @@ const REFUSED: &[c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_process_madvise,
     libc::SYS_kcmp,
-    // a user namespace would have capabilities
+    // a user namespace would have capabilities; see also `clone`
     libc::SYS_unshare,
     libc::SYS_setns,
-    // what landlock does not know of files
+    // what landlock does not know of files, or not before Linux 6.2
+    libc::SYS_truncate,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
     libc::SYS_fchmodat2,
@@ -86,8 +87,16 @@ const REFUSED: &[c_long] = &[
 
 /// Of the older calls that other architectures do not have.
 #[cfg(target_arch = "x86_64")]
-const REFUSED_OLD: &[c_long] =
-    &[libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat];
+const REFUSED_OLD: &[c_long] = &[
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+    libc::SYS_fork,
+    libc::SYS_vfork,
+];
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_OLD: &[c_long] = &[];
 
@@ -139,13 +148,23 @@ fn refuse_calls() -> Result<(), seccompiler::Error> {
     rules.insert(libc::SYS_tgkill, other_than(&[std::process::id().into()])?);
     rules.insert(libc::SYS_prlimit64, other_than(&[0])?);
     rules.insert(libc::SYS_bpf, other_than(&BPF_OF_OPEN_MAPS)?);
-    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    let refusal = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, architecture)?;
-    let filter = BpfProgram::try_from(filter)?;
+    // threads only: no process, and so no namespace of its own
+    let thread = libc::CLONE_THREAD.cast_unsigned().into();
+    let process = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(thread), 0)?;
+    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![process])?]);
+    let filter = refusing(rules, libc::EPERM)?;
     #[cfg(target_arch = "x86_64")]
     let filter = [&refuse_from(X32)[..], &filter].concat();
-    apply_filter(&filter)
+    apply_filter(&filter)?;
+    // No filter sees what it is asked for; a C library that finds none makes its threads by `clone`.
+    apply_filter(&refusing([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS)?)
+}
+
+/// Answers these calls with this error.
+fn refusing(rules: BTreeMap<c_long, Vec<SeccompRule>>, errno: c_int) -> Result<BpfProgram, seccompiler::Error> {
+    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    let refusal = SeccompAction::Errno(errno.cast_unsigned());
+    Ok(SeccompFilter::new(rules, SeccompAction::Allow, refusal, architecture)?.try_into()?)
 }
 
 /// Refuses all system calls from this number on, and goes on with what follows (`seccomp(2)`; jumps are relative).

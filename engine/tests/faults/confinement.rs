@@ -1,11 +1,14 @@
 //! What a thread of the API can do in an engine that runs: it is made to do it, as if somebody had talked it into that.
 
-use std::fs;
-use std::io::IoSlice;
+use std::fs::{self, File};
+use std::io::{IoSlice, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::uio::{RemoteIoVec, process_vm_writev};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -121,6 +124,7 @@ fn threads_of_the_api_reach_no_files_and_no_sockets() {
         assert_eq!(puppet.open(path, flags), Err(Errno::EACCES), "{}", path.display());
     }
     assert_eq!(puppet.call_with(libc::SYS_unlink, [0; 4], 0, &store), Err(Errno::EACCES));
+    assert_eq!(puppet.call_with(libc::SYS_truncate, [0; 4], 0, &store), Err(Errno::EPERM));
     for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET, libc::AF_XDP] {
         let family = family.cast_unsigned().into();
         for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW] {
@@ -134,12 +138,58 @@ fn threads_of_the_api_reach_no_files_and_no_sockets() {
         assert_eq!(puppet.call(libc::SYS_bpf, [command, 0, 0, 0]), Err(Errno::EPERM), "{command}");
     }
     assert_eq!(puppet.call(libc::SYS_kill, [1, 0, 0, 0]), Err(Errno::EPERM));
+    // Processes and namespaces of its own; the kernel has EINVAL for flags that contradict each other.
+    for flags in [libc::CLONE_NEWUSER | libc::CLONE_FS, libc::CLONE_SIGHAND] {
+        let made = puppet.call(libc::SYS_clone, [flags.cast_unsigned().into(), 0, 0, 0]);
+        assert_eq!(made, Err(Errno::EPERM), "{flags:#x}");
+    }
+    assert_eq!(puppet.call(libc::SYS_clone3, [0; 4]), Err(Errno::ENOSYS));
 
     let opened = puppet.open(&store, libc::O_RDWR).expect("after a failed write it is opened anew");
     assert_eq!(puppet.call(libc::SYS_close, [opened, 0, 0, 0]), Ok(0));
     drop(puppet);
     until("it goes on", || site.tool("list").contains("203.0.113.7"));
     site.tool("unblock 203.0.113.7");
+}
+
+/// A small file system, which only this thread and its children see.
+fn small_disk(at: &Path) {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("size=16m")).unwrap();
+}
+
+/// Writes a file until nothing more goes.
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    while file.write_all(&[7; 4_096]).is_ok() {}
+}
+
+#[test]
+fn a_store_that_could_not_be_written_is_opened_by_them_when_there_is_room_again() {
+    let site = Site::new();
+    let (state, list) = (site.path("state"), site.path("list"));
+    fs::create_dir(&state).unwrap();
+    small_disk(&state);
+    let _engine = site.start("");
+    let ballast = state.join("ballast");
+    fill(&ballast);
+    let blocks = |n: u32| (0..2_000).map(move |host| format!("{}\n", Ipv4Addr::from(0x0a00_0000 + 2_000 * n + host)));
+    // what the file has room for itself is taken
+    let refused = (0..50).find_map(|n| {
+        fs::write(&list, blocks(n).collect::<String>()).unwrap();
+        site.ask(&format!("import {}", list.display())).err()
+    });
+    let first = refused.expect("16 MiB are not enough").to_string();
+    let second =
+        site.ask("block 203.0.113.7").map(|_| "it was taken".to_owned()).unwrap_or_else(|error| error.to_string());
+    for said in [first, second] {
+        assert!(said.contains("free some space") && !said.contains("Permission denied"), "{said}");
+    }
+    fs::remove_file(&ballast).unwrap();
+    site.tool("block 203.0.113.7");
+    assert!(site.tool("list").contains("203.0.113.7"));
 }
 
 #[test]

@@ -152,9 +152,14 @@ impl Site {
     /// `vosctl` with these words.
     #[track_caller]
     pub(crate) fn tool(&self, words: &str) -> String {
+        self.ask(words).unwrap()
+    }
+
+    /// The same where it may be refused.
+    pub(crate) fn ask(&self, words: &str) -> vos_bench::Result<String> {
         let mut command = self.server.command(env!("CARGO_BIN_EXE_vosctl"));
         command.args(["--iface", &self.iface, "--run-dir"]).arg(self.path("run")).args(words.split_whitespace());
-        output(&mut command).unwrap()
+        output(&mut command)
     }
 
     pub(crate) fn stats(&self) -> Value {

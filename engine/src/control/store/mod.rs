@@ -112,7 +112,12 @@ impl Store {
     /// Opens or makes the file (mode 0600, its directory 0700) and reads all of it.
     pub fn open(path: &Path) -> Result<(Self, Loaded), StoreError> {
         unbroken(path, || {
+            let opened = |source| StoreError::Open { path: path.into(), source };
+            let directory = path.parent().unwrap_or(Path::new("."));
+            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(opened)?;
             let database = open_database(path)?;
+            // The name must survive as well as the contents.
+            File::open(directory).and_then(|directory| directory.sync_all()).map_err(opened)?;
             let loaded = load(path, &database)?;
             Ok((Self { path: path.into(), database: Some(database), commits: (0, 0) }, loaded))
         })
@@ -226,14 +231,12 @@ fn load(path: &Path, database: &Database) -> Result<Loaded, StoreError> {
     read::load(database).map_err(failed)
 }
 
+/// Touches nothing but the file: after a failed write whoever wants to write opens it anew, and threads of the API reach no
+/// other ([`crate::confinement`]).
 fn open_database(path: &Path) -> Result<Database, StoreError> {
     let opened = |source| StoreError::Open { path: path.into(), source };
-    let directory = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(opened)?;
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(opened)?;
-    // The name must survive as well as the contents.
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(opened)?;
     Builder::new().set_cache_size(CACHE).create_file(file).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.into() },
         DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {
