@@ -64,7 +64,8 @@ async fn reload(State(shared): State<Shared>) -> Answer<Reloaded> {
 )]
 async fn switch(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Switched> {
     let Switch { rule, mode } = read(&body?)?;
-    Ok(Json(blocking(move || shared.engine.live().switch(&rule, mode)).await??))
+    // whoever follows it may ask the kernel for addresses
+    Ok(Json(outside(&shared.outside.clone(), move || shared.engine.live().switch(&rule, mode)).await??))
 }
 
 /// The softswitches.
@@ -85,7 +86,7 @@ async fn backends(State(shared): State<Shared>) -> Answer<Backends> {
 )]
 async fn drain(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answer<Backends> {
     let Drain { name, drain } = read(&body?)?;
-    blocking(move || {
+    outside(&shared.outside.clone(), move || {
         shared.engine.live().drain(&name, drain)?;
         Ok(Json(Backends { backends: shared.engine.backends() }))
     })

@@ -35,6 +35,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 use serde_json::{Map, Value, json};
 use sip_parse::Via;
+use tracing::warn;
 
 use crate::config::{Config, RelayTo};
 use crate::control::clock::Clock;
@@ -114,13 +115,13 @@ fn is_near(ip: &IpAddr) -> bool {
 }
 
 /// The addresses of an interface, in the kernel's order.
-fn addresses_on(iface: &str) -> Vec<IpAddr> {
-    let all = getifaddrs().into_iter().flatten().filter(|on| on.interface_name == iface);
+fn addresses_on(iface: &str) -> nix::Result<Vec<IpAddr>> {
+    let all = getifaddrs()?.filter(|on| on.interface_name == iface);
     let ip = |address: SockaddrStorage| {
         let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
         v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))
     };
-    all.filter_map(|on| on.address.and_then(ip)).collect()
+    Ok(all.filter_map(|on| on.address.and_then(ip)).collect())
 }
 
 impl Switchboard {
@@ -174,7 +175,14 @@ impl Switchboard {
 
     /// From now on these are this host's addresses.
     pub fn follow_own(&self, own: &[IpAddr], config: &Config) {
-        let homes = Homes::of(own, &addresses_on(&config.iface), &config.xdp.sip_ports);
+        let first = addresses_on(&config.iface).unwrap_or_else(|error| {
+            let iface = &config.iface;
+            warn!(
+                "cannot ask for the addresses of {iface}: {error}; the softswitch's own requests may leave from another"
+            );
+            Vec::new()
+        });
+        let homes = Homes::of(own, &first, &config.xdp.sip_ports);
         self.homes.store(Arc::new(homes));
     }
 

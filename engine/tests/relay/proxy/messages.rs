@@ -301,9 +301,7 @@ fn the_relay_is_reached_from_the_backends_side_alone() {
         return;
     }
     let backend = SocketAddr::from(([10, 9, 9, 9], 15_060));
-    let inside = "ip link add inside type veth peer name far && ip link set far up && \
-                  ip addr add 10.9.9.9/24 dev inside && ip link set inside up";
-    let site = site::start_where(inside, &before(backend));
+    let site = site::start_where(INSIDE, &before(backend));
     let softswitch = Softswitch::start(&site.server, "a", backend);
     softswitch.is_known(&site, &backend.to_string());
     let phone = site.phone(CALLERS[0]);
@@ -326,6 +324,33 @@ fn the_relay_is_reached_from_the_backends_side_alone() {
     };
     wait_until("it is counted", || ["received", "bad_replies"].map(&counted) == [1, 1] && counted("came") > 0);
     assert_eq!(strays(&site, "stranger"), 0);
+}
+
+/// A host's other address, lower than that of the card.
+const INSIDE: &str = "ip link add inside type veth peer name far && ip link set far up && \
+                      ip addr add 10.9.9.9/24 dev inside && ip link set inside up";
+
+#[test]
+fn an_operators_word_does_not_change_where_requests_leave_from() {
+    if !vos_bench::ready(&[]) {
+        return;
+    }
+    let site = site::start_where(INSIDE, &before(BACKEND4));
+    let softswitch = Softswitch::start(&site.server, "a", BACKEND4);
+    softswitch.is_known(&site, &BACKEND4.to_string());
+    let phone = site.phone(CALLERS[0]);
+    says(&phone, &request("OPTIONS", phone.local_addr().unwrap(), "one", 0));
+    hears(&phone);
+    let relay = softswitch.gets("Call-ID: one\r\n").relay;
+    let words: [&[&str]; 3] = [&["status"], &["rule", "stealth", "monitor"], &["rule", "stealth", "enforce"]];
+    for (number, words) in words.into_iter().enumerate() {
+        site.told(words);
+        let trunk = site.phone(CALLERS[1]);
+        let uri = format!("sip:{}", trunk.local_addr().unwrap());
+        let options = own("OPTIONS", &uri, "<sip:trunk.example.com>", &format!("after-{number}"), "");
+        softswitch.sends(relay, &options);
+        assert_eq!(hears(&trunk), options, "after {words:?}");
+    }
 }
 
 #[test]
