@@ -32,19 +32,20 @@ pub(super) async fn list(State(shared): State<Shared>, query: Result<Query<Listi
         return Err(bad(&format!("limit={limit}")));
     }
     let after = listing.after.as_deref().map(|after| cursor(after).ok_or_else(|| bad(&format!("after={after}"))));
-    let (after, filter) = (after.transpose()?, filter(&listing, &shared.control)?);
+    let after = after.transpose()?;
     blocking(move || {
         let (control, clock) = (&shared.control, shared.control.clock());
+        let filter = filter(&listing, control)?;
         let page = control.page(&filter, after, limit);
         let applies = filter.covering.and_then(|net| control.applies(&net));
-        Json(Rules {
+        Ok(Json(Rules {
             rules: page.listed.iter().map(|listed| Rule::listed(listed, clock)).collect(),
             next: page.next.map(|(net, kind)| format!("{net},{kind}")),
             applies: applies.map(|decision| Rule::view(&decision, clock)),
             this_node: control.node().to_string(),
-        })
+        }))
     })
-    .await
+    .await?
 }
 
 fn filter(listing: &Listing, control: &Control) -> Result<Filter, Problem> {
