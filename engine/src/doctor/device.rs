@@ -97,6 +97,8 @@ impl Facts {
         let told = matches!(self.features, Ok(Some(_))) || self.device.kind.is_some();
         match (&self.xdp, attach) {
             (_, Attach::Generic) => Some(false),
+            // it does, or the engine does not start
+            (_, Attach::Native) => Some(true),
             // a start keeps what is there
             (Presence::Ours(attached), Attach::Auto) => Some(attached.native),
             _ if self.device.link.mtu > NATIVE_MTU_MAX || self.queue_pairs_max().is_some() => Some(false),
@@ -128,15 +130,34 @@ impl Facts {
         // what a driver with queues apart calls them
         let apart = self.channels.is_some_and(|channels| channels.combined == 0 && channels.rx > 0);
         let count = if apart { format!("rx {queues} tx {queues}") } else { format!("combined {queues}") };
-        let restart = format!("systemctl restart vos-engine@{name}");
-        let written = config.queues == 0 || config.queues == queues;
-        let (running, key) = (matches!(self.xdp, Presence::Ours(_)), format!("queues = {queues} in vos.toml"));
-        match (running, written) {
-            (false, true) => format!("ethtool -L {name} {count}"),
-            (true, true) => format!("ethtool -L {name} {count} && {restart}"),
-            (false, false) => format!("ethtool -L {name} {count}  # and {key}"),
-            (true, false) => format!("ethtool -L {name} {count}  # and {key}; then {restart}"),
+        let edit = (config.queues != 0 && config.queues != queues).then(|| format!("queues = {queues} in vos.toml"));
+        self.without_engine(config, Some(&format!("ethtool -L {name} {count}")), edit)
+    }
+
+    /// A command during which no engine runs: queues with its sockets cannot be taken away (`ethnl_set_channels()`), and a
+    /// start leaves its program where it is. `edit`: what is to be written by hand before the next start.
+    fn without_engine(&self, config: &Config, command: Option<&str>, edit: Option<String>) -> String {
+        let command = command.map(str::to_owned);
+        if !matches!(self.xdp, Presence::Ours(_)) {
+            return [command, edit.map(|edit| format!("and {edit}"))]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("  # ");
         }
+        let name = &self.device.link.name;
+        let unload = self.could_be_native(config).then(|| format!("vos-engine unload --iface {name}"));
+        let steps = [Some(format!("systemctl stop vos-engine@{name}")), command, unload];
+        let steps: Vec<String> = steps.into_iter().flatten().collect();
+        // also where one is refused
+        let end = edit.map_or_else(|| "; ".to_owned(), |edit| format!("  # and {edit}; then "));
+        format!("{}{end}systemctl start vos-engine@{name}", steps.join(" && "))
+    }
+
+    /// Is it an engine's program that runs behind a driver which would, or may, take it?
+    fn could_be_native(&self, config: &Config) -> bool {
+        let generic = matches!(self.xdp, Presence::Ours(Attached { native: false, .. }));
+        generic && config.xdp.attach == Attach::Auto && (self.native() || self.queue_pairs_max().is_some())
     }
 
     fn named(&self, index: u32) -> Option<&Device> {
@@ -350,6 +371,13 @@ fn judge_native(facts: &Facts, config: &Config) -> Finding {
         return refused;
     }
     match &facts.features {
+        Ok(Some(_)) if facts.device.link.mtu <= NATIVE_MTU_MAX && facts.could_be_native(config) => Finding::new(
+            CHECK,
+            severity,
+            format!("the driver of {name} has native XDP, and the engine's program runs behind it"),
+            "a start leaves the program where it is: each dropped packet has cost a buffer by then",
+            facts.without_engine(config, None, None),
+        ),
         Ok(Some(features)) if features.native() && features.redirect() => {
             Finding::ok(CHECK, format!("the driver of {name} has native XDP and redirects"))
         }
@@ -499,7 +527,7 @@ fn judge_mtu(facts: &Facts, config: &Config) -> Finding {
             format!(
                 "drivers refuse native XDP from about {NATIVE_MTU_MAX} on, and {what}; SIP over UDP needs no more than 1500"
             ),
-            format!("ip link set dev {name} mtu 1500"),
+            facts.without_engine(config, Some(&format!("ip link set dev {name} mtu 1500")), None),
         );
     }
     match chunk {

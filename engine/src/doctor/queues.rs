@@ -182,8 +182,9 @@ impl Facts {
     /// The queues that SIP has for itself, as `vosctl tune low-latency` has it: RSS takes all others, and none of them.
     fn own_queues(&self, queues: u32, config: &Config) -> Option<Vec<u32>> {
         let (table, own) = (self.table.as_ref()?, self.sip_queues(config));
-        let all = (0..queues).all(|queue| own.contains(&queue) != table.contains(&queue));
-        (all && !own.is_empty()).then_some(own)
+        let there = own.iter().all(|queue| *queue < queues);
+        let apart = (0..queues).all(|queue| own.contains(&queue) != table.contains(&queue));
+        (there && apart && !own.is_empty()).then_some(own)
     }
 }
 
@@ -352,10 +353,11 @@ mod tests {
         let device = device::Facts { xdp: ours(), ..device::tests::card() };
         let two = Facts { online: vec![0, 1], ..facts() };
         let fix = |config| of(&judge(&two, &device, &config), "queues").fix.clone();
-        let restart = "systemctl restart vos-engine@eth0";
-        assert_eq!(fix(Config::default()), format!("ethtool -L eth0 combined 2 && {restart}"));
+        let fewer = "systemctl stop vos-engine@eth0 && ethtool -L eth0 combined 2";
+        assert_eq!(fix(Config::default()), format!("{fewer}; systemctl start vos-engine@eth0"));
         let eight = Config { queues: 8, ..Config::default() };
-        assert_eq!(fix(eight), format!("ethtool -L eth0 combined 2  # and queues = 2 in vos.toml; then {restart}"));
+        let by_hand = format!("{fewer}  # and queues = 2 in vos.toml; then systemctl start vos-engine@eth0");
+        assert_eq!(fix(eight), by_hand);
     }
 
     #[test]
@@ -438,6 +440,11 @@ mod tests {
         table[..60].fill(1);
         let findings = judged(&Facts { table: Some(table), ..tuned.clone() }, &Config::default());
         assert_eq!(of(&findings, "rss").fix, "ethtool -X eth0 start 1 equal 7");
+        // it had more queues once
+        let gone = Facts { table: Some(ethtool::even_table(128, 0, 8)), rules: rules(8), ..tuned.clone() };
+        let findings = judged(&gone, &Config::default());
+        assert_eq!(of(&findings, "rss").what, "RSS spreads over all 8 queues");
+        assert_eq!(of(&findings, "steering").severity, Error);
         let idle = Facts { table: Some(ethtool::even_table(128, 2, 6)), ..tuned.clone() };
         let shared = Facts { rules: rules(1), ..tuned.clone() };
         for (facts, steering) in [(idle, Note), (shared, Note)] {

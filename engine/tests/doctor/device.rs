@@ -168,6 +168,10 @@ fn mtu_and_offloads_are_those_that_the_card_has() {
     }
 }
 
+fn unit(verb: &str, host: &Host) -> String {
+    format!("systemctl {verb} vos-engine@{}", host.iface)
+}
+
 #[test]
 fn queues_are_those_that_the_driver_has() {
     if !vos_bench::ready(&["ethtool"]) {
@@ -188,7 +192,18 @@ fn queues_are_those_that_the_driver_has() {
     assert_eq!(more.severity("queues"), "warning", "{:#}", more.of("queues"));
     assert!(more.what("queues").contains("has 2 RX queues, and the engine a socket on 0"), "{:#}", more.of("queues"));
     drop(engine);
-    drop(host.starts(""));
+    // queues with sockets cannot be taken away
+    let mut engine = host.starts("");
+    let fewer = host.examine(&host.iface, "queues = 1");
+    let (stop, rest) = fewer.fix("queues").split_once(" && ").unwrap();
+    let (change, start) = rest.split_once("; ").unwrap();
+    assert_eq!((stop, start), (&*unit("stop", &host), &*unit("start", &host)));
+    let refused = host.ns.command("sh").args(["-ec", change]).output().unwrap();
+    assert!(!refused.status.success(), "the engine need not have been stopped");
+    engine.end().unwrap();
+    host.paste(change);
+    assert_eq!(host.examine(&host.iface, "queues = 1").severity("queues"), "ok");
+    drop(host.starts("--queues 1"));
     let absent = host.examine(&host.iface, "queues = 1\n[worker]\ncores = \"8191\"");
     assert_eq!(absent.severity("cores"), "warning", "{:#}", absent.of("cores"));
 }

@@ -216,6 +216,46 @@ fn amazons_card_keeps_half_of_its_queues_for_sending() {
 }
 
 #[test]
+fn a_program_behind_a_driver_that_would_take_it_is_not_moved_by_a_start() {
+    let generic = Facts { xdp: Presence::Ours(Attached { id: 42, native: false }), ..card() };
+    let fix = |command: &str| {
+        let steps = ["systemctl stop vos-engine@eth0", command, "vos-engine unload --iface eth0"];
+        let steps: Vec<&str> = steps.into_iter().filter(|step| !step.is_empty()).collect();
+        format!("{}; systemctl start vos-engine@eth0", steps.join(" && "))
+    };
+    let findings = judged(&generic);
+    let finding = of(&findings, "native-xdp");
+    assert_eq!((finding.severity, finding.fix.as_str()), (Warning, fix("").as_str()));
+    let mut jumbo = generic.clone();
+    jumbo.device.link.mtu = 9_000;
+    assert_eq!(of(&judged(&jumbo), "mtu").fix, fix("ip link set dev eth0 mtu 1500"));
+    assert_eq!(of(&judged(&jumbo), "native-xdp").severity, Severity::Ok, "its MTU is what keeps it there");
+    let channels = Some(Channels { combined: 8, max_combined: 8, ..Channels::default() });
+    let amazon = Facts { driver: "ena".to_owned(), channels, ..generic.clone() };
+    assert_eq!(of(&judged(&amazon), "native-xdp").fix, fix("ethtool -L eth0 combined 4"));
+    // neither is told to move where it cannot, or is not to be
+    let without = Facts { features: Ok(Some(XdpFeatures::of(0, 0))), ..generic.clone() };
+    assert!(!of(&judged(&without), "native-xdp").fix.contains("unload"));
+    let mut config = Config::default();
+    for (attach, severity) in [(Attach::Native, Severity::Ok), (Attach::Generic, Note)] {
+        config.xdp.attach = attach;
+        assert_eq!(of(&judge(&generic, &config), "native-xdp").severity, severity, "a start moves it, or leaves it");
+    }
+}
+
+#[test]
+fn native_alone_is_native_or_no_start() {
+    let mut config = Config::default();
+    config.xdp.attach = Attach::Native;
+    let mut facts = card();
+    facts.device.link.mtu = 9_000;
+    let old = Facts { features: Ok(None), ..card() };
+    for facts in [facts, old] {
+        assert_eq!(facts.runs_natively(config.xdp.attach), Some(true));
+    }
+}
+
+#[test]
 fn somebody_elses_program_keeps_the_engine_out() {
     let attached = Attached { id: 42, native: true };
     let program = || "xdp_dispatcher".to_owned();
