@@ -154,9 +154,14 @@ fn finish(order: &Order<'_>, journal: &mut Journal, lines: &[Line]) -> Result<()
     let skipped = lines.iter().filter(|line| matches!(line.state, State::Skipped(_)));
     let skipped: HashSet<&Knob> = skipped.filter_map(|line| line.knob.as_ref()).collect();
     let named: HashSet<&Knob> = lines.iter().filter_map(|line| line.knob.as_ref()).collect();
-    journal.entries.retain(|entry| {
+    let interrupts = journal.interrupts;
+    journal.entries.retain_mut(|entry| {
         let is_as_before = order.machine.read(&entry.knob).is_ok_and(|now| now == entry.before);
         let back = is_as_before && (entry.asked == entry.before || skipped.contains(&entry.knob));
+        if back && interrupts && matches!(entry.knob, Knob::Irq { .. }) {
+            // Placed where it was: known, and not ours. What is not on record came later.
+            entry.ours.clear();
+        }
         // what is as it was, and was written once, is the start again
         if entry.ours.is_empty() { named.contains(&entry.knob) } else { !back }
     });

@@ -51,7 +51,8 @@ pub const KEYS: &[Key] = &[
     key(
         "interface.rx_ring",
         Kind::NumberOr(1, 1 << 20, &["max"]),
-        "1 to 1048576 descriptors, or max: the largest power of two that the card has",
+        "1 to 1048576 descriptors, or max: the largest power of two that the card has (less one where \
+         that is all), and no fewer than there are",
         "length of the RX rings (ethtool -G), never more than the card has; resets the card",
     ),
     key(

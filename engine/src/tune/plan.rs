@@ -243,8 +243,10 @@ impl Planner<'_> {
         let length = |said: Option<&Said>, base: u32, max: u32| match said {
             None => base,
             Some(Said::Number(goal)) => narrow(goal.of(u64::from(base))).min(max),
+            // one descriptor is the driver's (bnxt: 2047)
+            Some(_) if max.checked_add(1).is_some_and(u32::is_power_of_two) => max,
             // Some want one for AF_XDP without copies (ice_xsk_pool_setup() of Linux 6.1), and have 8160.
-            Some(_) => max.checked_ilog2().map_or(0, |log| 1 << log),
+            Some(_) => max.checked_ilog2().map_or(0, |log| 1 << log).max(base),
         };
         self.want(plan, Knob::Rings, |base| {
             let Value::Rings { rx: base_rx, tx: base_tx } = *base else { return Ok(base.clone()) };

@@ -198,8 +198,12 @@ fn own(text: &str) -> Profile {
     Profile::parse("site.toml", text).expect("sound")
 }
 
+fn irq_file(queue: u32) -> String {
+    format!("proc/irq/{}/smp_affinity_list", FIRST_IRQ + queue)
+}
+
 fn irq(tree: &Ryzen, queue: u32) -> String {
-    tree.get(&format!("proc/irq/{}/smp_affinity_list", FIRST_IRQ + queue))
+    tree.get(&irq_file(queue))
 }
 
 fn state<'a>(lines: &'a [Line], label: &str) -> &'a State {
@@ -548,6 +552,25 @@ fn an_interrupt_that_has_gone_is_not_taken_for_another() {
 }
 
 #[test]
+fn an_interrupt_that_was_placed_where_it_had_been_is_known() {
+    let tree = Ryzen::new();
+    let profile = own("[irq]\ncores = \"2\"\n");
+    let file = irq_file(3);
+    tree.put(&file, "2");
+    let before = tree.bytes();
+    tree.apply(&profile);
+    // irqbalance
+    tree.put(&file, "5");
+    tree.apply(&profile);
+    assert_eq!(irq(&tree, 3), "2");
+    let lines = drift(&tree.host(), &tree.journal().expect("one"));
+    assert!(lines.iter().all(|line| line.state == State::InPlace), "{lines:?}");
+    tree.revert();
+    assert_eq!(tree.bytes(), before);
+    assert!(tree.journal().is_none());
+}
+
+#[test]
 fn interrupts_that_come_with_the_link_are_missed_until_they_are_placed() {
     let tree = Ryzen::new();
     let table = tree.get("proc/interrupts");
@@ -671,11 +694,18 @@ fn queues_asked_for_in_words_leave_native_xdp_those_it_needs() {
 #[test]
 fn the_longest_rings_are_powers_of_two() {
     let rings = |max| Rings { rx: 512, tx: 512, max_rx: max, max_tx: max };
-    for (max, expected) in [(8_160, 4_096), (4_096, 4_096), (8_192, 8_192), (1, 1)] {
+    let longest = own("[interface]\nrx_ring = \"max\"\ntx_ring = \"max\"\n");
+    // bnxt's have one descriptor less
+    for (max, expected) in [(8_160, 4_096), (4_096, 4_096), (8_192, 8_192), (2_047, 2_047), (1, 1)] {
         let tree = Ryzen::with(Parts { rings: Some(rings(max)), ..Parts::default() });
-        tree.apply(&own("[interface]\nrx_ring = \"max\"\ntx_ring = \"max\"\n"));
+        tree.apply(&longest);
         assert_eq!(tree.1.parts.borrow().rings, Some(Rings { rx: expected, tx: expected, ..rings(max) }));
     }
+    // what is longer already
+    let long = Rings { rx: 8_160, ..rings(8_160) };
+    let tree = Ryzen::with(Parts { rings: Some(long), ..Parts::default() });
+    tree.apply(&longest);
+    assert_eq!(tree.1.parts.borrow().rings, Some(Rings { tx: 4_096, ..long }));
     // who says a number knows why
     let tree = Ryzen::with(Parts { rings: Some(rings(8_160)), ..Parts::default() });
     tree.apply(&own("[interface]\nrx_ring = 9000\n"));
