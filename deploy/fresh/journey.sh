@@ -161,8 +161,16 @@ until_true 60 "the engine on an interface that came late" inside systemctl is-ac
 expect "vos-tune@late-0" active "$(tune_property ActiveState late-0)"
 ! inside journalctl -u vos-tune@late-0 -o cat | grep '  held ' >/dev/null || fail "the engine started before the interface was tuned"
 inside systemctl stop vos-engine@late-0 vos-tune@late-0
-# Two at a time, as at boot.
+# One that is brought up late: many drivers have no interrupts before.
 inside cp /etc/vos/tune.late-0 /etc/vos/tune.late-1
+inside systemctl start --no-block vos-tune@late-1
+until_true 10 "waiting for late-1 to be up" tune_is SubState late-1 start-pre
+sleep 1
+expect "vos-tune@late-1 while it is down" start-pre "$(tune_property SubState late-1)"
+beside ip link set late-1 up
+until_true 10 "late-1 is tuned" tune_is ActiveState late-1 active
+inside systemctl stop vos-tune@late-1
+# Two at a time, as at boot.
 for _ in 1 2 3; do
     inside systemctl start vos-tune@late-0 vos-tune@late-1
     for end in late-0 late-1; do
