@@ -61,10 +61,11 @@ install_package() { # IFACE FOLDER DOWNGRADE
     # In it are passwords. Not local: the trap comes after the function.
     folder=$2 new=''
     trap 'rm -rf "$folder" "$new"' EXIT
-    put_back() {
+    put_back() { # RESTART-OR-TRY-RESTART
         [ -n "$file" ] || return 0
         cp -p /etc/vos/vos.toml.before /etc/vos/vos.toml
         echo "/etc/vos/vos.toml is the one of before again" >&2
+        systemctl "$1" "vos-engine@$iface" || echo "and the engine does not start with it" >&2
     }
     put() {
         cmp -s "$folder/vos.toml" /etc/vos/vos.toml && return
@@ -87,7 +88,7 @@ install_package() { # IFACE FOLDER DOWNGRADE
         dpkg-deb -x "$folder/package.deb" "$new"
         "$new/usr/sbin/vos-engine" check --config "$folder/vos.toml" --iface "$iface" >/dev/null
         put
-        apt || { put_back; return 1; }
+        apt || { put_back try-restart; return 1; }
     else
         # Nothing runs yet; what the engine needs comes with the package.
         apt
@@ -98,10 +99,7 @@ install_package() { # IFACE FOLDER DOWNGRADE
     # Also one that has given up on the configuration of before.
     systemctl reset-failed "vos-engine@$iface" 2>/dev/null || true
     if systemctl start "vos-engine@$iface" && wait_until_live "$iface"; then return; fi
-    if [ -n "$file" ]; then
-        put_back
-        systemctl restart "vos-engine@$iface" || echo "and the engine does not start with it" >&2
-    fi
+    put_back restart
     return 1
 }
 wait_until_live() { # IFACE
@@ -147,7 +145,7 @@ for node; do
     read -r _ _ had had_good _ <<<"$before"
     [ "$unit" = active ] || failed "vos-engine@$iface is $unit"
     [ -n "$check" ] || [ "$is" = "$version" ] || failed "has version $is"
-    [ "$program" = new ] || failed "the engine that runs is the one of before $is: systemctl restart vos-engine@$iface"
+    [ "$program" = new ] || failed "the engine that runs is the one of before $is: vos-engine check --config /etc/vos/vos.toml --iface $iface && systemctl restart vos-engine@$iface"
     [ "$rules" != - ] || failed "does not tell its rules"
     # Others may have ended meanwhile.
     [ "$had_good" = - ] || [ "$good" -ge "$had_good" ] || failed "had $had_good rules for good by operators, and has $good"
