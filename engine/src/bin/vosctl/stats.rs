@@ -1,5 +1,6 @@
 //! `vosctl stats`: what happened to packets, by reason.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -42,10 +43,11 @@ fn stats_text(stats: &Value) -> String {
     lines.push(String::new());
     lines.push(format!("{judged:>15}  packets judged"));
     lines.extend(counters(table("reasons"), judged));
-    if table("would_drop").values().any(|count| count.as_u64().unwrap_or_default() > 0) {
+    let would_drop = would_drop(stats);
+    if !would_drop.is_empty() {
         lines.push(String::new());
         lines.push("would have been dropped, if this were enforced:".to_owned());
-        lines.extend(counters(table("would_drop"), judged));
+        lines.extend(counters(&would_drop, judged));
     }
     for (key, what) in [("allowed_dropped", "were dropped"), ("allowed_would_drop", "would have been dropped")] {
         if table(key).values().any(|count| count.as_u64().unwrap_or_default() > 0) {
@@ -79,6 +81,17 @@ fn stats_text(stats: &Value) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
+/// What monitored rules would have dropped: those of the kernel, and those of the workers.
+fn would_drop(stats: &Value) -> Map<String, Value> {
+    let workers = stats.get("workers").and_then(Value::as_array).into_iter().flatten();
+    let tables = std::iter::once(stats).chain(workers).filter_map(|counted| counted.get("would_drop")?.as_object());
+    let mut sums = BTreeMap::<&str, u64>::new();
+    for (label, count) in tables.flatten() {
+        *sums.entry(label).or_default() += count.as_u64().unwrap_or_default();
+    }
+    sums.into_iter().filter(|(_, count)| *count > 0).map(|(label, count)| (label.to_owned(), count.into())).collect()
+}
+
 fn worker_line(worker: &Value) -> String {
     let number = |key: &str| worker.get(key).and_then(Value::as_u64).unwrap_or_default();
     let live = match worker.get("live").and_then(Value::as_bool) {
@@ -88,7 +101,9 @@ fn worker_line(worker: &Value) -> String {
     };
     let (queue, received, relayed, errors) =
         (number("queue"), number("received"), number("relayed"), number("relay_errors"));
-    format!("queue {queue}: {received} received, {relayed} relayed, {errors} relay errors, {live}")
+    let lost = Some(number("socket_lost")).filter(|lost| *lost > 0);
+    let lost = lost.map_or_else(String::new, |lost| format!("{lost} lost by its rings, "));
+    format!("queue {queue}: {received} received, {relayed} relayed, {errors} relay errors, {lost}{live}")
 }
 
 /// What is written down, once anything is, or should have been.
@@ -161,7 +176,14 @@ mod tests {
             Some("              7  records written, 1 lost or incomplete")
         );
         assert_eq!(records_line(&json!({ "on": true, "written": { "summary": 0 }, "lost": {} })), None);
-        assert!(stats_text(&json!({ "would_drop": { "stealth": 3 } })).contains("if this were enforced"));
+        let monitored = stats_text(&json!({
+            "judged": 100, "would_drop": { "stealth": 3 },
+            "workers": [{ "would_drop": { "suspended": 2, "slowed": 0 } }, { "would_drop": { "suspended": 5 }, "socket_lost": 4 }],
+        }));
+        let told =
+            "if this were enforced:\n              7  suspended (7.0 %)\n              3  stealth (3.0 %)\n\nqueue";
+        assert!(monitored.contains(told), "{monitored}");
+        assert!(monitored.ends_with("0 relay errors, 4 lost by its rings, \n"), "{monitored}");
         let allowed = stats_text(&json!({ "allowed_would_drop": { "short": 2 }, "allowed_dropped": { "short": 0 } }));
         assert!(allowed.contains("allowed would have been dropped:\n              2  short"), "{allowed}");
         assert!(!allowed.contains("were dropped"), "{allowed}");
