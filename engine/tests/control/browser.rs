@@ -190,7 +190,7 @@ fn documented(language: &str, node: &Node) -> String {
     let blocks = DOC.split(&fence).skip(1).filter_map(|block| block.split("```").next());
     let all: String = blocks.collect();
     assert!(!all.is_empty(), "docs/page.md has nothing in {language}");
-    all.replace("/etc/vos/", &format!("{}/", node.path("").display())).replace("-g vos", "-g root")
+    all.replace("/etc/vos/", &format!("{}/", node.path("").display()))
 }
 
 /// Does what the documentation says for a token; gives the token.
