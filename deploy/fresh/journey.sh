@@ -45,7 +45,7 @@ follow() {
 serve
 mv "$layer/srv/$deb" "$layer/srv/vos-fastpath.deb"
 # A scanner is there while they are followed, as always.
-scan & scanning=$!
+scan &
 follow install.md fresh
 
 # --- what the unit promises ----------------------------------------------------------------------------------
@@ -292,5 +292,4 @@ inside rm /etc/tmpfiles.d/vos-opensips.conf
 inside apt-get purge -y vos-fastpath >"$mnt/apt.log" 2>&1 || { cat "$mnt/apt.log" >&2; fail "purge"; }
 expect "left after the purge" "" "$(inside find / -xdev \( -path /proc -o -path /sys -o -path /srv \) -prune -o \( -name 'vos*' -o -name '*vos-*' \) -print | grep -v -e /var/lib/dpkg -e /var/log -e /var/lib/apt -e /var/cache || true)"
 expect "users after the purge" "" "$(inside getent passwd vos || true)$(inside getent group vos || true)"
-kill $scanning $responder 2>/dev/null || true
 say "removed, and nothing is left"

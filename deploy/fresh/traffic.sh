@@ -16,7 +16,6 @@ blocked() { local before; before=$(dropped blocked); sleep 0.2; [ "$(dropped blo
 # The SIP server, and a phone that goes on registering while things happen: nobody may hear of them.
 serve() {
     beside "$BENCH" responder --listen $server:5060 --stats "$mnt/server.json" >"$mnt/responder.log" 2>&1 &
-    responder=$!
     until_true 10 "the SIP server listens" grep -q . "$mnt/server.json"
 }
 phones() { # NAME SECONDS
