@@ -58,6 +58,8 @@ mod request;
 pub mod responder;
 /// A schedule that never waits for anyone: message n is due at n / rate.
 pub mod schedule;
+/// A disk that is soon full.
+pub mod small_disk;
 /// SIGINT, SIGTERM and SIGHUP as a flag that every loop looks at.
 pub mod stop;
 /// Children start with no signal blocked.
@@ -76,5 +78,6 @@ pub use patient::{QUIET, patient};
 pub use process::Program;
 pub use ready::ready;
 pub use responder::{Listen, Responder, ServerStats};
+pub use small_disk::SmallDisk;
 pub use stop::Stop;
 pub use veth::VethPair;

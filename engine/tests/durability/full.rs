@@ -1,29 +1,13 @@
 //! A disk that is full: a clear error, the old state in force and on the disk, and on it goes when there is room.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use vos_bench::SmallDisk;
 
 use super::*;
 
 /// Of the file system that will be full, bytes.
 const SIZE: usize = 16 << 20;
-
-/// A small file system which only this thread sees, and which goes with it.
-fn small_disk(at: &Path) {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).expect("root");
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(format!("size={SIZE}").as_str())).unwrap();
-}
-
-/// Writes a file until nothing more goes.
-fn fill(path: &Path) {
-    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
-    while file.write_all(&[7; 4_096]).is_ok() {}
-}
 
 fn address(n: u32) -> IpNet {
     IpNet::from(std::net::IpAddr::from((0x0a00_0000 + n).to_be_bytes()))
@@ -44,13 +28,13 @@ fn import_until_full(control: &Control, mut next: u32) -> (u32, Refusal) {
 #[test]
 fn a_full_disk_is_named_changes_nothing_and_does_not_matter_when_there_is_room_again() {
     let directory = tempfile::tempdir().unwrap();
-    small_disk(directory.path());
+    let disk = SmallDisk::mount(directory.path(), SIZE).unwrap();
     let [path, reserve, ballast] = ["eth0.redb", "reserve", "ballast"].map(|name| directory.path().join(name));
     fs::write(&reserve, vec![7; SIZE / 2]).unwrap();
     let kernel = Table::default();
     let control = open(&path, &kernel).unwrap();
     let (taken, _) = import_until_full(&control, 0);
-    fill(&ballast);
+    disk.fill("ballast").unwrap();
     let there: Vec<IpNet> = (0..taken).map(address).collect();
     let is_as_it_was = |control: &Control| {
         assert_eq!(listed(control), there);
@@ -81,7 +65,7 @@ fn a_full_disk_is_named_changes_nothing_and_does_not_matter_when_there_is_room_a
 
     // full once more, and this time there is room before anybody restarts
     let (taken, _) = import_until_full(&control, taken);
-    fill(&ballast);
+    disk.fill("ballast").unwrap();
     fs::remove_file(&ballast).unwrap();
     fs::remove_file(&reserve).unwrap();
     let outcome = control.submit(&root(), vec![block(address(taken))], Some("block".to_owned()));

@@ -1,19 +1,17 @@
 //! What a thread of the API can do in an engine that runs: it is made to do it, as if somebody had talked it into that.
 
-use std::fs::{self, File};
-use std::io::{IoSlice, Write};
+use std::fs;
+use std::io::IoSlice;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::uio::{RemoteIoVec, process_vm_writev};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use vos_bench::Program;
+use vos_bench::{Program, SmallDisk};
 
 use super::site::{PATIENCE, Site, until, within};
 
@@ -152,29 +150,14 @@ fn threads_of_the_api_reach_no_files_and_no_sockets() {
     site.tool("unblock 203.0.113.7");
 }
 
-/// A small file system, which only this thread and its children see.
-fn small_disk(at: &Path) {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("size=16m")).unwrap();
-}
-
-/// Writes a file until nothing more goes.
-fn fill(path: &Path) {
-    let mut file = File::create(path).unwrap();
-    while file.write_all(&[7; 4_096]).is_ok() {}
-}
-
 #[test]
 fn a_store_that_could_not_be_written_is_opened_by_them_when_there_is_room_again() {
     let site = Site::new();
     let (state, list) = (site.path("state"), site.path("list"));
     fs::create_dir(&state).unwrap();
-    small_disk(&state);
+    let disk = SmallDisk::mount(&state, 16 << 20).unwrap();
     let _engine = site.start("");
-    let ballast = state.join("ballast");
-    fill(&ballast);
+    disk.fill("ballast").unwrap();
     let import = format!("import {}", list.display());
     // what the file has room for itself is taken
     let refused = (0..50).find_map(|n| {
@@ -187,7 +170,7 @@ fn a_store_that_could_not_be_written_is_opened_by_them_when_there_is_room_again(
     for said in [first, second] {
         assert!(said.contains("free some space") && !said.contains("Permission denied"), "{said}");
     }
-    fs::remove_file(&ballast).unwrap();
+    fs::remove_file(state.join("ballast")).unwrap();
     site.tool("block 203.0.113.7");
     assert!(site.tool("list").contains("203.0.113.7"));
 }
