@@ -134,24 +134,25 @@ impl Facts {
         self.without_engine(config, Some(&format!("ethtool -L {name} {count}")), edit)
     }
 
-    /// A command during which no engine runs: queues with its sockets cannot be taken away (`ethnl_set_channels()`), and a
-    /// start leaves its program where it is. `edit`: what is to be written by hand before the next start.
+    /// A command during which no engine runs: queues with its sockets cannot be taken away (`ethnl_set_channels()`), some
+    /// drivers change none beneath its program, and a start leaves that where it is. `edit`: what is to be written first.
     fn without_engine(&self, config: &Config, command: Option<&str>, edit: Option<String>) -> String {
         let command = command.map(str::to_owned);
-        if !matches!(self.xdp, Presence::Ours(_)) {
-            return [command, edit.map(|edit| format!("and {edit}"))]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join("  # ");
-        }
+        let Presence::Ours(attached) = &self.xdp else {
+            let by_hand = edit.map(|edit| format!("and {edit}"));
+            return [command, by_hand].into_iter().flatten().collect::<Vec<_>>().join("  # ");
+        };
         let name = &self.device.link.name;
-        let unload = self.could_be_native(config).then(|| format!("vos-engine unload --iface {name}"));
-        let steps = [Some(format!("systemctl stop vos-engine@{name}")), command, unload];
-        let steps: Vec<String> = steps.into_iter().flatten().collect();
+        // virtnet_set_channels(), veth_set_channels()
+        let is_in_the_way = attached.native && matches!(&*self.driver, "virtio_net" | "veth");
+        let unload =
+            (is_in_the_way || self.could_be_native(config)).then(|| format!("vos-engine unload --iface {name}"));
+        let steps = [Some(format!("systemctl stop vos-engine@{name}")), unload, command];
+        let steps = steps.into_iter().flatten().collect::<Vec<_>>().join(" && ");
+        // Pasted as it is, nothing is done by halves.
+        let first = edit.map_or_else(String::new, |edit| format!("# {edit} first, then: "));
         // also where one is refused
-        let end = edit.map_or_else(|| "; ".to_owned(), |edit| format!("  # and {edit}; then "));
-        format!("{}{end}systemctl start vos-engine@{name}", steps.join(" && "))
+        format!("{first}{steps}; systemctl start vos-engine@{name}")
     }
 
     /// Is it an engine's program that runs behind a driver which would, or may, take it?
@@ -373,9 +374,10 @@ fn judge_native(facts: &Facts, config: &Config) -> Finding {
     match &facts.features {
         Ok(Some(_)) if facts.device.link.mtu <= NATIVE_MTU_MAX && facts.could_be_native(config) => Finding::new(
             CHECK,
-            severity,
+            Note,
             format!("the driver of {name} has native XDP, and the engine's program runs behind it"),
-            "a start leaves the program where it is: each dropped packet has cost a buffer by then",
+            "each dropped packet has cost a buffer by then. A start leaves the program where it is; has the log of its first \
+             start `the driver refuses native`, it will again",
             facts.without_engine(config, None, None),
         ),
         Ok(Some(features)) if features.native() && features.redirect() => {

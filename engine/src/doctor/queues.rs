@@ -356,8 +356,14 @@ mod tests {
         let fewer = "systemctl stop vos-engine@eth0 && ethtool -L eth0 combined 2";
         assert_eq!(fix(Config::default()), format!("{fewer}; systemctl start vos-engine@eth0"));
         let eight = Config { queues: 8, ..Config::default() };
-        let by_hand = format!("{fewer}  # and queues = 2 in vos.toml; then systemctl start vos-engine@eth0");
-        assert_eq!(fix(eight), by_hand);
+        let by_hand = "# queues = 2 in vos.toml first, then: ";
+        assert_eq!(fix(eight), format!("{by_hand}{fewer}; systemctl start vos-engine@eth0"));
+        let unload = "systemctl stop vos-engine@eth0 && vos-engine unload --iface eth0 && ethtool -L eth0 combined 2";
+        for driver in ["virtio_net", "veth"] {
+            let device = device::Facts { driver: driver.to_owned(), ..device.clone() };
+            let findings = judge(&two, &device, &Config::default());
+            assert_eq!(of(&findings, "queues").fix, format!("{unload}; systemctl start vos-engine@eth0"));
+        }
     }
 
     #[test]

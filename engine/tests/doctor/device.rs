@@ -192,15 +192,18 @@ fn queues_are_those_that_the_driver_has() {
     assert_eq!(more.severity("queues"), "warning", "{:#}", more.of("queues"));
     assert!(more.what("queues").contains("has 2 RX queues, and the engine a socket on 0"), "{:#}", more.of("queues"));
     drop(engine);
-    // queues with sockets cannot be taken away
-    let mut engine = host.starts("");
+    // queues with sockets cannot be taken away, nor any of a veth's beneath a program
+    let mut engine = host.starts_as_a_unit("");
     let fewer = host.examine(&host.iface, "queues = 1");
     let (stop, rest) = fewer.fix("queues").split_once(" && ").unwrap();
     let (change, start) = rest.split_once("; ").unwrap();
     assert_eq!((stop, start), (&*unit("stop", &host), &*unit("start", &host)));
-    let refused = host.ns.command("sh").args(["-ec", change]).output().unwrap();
-    assert!(!refused.status.success(), "the engine need not have been stopped");
+    let bare = change.rsplit(" && ").next().unwrap();
+    for what in [bare, change] {
+        host.try_to_paste(what).expect_err("the engine need not have been stopped");
+    }
     engine.end().unwrap();
+    host.try_to_paste(bare).expect_err("the program need not have been unloaded");
     host.paste(change);
     assert_eq!(host.examine(&host.iface, "queues = 1").severity("queues"), "ok");
     drop(host.starts("--queues 1"));

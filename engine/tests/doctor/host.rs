@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -79,21 +79,32 @@ impl Host {
     #[track_caller]
     pub(crate) fn paste(&self, fix: &str) {
         assert!(!fix.is_empty());
-        output(self.ns.command("sh").args(["-ec", fix])).unwrap();
+        self.try_to_paste(fix).unwrap();
+    }
+
+    pub(crate) fn try_to_paste(&self, fix: &str) -> vos_bench::Result<String> {
+        let ours = Path::new(env!("CARGO_BIN_EXE_vos-engine")).parent().unwrap().display();
+        output(self.ns.command("sh").args(["-ec", &format!("PATH={ours}:$PATH; {fix}")]))
     }
 
     fn engine(&self, words: &str) -> Program {
         let mut command = self.ns.command(env!("CARGO_BIN_EXE_vos-engine"));
-        command.args(["--iface", &self.iface, "--unload-on-exit", "--state-dir"]).arg(self.path("state"));
+        command.args(["--iface", &self.iface, "--state-dir"]).arg(self.path("state"));
         command.args(words.split_whitespace()).arg("--run-dir").arg(self.path("run"));
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let log = self.path(&format!("engine{}.log", NEXT.fetch_add(1, Relaxed)));
         Program::start("vos-engine", &mut command, Some(&log)).unwrap()
     }
 
-    /// Starts the engine; it is ready when this is done.
+    /// Starts the engine, which takes everything away when it is dropped; it is ready when this is done.
     #[track_caller]
     pub(crate) fn starts(&self, words: &str) -> Program {
+        self.starts_as_a_unit(&format!("--unload-on-exit {words}"))
+    }
+
+    /// The same, and its program stays.
+    #[track_caller]
+    pub(crate) fn starts_as_a_unit(&self, words: &str) -> Program {
         let mut engine = self.engine(words);
         until("the engine is ready", || {
             assert!(engine.ended().unwrap().is_none(), "the engine ended: {}", engine.log());
