@@ -60,17 +60,25 @@ install_package() { # IFACE FOLDER DOWNGRADE
     local iface=$1 downgrade=$3 file=''
     # In it are passwords. Not local: the trap comes after the function.
     folder=$2 new=''
+    local was
     trap 'rm -rf "$folder" "$new"' EXIT
-    put_back() { # RESTART-OR-TRY-RESTART
+    put_back() {
         [ -n "$file" ] || return 0
         cp -p /etc/vos/vos.toml.before /etc/vos/vos.toml
         echo "/etc/vos/vos.toml is the one of before again" >&2
-        systemctl "$1" "vos-engine@$iface" || echo "and the engine does not start with it" >&2
+        # One that has not been ended for the other file goes on.
+        [ "$(engine)" != "$was" ] || return 0
+        if ! vos-engine check --config /etc/vos/vos.toml --iface "$iface" >/dev/null; then
+            echo "and vos-engine@$iface is left as it is: the engine that is installed does not take it" >&2
+        elif ! systemctl restart "vos-engine@$iface"; then
+            echo "and the engine does not start with it" >&2
+        fi
     }
+    engine() { systemctl show -P MainPID "vos-engine@$iface"; }
     put() {
         cmp -s "$folder/vos.toml" /etc/vos/vos.toml && return
         cp -p /etc/vos/vos.toml /etc/vos/vos.toml.before
-        file=put
+        file=put was=$(engine)
         install -m 640 -g vos "$folder/vos.toml" /etc/vos/vos.toml
     }
     apt() {
@@ -88,7 +96,7 @@ install_package() { # IFACE FOLDER DOWNGRADE
         dpkg-deb -x "$folder/package.deb" "$new"
         "$new/usr/sbin/vos-engine" check --config "$folder/vos.toml" --iface "$iface" >/dev/null
         put
-        apt || { put_back try-restart; return 1; }
+        apt || { put_back; return 1; }
     else
         # Nothing runs yet; what the engine needs comes with the package.
         apt
@@ -99,7 +107,7 @@ install_package() { # IFACE FOLDER DOWNGRADE
     # Also one that has given up on the configuration of before.
     systemctl reset-failed "vos-engine@$iface" 2>/dev/null || true
     if systemctl start "vos-engine@$iface" && wait_until_live "$iface"; then return; fi
-    put_back restart
+    put_back
     return 1
 }
 wait_until_live() { # IFACE
