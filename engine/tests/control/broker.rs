@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::Command;
@@ -146,17 +147,20 @@ impl<'a> Broker<'a> {
         wait_until("the broker is dead", || server.ended().unwrap().is_some());
     }
 
-    /// Is it in Mnesia's log or table of durable queues?
+    /// Is it in Mnesia's table of durable queues, or in its log? There a transaction holds only with the decision behind it.
     fn has_written(&self, queue: &str) -> bool {
-        let files = std::fs::read_dir(self.path("mnesia").join(NODE)).unwrap().map(|file| file.unwrap().path());
-        files
-            .filter(|file| file.extension().is_some_and(|kind| ["LOG", "DCL", "DCD"].iter().any(|of| kind == *of)))
-            .any(
-                // it may have been renamed
-                |file| {
-                    std::fs::read(file).unwrap_or_default().windows(queue.len()).any(|part| part == queue.as_bytes())
-                },
-            )
+        let mut files = std::fs::read_dir(self.path("mnesia").join(NODE)).unwrap().map(|file| file.unwrap().path());
+        files.any(|file| {
+            let kind = file.extension().and_then(OsStr::to_str).unwrap_or_default();
+            // it may have been renamed
+            let text = std::fs::read(&file).unwrap_or_default();
+            let after = find(&text, queue.as_bytes()).map(|at| &text[at..]);
+            match kind {
+                "DCL" | "DCD" => after.is_some(),
+                "LOG" => after.is_some_and(|after| find(after, b"committed").is_some()),
+                _ => false,
+            }
+        })
     }
 
     /// For `amqp.url`.
@@ -254,6 +258,11 @@ impl Drop for Broker<'_> {
             let _it_may_have_ended = killpg(Pid::from_raw(server.id().cast_signed()), Signal::SIGKILL);
         }
     }
+}
+
+/// Where these bytes stand first.
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
 }
 
 /// Publishes one message to a queue; true when the broker has confirmed that it is kept.
